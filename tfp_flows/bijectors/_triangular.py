@@ -1,0 +1,164 @@
+"""What planar stacks and Sylvester flows share: `y = x + V' h(t)`, with `K` rows in `V`.
+
+Their inverse solves `t + U h(t) = d` with a triangular `U`. Rows come first here: `t` and
+`d` have shape `[K, ...]` and `U` has shape `[K, K, ...]`, with axes after `K` that
+broadcast and are as many. A row is then contiguous in memory, and one step of a
+substitution works on all samples at once.
+"""
+
+import tensorflow as tf
+
+
+def project(w, x):
+    """Returns `W x`, rows first.
+
+    Args:
+      w: `W`, shape `[..., K, D]`.
+      x: shape `[..., D]`. If `w` has no batch axes those of `x` come out as one.
+    """
+    if w.shape.rank == 2:
+        return tf.matmul(w, tf.reshape(x, [-1, w.shape[-1]]), transpose_b=True)
+    return _last_axes_first(tf.reduce_sum(w * x[..., tf.newaxis, :], axis=-1), 1)
+
+
+def rows_first(parameter, axes, like):
+    """Moves the last axes of a parameter to the front, and gives it the rank of `like`.
+
+    Args:
+      parameter: tensor of shape `[..., K]` or `[..., K, K]`.
+      axes: how many axes to move.
+      like: tensor of shape `[K, ...]`.
+    """
+    first = _last_axes_first(parameter, axes)
+    shape = tf.shape(first)
+    ones = [1] * (like.shape.rank - 1 - (first.shape.rank - axes))
+    return tf.reshape(first, tf.concat([shape[:axes], ones, shape[axes:]], axis=0))
+
+
+def expand(h, v, x):
+    """Returns `V' h` for `h` as `project` shapes it, in the shape of `x` and `v`."""
+    if v.shape.rank == 2:
+        return tf.reshape(tf.matmul(h, v, transpose_a=True), tf.shape(x))
+    h = tf.transpose(h, [*range(1, h.shape.rank), 0])
+    return tf.reduce_sum(h[..., tf.newaxis] * v, axis=-2)
+
+
+def per_sample(total, v, x):
+    """Undoes for a tensor of shape `[...]` that `project` made one of the batch axes."""
+    return tf.reshape(total, tf.shape(x)[:-1]) if v.shape.rank == 2 else total
+
+
+def _last_axes_first(tensor, axes):
+    rank = tensor.shape.rank
+    return tf.transpose(tensor, [*range(rank - axes, rank), *range(rank - axes)])
+
+
+def solve(u, d, activation, margin=None, lower=False):
+    """Solves `t + U h(t) = d` for `t`, row by row.
+
+    Args:
+      u: `U`, zero on the other side of the diagonal. Upper triangular with
+        `1 + U_kk max_slope > 0`; or, with `lower`, strictly lower triangular, where
+        nothing is solved for, as each row takes only rows before it.
+      d: right side.
+      activation: `Activation`, the function `h`.
+      margin: `1 + U_kk max_slope`, shape `[K, ...]`, where it is known without the
+        rounding error of this sum.
+      lower: whether `u` is strictly lower triangular.
+
+    Returns:
+      t: tensor of the shape of `d`, with gradients of all orders by `u` and `d`: those
+        of the implicit function theorem.
+    """
+    if None in u.shape.as_list():  # the gradient could not tell over what to sum
+        u = tf.broadcast_to(u, tf.concat([tf.shape(u)[:1], tf.shape(d)], axis=0))
+    if margin is None:
+        margin = 1.0 + activation.max_slope * _diagonal(u)
+    margin = tf.stop_gradient(margin)
+    t = _substitute(tf.stop_gradient(u), tf.stop_gradient(d), activation, margin, lower)
+    return _attach(tf.stop_gradient(t), u, d, activation, margin, lower)
+
+
+def _attach(t, u, d, activation, margin, lower):
+    """Returns the solution `t` unchanged, with the gradients that it has by `u`, `d`."""
+
+    @tf.custom_gradient
+    def attach(t, u, d):
+        def gradient(dt):
+            # Attached again, so that a derivative of this gradient sees `u` and `d`.
+            solution = _attach(tf.stop_gradient(t), u, d, activation, margin, lower)
+            h, slope, lack = activation.evaluate(solution)
+            # The margin as given, but with the derivative by `U_kk`.
+            slack = activation.max_slope * _diagonal(u)
+            stretch = (
+                lack + (margin + slack - tf.stop_gradient(slack)) * slope
+            ) / activation.max_slope
+            dd = _substitute_transposed(u, slope, stretch, dt, lower)
+            return tf.zeros_like(t), _minus_outer(dd, h, u, lower), dd
+
+        return tf.identity(t), gradient
+
+    return attach(t, u, d)
+
+
+def _substitute(u, d, activation, margin, lower):
+    if lower:
+        row = lambda k, right: right
+    else:
+        diagonal = _diagonal(u)
+        row = lambda k, right: activation.solve(right, diagonal[k], margin[k])
+    columns = tf.transpose(u, [1, 0, *range(2, u.shape.rank)])
+    # What remains of `d` for a row that is done, h(t_k) of its own included, is t_k.
+    return _sweep(columns, d, lambda k, right: activation(row(k, right)), not lower)
+
+
+def _substitute_transposed(u, slope, stretch, g, lower):
+    """Solves `(I + U h')' z = g`, with `stretch = 1 + U_kk h'_k`."""
+    k = tf.shape(u)[0]
+    off = tf.reshape(1 - tf.eye(k, dtype=u.dtype), [k, k] + [1] * (u.shape.rank - 2))
+    value = lambda k, remains: (g[k] + slope[k] * remains) / stretch[k]
+    remains = _sweep(u * off, tf.zeros_like(g), value, lower)
+    return (g + slope * remains) / stretch
+
+
+def _sweep(columns, remains, value, backwards):
+    """For each row `k` in order, takes `columns[k] value(k, remains[k])` off `remains`."""
+    size = remains.shape[0]
+    if size == 1:
+        return remains - columns[0] * value(0, remains[0])
+
+    def step(i, remains):
+        k = size - 1 - i if backwards else i
+        return i + 1, remains - columns[k] * value(k, remains[k])
+
+    return tf.while_loop(
+        lambda i, remains: i < size,
+        step,
+        (tf.constant(0), remains),
+        maximum_iterations=size,
+    )[1]
+
+
+def _diagonal(u):
+    return tf.stack([u[k, k] for k in range(u.shape[0])])
+
+
+def _minus_outer(z, h, u, lower):
+    """Returns `-z_k h_j` for the entries of `u`, summed over the axes that it lacks."""
+    size = u.shape[0]
+    mask = tf.linalg.band_part(
+        tf.ones([size, size], u.dtype), -1 if lower else 0, 0 if lower else -1
+    )
+    if lower:
+        mask -= tf.eye(size, dtype=u.dtype)
+    mask = tf.reshape(mask, [size, size] + [1] * (u.shape.rank - 2))
+    if all(length == 1 for length in u.shape[2:]):
+        flat = [tf.reshape(v, [size, -1]) for v in (z, h)]
+        total = tf.matmul(*flat, transpose_b=True)
+        return -mask * tf.reshape(total, u.shape)
+    total = z[:, tf.newaxis] * h
+    lacks = [
+        axis for axis in range(2, u.shape.rank)
+        if u.shape[axis] == 1 and total.shape[axis] != 1
+    ]
+    return -mask * tf.reduce_sum(total, lacks, keepdims=True)

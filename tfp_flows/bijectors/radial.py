@@ -1,0 +1,138 @@
+"""Radial flow layer."""
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfp_flows._cache import never_stale
+from tfp_flows._parameters import (
+    as_parameters,
+    assert_each,
+    check_event_size,
+    check_shapes,
+)
+
+tfb = tfp.bijectors
+
+
+@never_stale
+class Radial(tfb.Bijector):
+    """Stretches space around a point, less and less with the distance to it.
+
+    `y = center + (x - center) (rho + gain) / (rho + 1)`, `rho = |x - center| / radius`.
+    This is equation 14 of Rezende and Mohamed (2015), https://arxiv.org/abs/1505.05770,
+    with `z0 = center`, `alpha = radius` and `beta = radius (gain - 1)`. Their
+    `beta > -alpha` reads `gain > 0` here, so that each parameter is constrained without
+    the others; `from_alpha_beta` takes theirs.
+
+    The log determinant is `(D - 1) log((rho + gain) / (rho + 1))` across the radius, plus
+    `log((rho (rho + 2) + gain) / (rho + 1)^2)` along it. The inverse has a closed form:
+    `rho` is the positive root of `rho (rho + gain) = (rho + 1) |y - center| / radius`.
+
+    `x` and `y` have shape `[..., D]`. The axes before `D` broadcast with the batch axes
+    of the parameters; the log determinants have the shape that results.
+
+    Args:
+      center: fixed point, shape `[..., D]`, in the units of `x`.
+      radius: distance at which half of the stretch is left, shape `[...]`, positive,
+        in the units of `x`.
+      gain: stretch at `center`, shape `[...]`, positive, no unit; 1 is the identity.
+      validate_args: whether to check that tensors and variables are in the supports.
+      name: prefix of the ops.
+
+    Raises:
+      TypeError: the parameters do not share one floating dtype.
+      ValueError: the shapes of the parameters, or of the input and `center`, do not fit,
+        or a parameter given as numbers is outside of its support.
+      tf.errors.InvalidArgumentError: a check of `validate_args` fails.
+    """
+
+    def __init__(self, center, radius, gain, validate_args=False, name="radial"):
+        parameters = dict(locals())
+        self.center, self.radius, self.gain = as_parameters(
+            center=center, radius=radius, gain=gain)
+        check_shapes(
+            dict(center="D", radius="", gain=""),
+            center=self.center, radius=self.radius, gain=self.gain)
+        super().__init__(
+            forward_min_event_ndims=1, dtype=self.center.dtype,
+            validate_args=validate_args, parameters=parameters, name=name)
+
+    @classmethod
+    def from_alpha_beta(cls, z0, alpha, beta, validate_args=False, name="radial"):
+        """Builds the layer from the symbols of the paper.
+
+        Args:
+          z0: fixed point, shape `[..., D]`.
+          alpha: shape `[...]`, positive.
+          beta: shape `[...]`, above `-alpha`; 0 is the identity.
+          validate_args, name: as for `Radial`.
+
+        Returns:
+          bijector: `Radial`; where `alpha` or `beta` is a variable, it follows it.
+
+        Raises:
+          ValueError: the values given are numbers and outside of their supports.
+        """
+        z0, alpha, beta = as_parameters(z0=z0, alpha=alpha, beta=beta)
+        for name_, value, least in [("alpha", alpha, 0.0), ("beta", beta, -alpha)]:
+            if tf.executing_eagerly() and not np.all(np.greater(value, least)):
+                raise ValueError(
+                    f"`{name_}` must be above {'0' if name_ == 'alpha' else '-`alpha`'}; "
+                    f"got {np.asarray(tf.convert_to_tensor(value))}."
+                )
+        return cls(z0, alpha, 1.0 + beta / alpha, validate_args, name)
+
+    @classmethod
+    def _parameter_properties(cls, dtype):
+        positive = tfp.util.ParameterProperties(
+            shape_fn=lambda shape: shape[:-1],
+            default_constraining_bijector_fn=tfb.Exp)  # unconstrained 0 is gain 1
+        center = tfp.util.ParameterProperties(event_ndims=1)
+        return dict(center=center, radius=positive, gain=positive)
+
+    def _parameter_control_dependencies(self, is_init):
+        positive = (lambda v: (v > 0.0) & (v < np.inf), "be positive and finite")
+        finite = (tf.math.is_finite, "be finite")
+        return assert_each(
+            self, is_init, dict(center=finite, radius=positive, gain=positive))
+
+    def _forward(self, x):
+        offset, rho = self._polar(x)
+        self._cache.forward_attributes(x)["ildj"] = -self._log_det(rho, x)
+        return self.center + offset * ((rho + self.gain) / (rho + 1.0))[..., tf.newaxis]
+
+    def _inverse(self, y):
+        offset, rho = self._polar_of_preimage(y)
+        self._cache.inverse_attributes(y)["ildj"] = -self._log_det(rho, y)
+        return self.center + offset * ((rho + 1.0) / (rho + self.gain))[..., tf.newaxis]
+
+    def _inverse_log_det_jacobian(self, y):
+        _, rho = self._polar_of_preimage(y)
+        return -self._log_det(rho, y)
+
+    def _forward_log_det_jacobian(self, x):
+        _, rho = self._polar(x)
+        return self._log_det(rho, x)
+
+    def _log_det(self, rho, x):
+        across = tf.math.log(rho + self.gain) - tf.math.log1p(rho)  # D - 1 directions
+        along = tf.math.log(rho * (rho + 2.0) + self.gain) - 2.0 * tf.math.log1p(rho)
+        return tf.cast(tf.shape(x)[-1] - 1, x.dtype) * across + along
+
+    def _polar_of_preimage(self, y):
+        """Returns `y - center`, and the `rho` of the `x` that `y` comes from."""
+        # `rho (rho + gain) / (rho + 1) = scaled` is a quadratic with one root >= 0.
+        # Each branch has the form of that root that does not subtract close numbers.
+        offset, scaled = self._polar(y)
+        b = scaled - self.gain
+        q = 0.5 * (tf.abs(b) + tf.sqrt(b**2 + 4.0 * scaled))
+        return offset, tf.where(b > 0.0, q, scaled / q)
+
+    def _polar(self, x):
+        """Returns `x - center`, and its norm in units of `radius`."""
+        check_event_size(x, center=self.center)
+        offset = x - self.center
+        tiny = np.finfo(x.dtype.as_numpy_dtype).tiny  # for 0, where sqrt has no slope
+        norm = tf.sqrt(tf.maximum(tf.reduce_sum(offset**2, axis=-1), tiny))
+        return offset, norm / self.radius

@@ -1,0 +1,184 @@
+"""Sylvester flow layer."""
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfp_flows._cache import never_stale
+from tfp_flows._parameters import (
+    as_parameters,
+    assert_each,
+    check_event_size,
+    check_shapes,
+)
+from tfp_flows.bijectors import _triangular
+from tfp_flows.bijectors.activations import as_activation
+from tfp_flows.bijectors.bases import triangular_factor_bijector
+
+tfb = tfp.bijectors
+
+
+@never_stale
+class Sylvester(tfb.Bijector):
+    """Adds a network with one hidden layer of `M` units, invertible by its triangles.
+
+    `y = x + Q R h(t)`, `t = R_tilde Q'x + b`, as van den Berg et al. (2018) have it,
+    https://arxiv.org/abs/1803.05649. By Sylvester's determinant identity the log
+    determinant is `sum_m log(1 + h'(t_m) r_mm r_tilde_mm)`. A planar flow is `M = 1`.
+
+    The inverse, which the paper has not, is exact: `t` solves the triangular system
+    `t + U h(t) = R_tilde Q'y + b`, `U = R_tilde R`, one scalar equation after the other
+    from the last row up. Then `x = y - Q R h(t)`. `R_tilde` may be singular.
+
+    `x` and `y` have shape `[..., D]`. The axes before `D` broadcast with the batch axes
+    of the parameters; the log determinants have the shape that results.
+
+    Args:
+      q: `Q`, shape `[..., D, M]`, `1 <= M <= D`, with orthonormal columns. See
+        `tfp_flows.bijectors.bases`: `qr_basis`, `bjorck_basis`, `householder_basis` and
+        `permutation_basis` give the flows that the paper calls orthogonal (the first
+        two), Householder and triangular.
+      r: `R`, shape `[..., M, M]`, in the units of `x`. Upper triangular: what is below
+        the diagonal is not read. 0 is the identity.
+      r_tilde: `R_tilde`, shape `[..., M, M]`, in 1 / the units of `x`, likewise. The
+        diagonals of both are in (-1, 1), or at least `r_mm r_tilde_mm > -1 / L` where
+        the slopes of `h` are in `[0, L]`. `triangular_factor` makes such matrices.
+      b: shape `[..., M]`, no unit.
+      activation: `h`: "tanh", "leaky_relu", or an `Activation`.
+      validate_args: whether to check that `q` is orthonormal, the diagonals in their
+        support, and all parameters finite.
+      name: prefix of the ops.
+
+    Raises:
+      TypeError: the parameters do not share one floating dtype, or `activation` is a
+        function without its derivative.
+      ValueError: the shapes of the parameters, or of the input and `q`, do not fit;
+        `M > D`; a parameter given as numbers is outside of its support.
+      tf.errors.InvalidArgumentError: a check of `validate_args` fails.
+    """
+
+    def __init__(
+        self,
+        q,
+        r,
+        r_tilde,
+        b,
+        activation="tanh",
+        validate_args=False,
+        name="sylvester",
+    ):
+        parameters = dict(locals())
+        self.q, self.r, self.r_tilde, self.b = as_parameters(
+            q=q, r=r, r_tilde=r_tilde, b=b)
+        sizes = check_shapes(
+            dict(q="DM", r="MM", r_tilde="MM", b="M"),
+            q=self.q, r=self.r, r_tilde=self.r_tilde, b=self.b)
+        if None not in sizes.values() and not 1 <= sizes["M"] <= sizes["D"]:
+            raise ValueError(
+                "`q` must have at least 1 column and no more columns than rows; "
+                f"got shape {self.q.shape}."
+            )
+        self.activation = activation
+        self._h = as_activation(activation)
+        super().__init__(
+            forward_min_event_ndims=1, dtype=self.q.dtype,
+            validate_args=validate_args, parameters=parameters, name=name)
+
+    @classmethod
+    def _parameter_properties(cls, dtype):
+        def square(shape):
+            return [*shape[:-1], None, None]
+
+        factor = tfp.util.ParameterProperties(
+            event_ndims=2,
+            shape_fn=square,
+            default_constraining_bijector_fn=triangular_factor_bijector,
+        )
+        return dict(
+            q=tfp.util.ParameterProperties(
+                event_ndims=2,
+                shape_fn=lambda shape: [*shape, None],
+                default_constraining_bijector_fn=_no_bijector_for_q,
+            ),
+            r=factor,
+            r_tilde=factor,
+            b=tfp.util.ParameterProperties(
+                event_ndims=1, shape_fn=lambda shape: [*shape[:-1], None]
+            ),
+        )
+
+    def _parameter_control_dependencies(self, is_init):
+        finite = (tf.math.is_finite, "be finite")
+        orthonormal = (_is_orthonormal, "have orthonormal columns")
+        assertions = assert_each(
+            self, is_init, dict(q=orthonormal, r=finite, r_tilde=finite, b=finite))
+        if self.validate_args:
+            diagonal = tf.linalg.diag_part(self.r) * tf.linalg.diag_part(self.r_tilde)
+            bound = -1.0 / self._h.max_slope
+            words = f"The diagonals of `r` and `r_tilde` must have products above {bound}"
+            assertions.append(
+                tf.debugging.Assert(
+                    tf.reduce_all(diagonal > bound), [f"{words}; got", diagonal]))
+        return assertions
+
+    def _forward(self, x):
+        y, log_det = self._evaluate(x)
+        self._cache.forward_attributes(x)["ildj"] = -log_det
+        return y
+
+    def _inverse(self, y):
+        x, log_det = self._solve(y)
+        self._cache.inverse_attributes(y)["ildj"] = -log_det
+        return x
+
+    def _forward_log_det_jacobian(self, x):
+        return self._evaluate(x)[1]
+
+    def _inverse_log_det_jacobian(self, y):
+        return -self._solve(y)[1]
+
+    def _evaluate(self, x):
+        """Returns `y` and the log determinant there."""
+        w, v, _, margin, t = self._read(x)
+        h, log_det = self._activate(t, margin, w, x)
+        return x + _triangular.expand(h, v, x), log_det
+
+    def _solve(self, y):
+        """Returns `x` and the log determinant of forward there."""
+        w, v, u, margin, d = self._read(y)
+        t = _triangular.solve(
+            _triangular.rows_first(u, 2, d), d, self._h,
+            _triangular.rows_first(margin, 1, d))
+        h, log_det = self._activate(t, margin, w, y)
+        return y - _triangular.expand(h, v, y), log_det
+
+    def _activate(self, t, margin, w, x):
+        h, slope, lack = self._h.evaluate(t)
+        margin = _triangular.rows_first(margin, 1, t)
+        log_det = tf.reduce_sum(self._h.log_stretch(lack, slope, margin), axis=0)
+        return h, _triangular.per_sample(log_det, w, x)
+
+    def _read(self, x):
+        """Returns `R_tilde Q'`, `R'Q'`, `U`, `1 + U_mm L`, and `R_tilde Q'x + b`."""
+        q = tf.convert_to_tensor(self.q)
+        check_event_size(x, q=q[..., 0])
+        r, r_tilde = (tf.linalg.band_part(r, 0, -1) for r in (self.r, self.r_tilde))
+        w = tf.matmul(r_tilde, q, transpose_b=True)
+        v = tf.matmul(r, q, transpose_a=True, transpose_b=True)
+        u = tf.matmul(r_tilde, r)
+        margin = 1.0 + self._h.max_slope * tf.linalg.diag_part(u)
+        t = _triangular.project(w, x)
+        return w, v, u, margin, t + _triangular.rows_first(
+            tf.convert_to_tensor(self.b), 1, t)
+
+
+def _is_orthonormal(q):
+    """One boolean a matrix. The bound leaves room for the rounding of any basis here."""
+    lack = tf.matmul(q, q, transpose_a=True) - tf.eye(tf.shape(q)[-1], dtype=q.dtype)
+    return tf.reduce_max(tf.abs(lack), axis=[-2, -1]) < 1e-4
+
+
+def _no_bijector_for_q():
+    raise NotImplementedError(
+        "`q` has no unconstrained form of the same size; pass it to `build_trainable`, "
+        "made by a function of `tfp_flows.bijectors.bases`, or use `flows.sylvester`."
+    )

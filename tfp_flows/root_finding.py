@@ -1,0 +1,116 @@
+"""The inverse of an increasing function, elementwise, with gradients."""
+
+import numpy as np
+import tensorflow as tf
+
+
+def solve_increasing(
+    function, target, low, high, start=None, tolerance=None, max_iterations=None
+):
+    """Finds where an increasing function takes a value, in a bracket that holds it.
+
+    Newton's method with forced bisection. It takes Newton's step while that stays in
+    the bracket and is at most three quarters as long as the last one, and halves the
+    bracket otherwise, so that it ends for each increasing function, whatever the slope
+    that it gets. The gradients of the root, first and second, are those of the implicit
+    function theorem, for `target` and for whatever tensors `function` closes over; they
+    do not go through the iterations. All arguments that are tensors broadcast.
+
+    Args:
+      function: callable that takes `x` and returns the value and the slope there, both
+        of the shape of `x`. The value increases with `x`; the slope is at least 0. For
+        the second gradients to be right, the slope must be differentiable itself.
+      target: floating tensor, the value to be taken.
+      low, high: tensors around the root. Where the root lies outside by no more than
+        rounding, the end is the answer.
+      start: tensor in the bracket to begin with; by default its middle.
+      tolerance: tensor, a difference between value and target that stops the search. It
+        should not be below the rounding error of `function`; by default it is twice the
+        rounding unit of the dtype times `target` plus the value at the start.
+      max_iterations: integer; by default enough to halve any bracket to the rounding
+        unit of its ends, after Newton's method was given up: 64 for float32.
+
+    Returns:
+      root: tensor of the shape that results, NaN where an argument is.
+
+    Raises:
+      TypeError: `target` is not floating.
+    """
+    target = tf.convert_to_tensor(target, name="target")
+    if not target.dtype.is_floating:
+        raise TypeError(f"`target` must be floating; got {target.dtype.name}.")
+    low, high = (tf.convert_to_tensor(end, target.dtype) for end in (low, high))
+    start = 0.5 * (low + high) if start is None else start
+    arguments = [tf.stop_gradient(v) for v in (target, low, high, start)]
+    x = tf.stop_gradient(
+        find_root(function, *arguments, tolerance, max_iterations=max_iterations)
+    )
+    # Newton's step doubles the order to which a root is right in all that it depends on:
+    # two steps make second derivatives right. Their length is 0 by construction.
+    for _ in range(2):
+        value, slope = function(x)
+        excess = value - target
+        x -= (excess - tf.stop_gradient(excess)) / tf.maximum(slope, _tiny(x.dtype))
+    return x
+
+
+def find_root(
+    function, target, low, high, start, tolerance=None, unrolled=0, max_iterations=None
+):
+    """`solve_increasing` without gradients.
+
+    `unrolled` is the number of iterations that are laid out before the loop, where XLA
+    makes one pass over the data of them. The loop runs on while there is need.
+    """
+    dtype = target.dtype
+    unit = np.finfo(dtype.as_numpy_dtype).eps
+    bits = -int(np.log2(unit))
+    newton_iterations = bits // 2 + 8
+    if max_iterations is None:
+        max_iterations = newton_iterations + 2 * bits
+
+    def evaluate(x, low, high):
+        value, slope = function(x)
+        excess = value - target
+        # A comparison with NaN is false: NaN counts as found.
+        low = tf.where(excess < 0.0, x, low)
+        high = tf.where(excess > 0.0, x, high)
+        gap = unit * tf.maximum(tf.abs(low), tf.abs(high))
+        searching = (tf.abs(excess) > tolerance) & (high - low > gap)
+        return x, low, high, excess / tf.maximum(slope, _tiny(dtype)), searching
+
+    def iterate(i, x, low, high, step, last, searching):
+        newton = x - step
+        accepted = (
+            (tf.abs(step) <= 0.75 * last)
+            & (newton > low)
+            & (newton < high)
+            & (i < newton_iterations)
+        )
+        last = tf.where(accepted, tf.abs(step), high - low)
+        candidate = tf.where(accepted, newton, 0.5 * (low + high))
+        x = tf.where(searching, candidate, x)
+        x, low, high, step, still = evaluate(x, low, high)
+        return i + 1, x, low, high, step, last, searching & still
+
+    shape = tf.broadcast_dynamic_shape(tf.shape(start), tf.shape(target))
+    shape = tf.broadcast_dynamic_shape(shape, tf.shape(low))
+    low, high, start = (tf.broadcast_to(v, shape) for v in (low, high, start))
+    if tolerance is None:
+        tolerance = 2.0 * unit * (tf.abs(target) + tf.abs(function(start)[0]))
+    low, high = tf.minimum(low, start), tf.maximum(high, start)
+    state = (tf.constant(0), *evaluate(start, low, high))
+    state = (*state[:5], high - low, state[5])
+    for _ in range(unrolled):
+        state = iterate(*state)
+    state = tf.while_loop(
+        lambda *state: tf.reduce_any(state[-1]),
+        iterate,
+        state,
+        maximum_iterations=max_iterations - unrolled,
+    )
+    return state[1]
+
+
+def _tiny(dtype):
+    return np.finfo(dtype.as_numpy_dtype).tiny
