@@ -1,11 +1,11 @@
 """A bijector cache that cannot answer with values, gradients or graphs of the past.
 
-TFP's cache looks a tensor up by identity. It does not see that a variable changed, that a
-gradient tape was opened, or that another graph is being built since the answer was made.
-Yet `log_prob` needs a cache: it asks each layer for the inverse and then for the log
-determinant, and one evaluation should serve both. `never_stale` gives a layer a cache of
-its own, which answers only where computing again would give the same values, recorded by
-the same tapes, in the same graph.
+TFP's cache looks a tensor up by identity. It does not see that a variable changed, that
+a gradient tape was opened, or that another graph is being built since the answer was
+made. Yet `log_prob` needs a cache: it asks each layer for the inverse and then for the
+log determinant, and one evaluation should serve both. `never_stale` gives a layer a
+cache of its own, which answers only where computing again would give the same values,
+recorded by the same tapes, in the same graph.
 
 This is the one file that knows private parts of TFP and TensorFlow.
 """
@@ -41,7 +41,8 @@ def never_stale(bijector_class):
 
     `_forward(x)` may leave the log determinant that it computed on the way in
     `self._cache.forward_attributes(x)["ildj"]`, with the sign of the inverse, and
-    `_inverse(y)` in `self._cache.inverse_attributes(y)["ildj"]`. TFP takes it from there.
+    `_inverse(y)` in `self._cache.inverse_attributes(y)["ildj"]`. TFP takes it from
+    there.
     """
     bijector_class._cache = _CacheOfInstance()
     bijector_class.__hash__ = _hash
@@ -51,8 +52,8 @@ def never_stale(bijector_class):
 def _hash(bijector):
     """Hash that keeps `tfb.Chain` and its like from remembering what our layers did.
 
-    The keys of TFP's cache hash a composition, and so its layers. No two keys agree; all
-    others who hash a layer get the hash that TFP gives.
+    The keys of TFP's cache hash a composition, and so its layers. No two keys agree;
+    all others who hash a layer get the hash that TFP gives.
     """
     frame = sys._getframe(1)
     while frame is not None and frame.f_code.co_filename in _HASHING_FILES:

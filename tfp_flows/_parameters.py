@@ -6,6 +6,10 @@ import tensorflow_probability as tfp
 
 _REFERENCES = (tf.Variable, tfp.util.DeferredTensor)
 
+# Checks for `assert_each`.
+POSITIVE = (lambda v: (v > 0.0) & (v < np.inf), "be positive and finite")
+FINITE = (tf.math.is_finite, "be finite")
+
 
 def as_parameters(**values):
     """Gives the values one floating dtype; variables stay references.
@@ -30,7 +34,7 @@ def as_parameters(**values):
         raise TypeError(f"Parameters must share one floating dtype; got {found}.")
     return [
         value
-        if isinstance(value, _REFERENCES)
+        if is_reference(value)
         else tf.convert_to_tensor(value, dtype, name=name)
         for name, value in values.items()
     ]
@@ -98,20 +102,6 @@ def check_event_size(x, **parameter):
         )
 
 
-def assert_positive(bijector, is_init, *names):
-    """`assert_each`, for parameters that must be positive."""
-    return assert_each(
-        bijector, is_init, dict.fromkeys(names, (lambda v: v > 0.0, "be positive"))
-    )
-
-
-def assert_finite(bijector, is_init, *names):
-    """`assert_each`, for parameters that must be finite."""
-    return assert_each(
-        bijector, is_init, dict.fromkeys(names, (tf.math.is_finite, "be finite"))
-    )
-
-
 def assert_each(bijector, is_init, checks):
     """Checks values of parameters of `bijector`.
 
@@ -139,7 +129,7 @@ def assert_each(bijector, is_init, checks):
             if not np.all(check(tf.get_static_value(value))):
                 given = np.asarray(bijector.parameters[name])
                 raise ValueError(f"{message}; got {given}.")
-        elif bijector.validate_args and is_init != isinstance(value, _REFERENCES):
+        elif bijector.validate_args and is_init != is_reference(value):
             value = tf.convert_to_tensor(value)
             assertions.append(
                 tf.debugging.Assert(
@@ -149,8 +139,13 @@ def assert_each(bijector, is_init, checks):
     return assertions
 
 
+def is_reference(value):
+    """Returns whether a parameter is one that is read anew on each use."""
+    return isinstance(value, _REFERENCES)
+
+
 def _is_number(value):
-    return not isinstance(value, _REFERENCES) and not tf.is_tensor(value)
+    return not is_reference(value) and not tf.is_tensor(value)
 
 
 def _spell(axes):

@@ -41,12 +41,17 @@ def solve_increasing(
         raise TypeError(f"`target` must be floating; got {target.dtype.name}.")
     low, high = (tf.convert_to_tensor(end, target.dtype) for end in (low, high))
     start = 0.5 * (low + high) if start is None else start
-    arguments = [tf.stop_gradient(v) for v in (target, low, high, start)]
+    target_, low, high, start = map(tf.stop_gradient, (target, low, high, start))
+    if tolerance is None:
+        unit = np.finfo(target.dtype.as_numpy_dtype).eps
+        tolerance = 2.0 * unit * (tf.abs(target_) + tf.abs(function(start)[0]))
     x = tf.stop_gradient(
-        find_root(function, *arguments, tolerance, max_iterations=max_iterations)
+        find_root(
+            function, target_, low, high, start, lambda x: tolerance, 0, max_iterations
+        )
     )
-    # Newton's step doubles the order to which a root is right in all that it depends on:
-    # two steps make second derivatives right. Their length is 0 by construction.
+    # Newton's step doubles the order to which a root is right in all that it depends
+    # on: two steps make second derivatives right. Their length is 0 by construction.
     for _ in range(2):
         value, slope = function(x)
         excess = value - target
@@ -55,12 +60,13 @@ def solve_increasing(
 
 
 def find_root(
-    function, target, low, high, start, tolerance=None, unrolled=0, max_iterations=None
+    function, target, low, high, start, tolerance, unrolled=0, max_iterations=None
 ):
     """`solve_increasing` without gradients.
 
-    `unrolled` is the number of iterations that are laid out before the loop, where XLA
-    makes one pass over the data of them. The loop runs on while there is need.
+    `tolerance` is a function of `x`. `unrolled` is the number of iterations that are
+    laid out before the loop, where XLA makes one pass over the data of them; the loop
+    runs on while there is need.
     """
     dtype = target.dtype
     unit = np.finfo(dtype.as_numpy_dtype).eps
@@ -76,7 +82,7 @@ def find_root(
         low = tf.where(excess < 0.0, x, low)
         high = tf.where(excess > 0.0, x, high)
         gap = unit * tf.maximum(tf.abs(low), tf.abs(high))
-        searching = (tf.abs(excess) > tolerance) & (high - low > gap)
+        searching = (tf.abs(excess) > tolerance(x)) & (high - low > gap)
         return x, low, high, excess / tf.maximum(slope, _tiny(dtype)), searching
 
     def iterate(i, x, low, high, step, last, searching):
@@ -96,8 +102,6 @@ def find_root(
     shape = tf.broadcast_dynamic_shape(tf.shape(start), tf.shape(target))
     shape = tf.broadcast_dynamic_shape(shape, tf.shape(low))
     low, high, start = (tf.broadcast_to(v, shape) for v in (low, high, start))
-    if tolerance is None:
-        tolerance = 2.0 * unit * (tf.abs(target) + tf.abs(function(start)[0]))
     low, high = tf.minimum(low, start), tf.maximum(high, start)
     state = (tf.constant(0), *evaluate(start, low, high))
     state = (*state[:5], high - low, state[5])

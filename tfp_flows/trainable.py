@@ -35,8 +35,8 @@ def build_trainable(
       bijector: instance of `bijector_class`.
 
     Raises:
-      ValueError: a parameter's shape is not known, or `stddev` or `shapes` names none of
-        the trained parameters.
+      ValueError: a parameter's shape is not known, or `stddev` or `shapes` names none
+        of the trained parameters.
       TypeError: `fixed` holds no argument of `bijector_class`.
     """
     properties = {

@@ -1,7 +1,7 @@
-"""What planar stacks and Sylvester flows share: `y = x + V' h(t)`, with `K` rows in `V`.
+"""What planar and Sylvester flows share: `y = x + V' h(t)`, with `K` rows in `V`.
 
-Their inverse solves `t + U h(t) = d` with a triangular `U`. Rows come first here: `t` and
-`d` have shape `[K, ...]` and `U` has shape `[K, K, ...]`, with axes after `K` that
+Their inverse solves `t + U h(t) = d` with a triangular `U`. Rows come first here: `t`
+and `d` have shape `[K, ...]` and `U` has shape `[K, K, ...]`, with axes after `K` that
 broadcast and are as many. A row is then contiguous in memory, and one step of a
 substitution works on all samples at once.
 """
@@ -44,7 +44,7 @@ def expand(h, v, x):
 
 
 def per_sample(total, v, x):
-    """Undoes for a tensor of shape `[...]` that `project` made one of the batch axes."""
+    """Gives a tensor of shape `[...]` the batch axes that `project` made one of."""
     return tf.reshape(total, tf.shape(x)[:-1]) if v.shape.rank == 2 else total
 
 
@@ -80,7 +80,7 @@ def solve(u, d, activation, margin=None, lower=False):
 
 
 def _attach(t, u, d, activation, margin, lower):
-    """Returns the solution `t` unchanged, with the gradients that it has by `u`, `d`."""
+    """Returns the solution `t` unchanged, with the gradients it has by `u`, `d`."""
 
     @tf.custom_gradient
     def attach(t, u, d):
@@ -122,7 +122,7 @@ def _substitute_transposed(u, slope, stretch, g, lower):
 
 
 def _sweep(columns, remains, value, backwards):
-    """For each row `k` in order, takes `columns[k] value(k, remains[k])` off `remains`."""
+    """Takes `columns[k] value(k, remains[k])` off `remains` for each row `k` in order."""
     size = remains.shape[0]
     if size == 1:
         return remains - columns[0] * value(0, remains[0])

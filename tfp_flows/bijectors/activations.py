@@ -75,7 +75,9 @@ class Activation:
         # From this end Newton's steps never pass the root if h bends as tanh does.
         start = tf.where((origin > 0.0) == (kappa > 0.0), low, high)
         unit = np.finfo(c.dtype.as_numpy_dtype).eps
-        tolerance = unit * (tf.abs(c) + tf.maximum(tf.abs(low), tf.abs(high)))
+
+        def tolerance(a):
+            return unit * (tf.abs(c) + tf.abs(a))
 
         def left_side(a):
             h, slope, lack = self.evaluate(a)

@@ -1,7 +1,7 @@
 """Matrices with orthonormal columns, and triangular factors, for Sylvester flows.
 
-Each function takes tensors of any values and returns what `Sylvester` asks for. Give it a
-variable through `tfp.util.DeferredTensor`, or the output of an encoder as it is.
+Each function takes tensors of any values and returns what `Sylvester` asks for. Give it
+a variable through `tfp.util.DeferredTensor`, or the output of an encoder as it is.
 """
 
 import numpy as np
@@ -41,8 +41,8 @@ def bjorck_basis(matrix, max_iterations=50):
     """The orthonormal matrix that is nearest to a matrix, by Bjorck's iteration.
 
     `Q <- Q (I + (I - Q'Q) / 2)`, the orthogonal flows of van den Berg et al. (2018),
-    https://arxiv.org/abs/1803.05649, until `Q'Q` is `I` to rounding. It is made of matrix
-    products alone, and the choice where each sample has a basis of its own.
+    https://arxiv.org/abs/1803.05649, until `Q'Q` is `I` to rounding. It is made of
+    matrix products alone, and the choice where each sample has a basis of its own.
 
     Args:
       matrix: shape `[..., D, M]`, `M <= D`, of full rank. For an encoder whose output
@@ -114,7 +114,7 @@ def householder_basis(vectors, num_columns=None):
 
 
 def permutation_basis(size, num_columns=None, reverse=False, dtype=tf.float32):
-    """The identity's first columns, in order or reversed, for triangular Sylvester flows.
+    """The identity's first columns, in order or reversed, for triangular flows.
 
     Args:
       size: `D`.
@@ -144,9 +144,10 @@ def triangular_factor(matrix):
     return tf.linalg.set_diag(matrix, diagonal)
 
 
-def triangular_factor_bijector():
+def triangular_factor_bijector(dtype=tf.float32):
     """The same as a `tfb.Bijector`, from vectors of the `M (M + 1) / 2` numbers."""
-    squash = tfb.Chain([tfb.Scale(_LARGEST_DIAGONAL), tfb.Tanh()])
+    largest = tf.constant(_LARGEST_DIAGONAL, dtype)
+    squash = tfb.Chain([tfb.Scale(largest), tfb.Tanh()])
     return tfb.Chain([tfb.TransformDiagonal(squash), tfb.FillTriangular(upper=True)])
 
 

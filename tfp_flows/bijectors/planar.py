@@ -1,25 +1,20 @@
 """Planar flow layers: one, and a stack of them in one."""
 
-import collections
-
-import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows._cache import never_stale
 from tfp_flows._parameters import (
+    FINITE,
     as_parameters,
     assert_each,
     check_event_size,
     check_shapes,
 )
-from tfp_flows.bijectors import _triangular
+from tfp_flows.bijectors import _planar_layers
 from tfp_flows.bijectors.activations import as_activation
 
 tfb = tfp.bijectors
-
-# `K` layers: `u_hat`, `w` of shape `[..., K, D]`; `b`, `margin = 1 + kappa L` `[..., K]`.
-_Layers = collections.namedtuple("_Layers", ["u_hat", "w", "b", "margin"])
 
 
 @never_stale
@@ -27,13 +22,14 @@ class Planar(tfb.Bijector):
     """Moves each point along one direction, by a function of one linear coordinate.
 
     `y = x + u_hat h(a)`, `a = w'x + b`. This is equation 10 of Rezende and Mohamed
-    (2015), https://arxiv.org/abs/1505.05770, with log determinant `log(1 + kappa h'(a))`,
-    `kappa = w'u_hat`. Where the slopes of `h` are in `[0, L]` it is invertible for
-    `kappa > -1 / L`, and `u_hat` is `u` with its part along `w` changed so that this
+    (2015), https://arxiv.org/abs/1505.05770, with log determinant `log(1 + kappa
+    h'(a))`, `kappa = w'u_hat`. Where the slopes of `h` are in `[0, L]` it is invertible
+    for `kappa > -1 / L`, and `u_hat` is `u` with its part along `w` changed so that
+    this
     holds: `u_hat = u + (kappa - w'u) w / |w|^2`. With `v = L w'u`, `L kappa` is
 
-    - `softplus(v + log(e - 1)) - 1` for `constraint="shifted"`: the identity at `u = 0`,
-      and harmless at `w = 0`. All real parameters give an invertible map.
+    - `softplus(v + log(e - 1)) - 1` for `constraint="shifted"`: the identity at `u =
+      0`, and harmless at `w = 0`. All real parameters give an invertible map.
     - `softplus(v) - 1` for `constraint="paper"`, as in their appendix, for parameters
       that were trained so elsewhere. `u_hat` grows as `1 / |w|` where `w` goes to 0.
     - `v` for `constraint=None`: the parameters are said to be in the support already.
@@ -46,7 +42,8 @@ class Planar(tfb.Bijector):
 
     Args:
       u: direction, shape `[..., D]`, in the units of `x`.
-      w: normal of the planes that move as one, shape `[..., D]`, in 1 / the units of `x`.
+      w: normal of the planes that move as one, shape `[..., D]`, in 1 / the units of
+        `x`.
       b: offset of those planes, shape `[...]`, no unit.
       activation: `h`: "tanh", "leaky_relu", or an `Activation`, any increasing function
         with its derivative and the bound of its slopes.
@@ -58,9 +55,9 @@ class Planar(tfb.Bijector):
     Raises:
       TypeError: the parameters do not share one floating dtype, or `activation` is a
         function without its derivative.
-      ValueError: the shapes of the parameters, or of the input and the parameters, do not
-        fit; `constraint` or the name of the activation is not known; a parameter given
-        as numbers is not finite.
+      ValueError: the shapes of the parameters, or of the input and the parameters, do
+        not fit; `constraint` or the name of the activation is not known; a parameter
+        given as numbers is not finite.
       tf.errors.InvalidArgumentError: a check of `validate_args` fails.
     """
 
@@ -93,26 +90,26 @@ class Planar(tfb.Bijector):
         return _assertions(self, is_init)
 
     def _forward(self, x):
-        y, log_det = _forward(self._layers(x), self._h, x)
+        y, log_det = _planar_layers.forward(self._layers(x), self._h, x)
         self._cache.forward_attributes(x)["ildj"] = -log_det
         return y
 
     def _inverse(self, y):
-        x, log_det = _inverse(self._layers(y), self._h, y)
+        x, log_det = _planar_layers.inverse(self._layers(y), self._h, y)
         self._cache.inverse_attributes(y)["ildj"] = -log_det
         return x
 
     def _forward_log_det_jacobian(self, x):
-        return _forward(self._layers(x), self._h, x)[1]
+        return _planar_layers.forward(self._layers(x), self._h, x)[1]
 
     def _inverse_log_det_jacobian(self, y):
-        return -_inverse(self._layers(y), self._h, y)[1]
+        return -_planar_layers.inverse(self._layers(y), self._h, y)[1]
 
     def _layers(self, x):
         check_event_size(x, w=self.w)
         u, w, b = map(tf.convert_to_tensor, (self.u, self.w, self.b))
-        one = [parameter[..., tf.newaxis, :] for parameter in (u, w)]
-        return _constrained(*one, b[..., tf.newaxis], self._h, self.constraint)
+        u, w, b = u[..., tf.newaxis, :], w[..., tf.newaxis, :], b[..., tf.newaxis]
+        return _planar_layers.constrained(u, w, b, self._h, self.constraint)
 
 
 @never_stale
@@ -120,9 +117,9 @@ class PlanarStack(tfb.Bijector):
     """`K` planar layers in one, computed by two matrix products.
 
     `y = x + U_hat' h(a)`, `a_k = w_k'x + b_k + sum_{j<k} (w_k'u_hat_j) h(a_j)`: layer 0
-    acts first. It equals `tfb.Chain` of the layers `Planar(u[k], w[k], b[k])`, last layer
-    first, and costs two passes over the data, not `K`. The inverse solves for the `a_k`
-    from the last one down. See `Planar` for equation, constraint and activation.
+    acts first. It equals `tfb.Chain` of the layers `Planar(u[k], w[k], b[k])`, last
+    layer first, and costs two passes over the data, not `K`. The inverse solves for the
+    `a_k` from the last one down. See `Planar` for equation, constraint and activation.
 
     `x` and `y` have shape `[..., D]`. The axes before `D` broadcast with the batch axes
     of the parameters; the log determinants have the shape that results.
@@ -170,98 +167,29 @@ class PlanarStack(tfb.Bijector):
         return _assertions(self, is_init)
 
     def _forward(self, x):
-        y, log_det = _forward(self._layers(x), self._h, x)
+        y, log_det = _planar_layers.forward(self._layers(x), self._h, x)
         self._cache.forward_attributes(x)["ildj"] = -log_det
         return y
 
     def _inverse(self, y):
-        x, log_det = _inverse(self._layers(y), self._h, y)
+        x, log_det = _planar_layers.inverse(self._layers(y), self._h, y)
         self._cache.inverse_attributes(y)["ildj"] = -log_det
         return x
 
     def _forward_log_det_jacobian(self, x):
-        return _forward(self._layers(x), self._h, x)[1]
+        return _planar_layers.forward(self._layers(x), self._h, x)[1]
 
     def _inverse_log_det_jacobian(self, y):
-        return -_inverse(self._layers(y), self._h, y)[1]
+        return -_planar_layers.inverse(self._layers(y), self._h, y)[1]
 
     def _layers(self, x):
         check_event_size(x, w=self.w)
         u, w, b = map(tf.convert_to_tensor, (self.u, self.w, self.b))
-        return _constrained(u, w, b, self._h, self.constraint)
-
-
-def _forward(layers, activation, x):
-    """Returns `y` and the log determinant there."""
-    u_hat, w, b, margin = layers
-    a = _triangular.project(w, x)
-    a += _triangular.rows_first(b, 1, a)
-    if w.shape[-2] > 1:
-        gram = tf.matmul(w, u_hat, transpose_b=True)
-        gram -= tf.linalg.band_part(gram, 0, -1)  # w_k'u_hat_j of the layers j < k
-        gram = _triangular.rows_first(gram, 2, a)
-        a = _triangular.solve(-gram, a, activation, lower=True)
-    h, log_det = _evaluate(activation, a, margin)
-    log_det = _triangular.per_sample(log_det, w, x)
-    return x + _triangular.expand(h, u_hat, x), log_det
-
-
-def _inverse(layers, activation, y):
-    """Returns `x` and the log determinant of forward there."""
-    u_hat, w, b, margin = layers
-    c = _triangular.project(w, y)
-    c += _triangular.rows_first(b, 1, c)
-    kappa = (margin - 1.0) / activation.max_slope
-    gram = tf.linalg.set_diag(
-        tf.linalg.band_part(tf.matmul(w, u_hat, transpose_b=True), 0, -1), kappa
-    )
-    gram, margins = (
-        _triangular.rows_first(gram, 2, c),
-        _triangular.rows_first(margin, 1, c),
-    )
-    a = _triangular.solve(gram, c, activation, margins)
-    h, log_det = _evaluate(activation, a, margin)
-    log_det = _triangular.per_sample(log_det, w, y)
-    return y - _triangular.expand(h, u_hat, y), log_det
-
-
-def _evaluate(activation, a, margin):
-    h, slope, lack = activation.evaluate(a)
-    stretch = activation.log_stretch(
-        lack, slope, _triangular.rows_first(margin, 1, a)
-    )
-    return h, tf.reduce_sum(stretch, axis=0)
-
-
-def _constrained(u, w, b, activation, constraint):
-    """Returns the `_Layers` of parameters of shape `[..., K, D]` and `[..., K]`."""
-    bound = activation.max_slope
-    v = bound * tf.reduce_sum(w * u, axis=-1)
-    if constraint is None:
-        return _Layers(u, w, b, 1.0 + v)
-    norm2 = tf.reduce_sum(w**2, axis=-1)
-    if constraint == "paper":
-        change = tf.math.softplus(-v) - 1.0  # L (kappa - w'u)
-        # At w = 0 the guard below leaves u as it is: kappa is 0.
-        margin = tf.where(norm2 > 0.0, tf.math.softplus(v), tf.ones_like(v))
-    else:
-        # The change is of the order of v, and divided by the norm: it must not be a
-        # difference of numbers near 1. Each branch is fed only what it is meant for.
-        zero, q = tf.zeros_like(v), 1.0 - np.exp(-1.0)
-        above, below = tf.where(v >= 0.0, v, zero), tf.where(v >= 0.0, zero, v)
-        change = tf.where(
-            v >= 0.0,
-            tf.math.log1p((1.0 - q) * tf.math.expm1(-above)),
-            tf.math.log1p(q * tf.math.expm1(below)) - below,
-        )
-        margin = tf.math.softplus(v + np.log(np.e - 1.0))
-    norm2 = tf.maximum(norm2, np.finfo(w.dtype.as_numpy_dtype).tiny)
-    return _Layers(u + (change / bound / norm2)[..., tf.newaxis] * w, w, b, margin)
+        return _planar_layers.constrained(u, w, b, self._h, self.constraint)
 
 
 def _assertions(bijector, is_init):
-    finite = (tf.math.is_finite, "be finite")
-    assertions = assert_each(bijector, is_init, dict(u=finite, w=finite, b=finite))
+    assertions = assert_each(bijector, is_init, dict(u=FINITE, w=FINITE, b=FINITE))
     if bijector.constraint is None and bijector.validate_args:
         v = tf.reduce_sum(tf.convert_to_tensor(bijector.w) * bijector.u, axis=-1)
         bound = -1.0 / bijector._h.max_slope

@@ -4,7 +4,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows._cache import never_stale
-from tfp_flows._parameters import as_parameters, assert_positive
+from tfp_flows._parameters import POSITIVE, as_parameters, assert_each
 
 tfb = tfp.bijectors
 
@@ -18,9 +18,9 @@ class PReLU(tfb.Bijector):
     https://arxiv.org/abs/1502.01852, restricted to the slopes that make it invertible.
 
     Args:
-      slope: tensor that broadcasts with `x`, positive, no unit; 1 is the identity. Shape
-        `[]` is one slope for all, `[C]` one for each channel of `[..., C]`, and the shape
-        of an event one for each element. It is trained through its logarithm.
+      slope: tensor that broadcasts with `x`, positive, no unit; 1 is the identity.
+        Shape `[]` is one slope for all, `[C]` one for each channel of `[..., C]`, and
+        the shape of an event one for each element. It is trained through its logarithm.
       validate_args: whether to check that a tensor or variable `slope` is positive.
       name: prefix of the ops.
 
@@ -46,7 +46,7 @@ class PReLU(tfb.Bijector):
         )
 
     def _parameter_control_dependencies(self, is_init):
-        return assert_positive(self, is_init, "slope")
+        return assert_each(self, is_init, dict(slope=POSITIVE))
 
     @classmethod
     def _is_increasing(cls):

@@ -6,10 +6,13 @@ import tensorflow_probability as tfp
 
 from tfp_flows._cache import never_stale
 from tfp_flows._parameters import (
+    FINITE,
+    POSITIVE,
     as_parameters,
     assert_each,
     check_event_size,
     check_shapes,
+    is_reference,
 )
 
 tfb = tfp.bijectors
@@ -25,9 +28,10 @@ class Radial(tfb.Bijector):
     `beta > -alpha` reads `gain > 0` here, so that each parameter is constrained without
     the others; `from_alpha_beta` takes theirs.
 
-    The log determinant is `(D - 1) log((rho + gain) / (rho + 1))` across the radius, plus
-    `log((rho (rho + 2) + gain) / (rho + 1)^2)` along it. The inverse has a closed form:
-    `rho` is the positive root of `rho (rho + gain) = (rho + 1) |y - center| / radius`.
+    The log determinant is `(D - 1) log((rho + gain) / (rho + 1))` across the radius,
+    plus `log((rho (rho + 2) + gain) / (rho + 1)^2)` along it. The inverse has a closed
+    form: `rho` is the positive root of `rho (rho + gain) = (rho + 1) |y - center| /
+      radius`.
 
     `x` and `y` have shape `[..., D]`. The axes before `D` broadcast with the batch axes
     of the parameters; the log determinants have the shape that results.
@@ -42,8 +46,8 @@ class Radial(tfb.Bijector):
 
     Raises:
       TypeError: the parameters do not share one floating dtype.
-      ValueError: the shapes of the parameters, or of the input and `center`, do not fit,
-        or a parameter given as numbers is outside of its support.
+      ValueError: the shapes of the parameters, or of the input and `center`, do not
+        fit, or a parameter given as numbers is outside of its support.
       tf.errors.InvalidArgumentError: a check of `validate_args` fails.
     """
 
@@ -69,18 +73,25 @@ class Radial(tfb.Bijector):
           validate_args, name: as for `Radial`.
 
         Returns:
-          bijector: `Radial`; where `alpha` or `beta` is a variable, it follows it.
+          bijector: `Radial`. It follows `alpha` and `beta` that are variables.
 
         Raises:
-          ValueError: the values given are numbers and outside of their supports.
+          ValueError: values that are no variables are outside of their supports.
         """
         z0, alpha, beta = as_parameters(z0=z0, alpha=alpha, beta=beta)
-        for name_, value, least in [("alpha", alpha, 0.0), ("beta", beta, -alpha)]:
-            if tf.executing_eagerly() and not np.all(np.greater(value, least)):
-                raise ValueError(
-                    f"`{name_}` must be above {'0' if name_ == 'alpha' else '-`alpha`'}; "
-                    f"got {np.asarray(tf.convert_to_tensor(value))}."
-                )
+        if is_reference(alpha) or is_reference(beta):
+            gain = tfp.util.DeferredTensor(
+                alpha,
+                lambda alpha: 1.0 + beta / alpha,
+                shape=tf.broadcast_static_shape(alpha.shape, beta.shape),
+                also_track=beta,
+            )
+            return cls(z0, alpha, gain, validate_args, name)
+        for argument, value, least, text in [
+            ("alpha", alpha, 0.0, "0"), ("beta", beta, -alpha, "-`alpha`")
+        ]:
+            if tf.executing_eagerly() and not np.all(value > least):
+                raise ValueError(f"`{argument}` must be above {text}; got {value}.")
         return cls(z0, alpha, 1.0 + beta / alpha, validate_args, name)
 
     @classmethod
@@ -92,10 +103,8 @@ class Radial(tfb.Bijector):
         return dict(center=center, radius=positive, gain=positive)
 
     def _parameter_control_dependencies(self, is_init):
-        positive = (lambda v: (v > 0.0) & (v < np.inf), "be positive and finite")
-        finite = (tf.math.is_finite, "be finite")
         return assert_each(
-            self, is_init, dict(center=finite, radius=positive, gain=positive))
+            self, is_init, dict(center=FINITE, radius=POSITIVE, gain=POSITIVE))
 
     def _forward(self, x):
         offset, rho = self._polar(x)

@@ -5,6 +5,7 @@ import tensorflow_probability as tfp
 
 from tfp_flows._cache import never_stale
 from tfp_flows._parameters import (
+    FINITE,
     as_parameters,
     assert_each,
     check_event_size,
@@ -85,13 +86,10 @@ class Sylvester(tfb.Bijector):
 
     @classmethod
     def _parameter_properties(cls, dtype):
-        def square(shape):
-            return [*shape[:-1], None, None]
-
         factor = tfp.util.ParameterProperties(
             event_ndims=2,
-            shape_fn=square,
-            default_constraining_bijector_fn=triangular_factor_bijector,
+            shape_fn=lambda shape: [*shape[:-1], None, None],
+            default_constraining_bijector_fn=lambda: triangular_factor_bijector(dtype),
         )
         return dict(
             q=tfp.util.ParameterProperties(
@@ -107,14 +105,13 @@ class Sylvester(tfb.Bijector):
         )
 
     def _parameter_control_dependencies(self, is_init):
-        finite = (tf.math.is_finite, "be finite")
         orthonormal = (_is_orthonormal, "have orthonormal columns")
         assertions = assert_each(
-            self, is_init, dict(q=orthonormal, r=finite, r_tilde=finite, b=finite))
+            self, is_init, dict(q=orthonormal, r=FINITE, r_tilde=FINITE, b=FINITE))
         if self.validate_args:
             diagonal = tf.linalg.diag_part(self.r) * tf.linalg.diag_part(self.r_tilde)
             bound = -1.0 / self._h.max_slope
-            words = f"The diagonals of `r` and `r_tilde` must have products above {bound}"
+            words = f"Diagonals of `r` and `r_tilde` must have products above {bound}"
             assertions.append(
                 tf.debugging.Assert(
                     tf.reduce_all(diagonal > bound), [f"{words}; got", diagonal]))
@@ -172,7 +169,7 @@ class Sylvester(tfb.Bijector):
 
 
 def _is_orthonormal(q):
-    """One boolean a matrix. The bound leaves room for the rounding of any basis here."""
+    """One boolean a matrix, with room for the rounding of any basis of float32."""
     lack = tf.matmul(q, q, transpose_a=True) - tf.eye(tf.shape(q)[-1], dtype=q.dtype)
     return tf.reduce_max(tf.abs(lack), axis=[-2, -1]) < 1e-4
 

@@ -10,8 +10,8 @@ from tfp_flows.trainable import build_trainable
 def radial(event_size, num_layers, *, seed, dtype=tf.float32, name="radial"):
     """Builds a trainable flow of radial layers, which starts as the identity.
 
-    Radial flows as in Rezende and Mohamed (2015), https://arxiv.org/abs/1505.05770. Both
-    directions have closed forms and cost the same.
+    Radial flows as in Rezende and Mohamed (2015), https://arxiv.org/abs/1505.05770.
+    Both directions have closed forms and cost the same.
 
     Args:
       event_size: `D`, the length of one point.
@@ -21,8 +21,8 @@ def radial(event_size, num_layers, *, seed, dtype=tf.float32, name="radial"):
       name: prefix of the ops.
 
     Returns:
-      bijector: `tfb.Chain` of `Radial` layers on variables: gains and radii of 1, centers
-        that are standard normal.
+      bijector: `tfb.Chain` of `Radial` layers on variables: gains and radii of 1,
+        centers that are standard normal.
 
     Raises:
       ValueError: `event_size` or `num_layers` is below 1.

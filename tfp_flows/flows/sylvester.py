@@ -33,8 +33,8 @@ def sylvester(
       num_columns: `M <= D`, width of a layer; `D` by default.
       seed: integer that decides the initial values, in each process alike.
       basis: "orthogonal" trains a matrix for each layer, orthonormalised by QR;
-        "householder" trains the normals of reflections; "triangular" has the coordinates
-        themselves, in order and reversed in turn, and trains none.
+        "householder" trains the normals of reflections; "triangular" has the
+        coordinates themselves, in order and reversed in turn, and trains none.
       num_reflections: number of reflections of the "householder" basis.
       activation: "tanh", "leaky_relu", or an `Activation`.
       dtype: floating dtype of the variables.
@@ -51,8 +51,8 @@ def sylvester(
     num_columns = event_size if num_columns is None else num_columns
     if min(event_size, num_layers, num_columns, num_reflections) < 1:
         raise ValueError(
-            "`event_size`, `num_layers`, `num_columns` and `num_reflections` must be at "
-            f"least 1; got {event_size}, {num_layers}, {num_columns} and "
+            "`event_size`, `num_layers`, `num_columns` and `num_reflections` must be "
+            f"at least 1; got {event_size}, {num_layers}, {num_columns} and "
             f"{num_reflections}."
         )
     if num_columns > event_size:
@@ -66,6 +66,17 @@ def sylvester(
     layers = []
     for i, seeds in enumerate(tfp.random.split_seed([0, seed], n=num_layers)):
         basis_seed, layer_seed = tfp.random.split_seed(seeds, n=2)
+        if basis == "triangular":
+            q = bases.permutation_basis(event_size, num_columns, i % 2 == 1, dtype)
+        elif basis == "orthogonal":
+            q = _trained([event_size, num_columns], basis_seed, dtype, bases.qr_basis)
+        else:
+            q = _trained(
+                [num_reflections, event_size],
+                basis_seed,
+                dtype,
+                lambda vectors: bases.householder_basis(vectors, num_columns),
+            )
         layers.append(
             build_trainable(
                 Sylvester,
@@ -74,24 +85,13 @@ def sylvester(
                 stddev=dict(r=0.0, r_tilde=event_size**-0.5, b=1.0),
                 shapes=dict(r=square, r_tilde=square, b=[num_columns]),
                 dtype=dtype,
-                q=_basis(
-                    basis, event_size, num_columns, num_reflections, i, basis_seed, dtype
-                ),
+                q=q,
                 activation=activation,
             )
         )
     return tfp.bijectors.Chain(layers[::-1], name=name)
 
 
-def _basis(basis, event_size, num_columns, num_reflections, layer, seed, dtype):
-    if basis == "triangular":
-        return bases.permutation_basis(event_size, num_columns, layer % 2 == 1, dtype)
-    def householder(vectors):
-        return bases.householder_basis(vectors, num_columns)
-
-    if basis == "orthogonal":
-        shape, transform = [event_size, num_columns], bases.qr_basis
-    else:
-        shape, transform = [num_reflections, event_size], householder
+def _trained(shape, seed, dtype, make_basis):
     raw = tf.Variable(tf.random.stateless_normal(shape, seed, dtype=dtype), name="q")
-    return tfp.util.DeferredTensor(raw, transform, shape=[event_size, num_columns])
+    return tfp.util.DeferredTensor(raw, make_basis, shape=make_basis(raw).shape)

@@ -1,0 +1,395 @@
+"""Speed of layers, flows, the solver and the import, as ratios within one run.
+
+    python -m tests.benchmarks.layers [--only planar_stack,solver]
+
+prints the tables of `README.md`. A time is the median of all rounds, with the
+interquartile range in percent behind `±`; a ratio is taken in each round first.
+"""
+
+import argparse
+import functools
+import os
+import platform
+import subprocess
+import sys
+from unittest import mock
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tests.benchmarks import timing
+from tfp_flows import bijectors, flows
+from tfp_flows.bijectors import _triangular
+from tfp_flows.bijectors.activations import as_activation
+from tfp_flows.root_finding import solve_increasing
+
+tfb, tfd = tfp.bijectors, tfp.distributions
+
+SIZE = 64
+COMPILERS = {"XLA": True, "graph": False}
+FLOWS = {
+    "planar, inverse": lambda k: flows.planar(SIZE, k, seed=0),
+    "planar, forward": lambda k: tfb.Invert(flows.planar(SIZE, k, seed=0)),
+    "Sylvester, forward": lambda k: tfb.Invert(flows.sylvester(SIZE, k, 32, seed=0)),
+}
+NUMBERS_OF_LAYERS = [4, 16, 64]
+
+
+def planar_stack(options):
+    """A stack of 16 layers against a chain of them, and against two matrix products."""
+    u, w, b = _planar_parameters(16)
+    stack = bijectors.PlanarStack(u, w, b)
+    layers = [bijectors.Planar(*map(tf.Variable, p)) for p in zip(u, w, b)]
+    chain = tfb.Chain(layers[::-1])
+    x = _normal([10000, SIZE], 3)
+    y = stack.forward(x)
+    candidates = {
+        "two products": (lambda x: x + (x @ tf.transpose(w)) @ u, x),
+        "stack, forward": (_forward(stack), x),
+        "chain, forward": (_forward(chain), x),
+        "stack, inverse": (_inverse(stack), y),
+        "chain, inverse": (_inverse(chain), y),
+    }
+    ratios = [
+        ("chain, forward", "stack, forward", "at least 3"),
+        ("stack, forward", "two products", "at most 3"),
+        ("chain, inverse", "stack, inverse", ""),
+        ("stack, inverse", "stack, forward", ""),
+    ]
+    _compare(candidates, ratios, options)
+
+
+def inverses(options):
+    """The inverse against forward, and the share of the solver in it."""
+    candidates, ratios = {}, []
+    for name, layer, batch_size, aim in _single_layers():
+        x = _normal([batch_size, SIZE], 4)
+        y = layer.forward(x)
+        forward, inverse, solver = (
+            f"{name}, {part}" for part in ("forward", "inverse", "solver")
+        )
+        candidates[forward] = _forward(layer), x
+        candidates[inverse] = _inverse(layer), y
+        ratios.append((inverse, forward, aim))
+        if name.startswith(("planar", "Sylvester")):
+            candidates[solver] = _solver_alone(layer, y)
+            ratios.append((solver, inverse, ""))
+    _compare(candidates, ratios, options)
+
+
+def growth(options):
+    """`log_prob` of 1000 samples, and its gradient, for growing numbers of layers."""
+    _, import_peak = timing.in_child(_nothing)
+    x = _normal([1000, SIZE], 5)
+    candidates, children = {}, {}
+    for flow in FLOWS:
+        for k in NUMBERS_OF_LAYERS:
+            for name, function in zip(["value", "gradient"], _log_prob(flow, k)):
+                compiled = timing.compiled(function)
+                candidates[flow, k, name] = functools.partial(compiled, x)
+            (trace, compilation), peak = timing.in_child(_first_gradient, flow, k)
+            children[flow, k] = trace, compilation, (peak - import_peak) / 2**20
+    race = timing.race(candidates, options.rounds, options.sample)
+    rows = [
+        [flow, k, race.time((flow, k, "value")), race.time((flow, k, "gradient"))]
+        + [f"{value:.3g}" for value in children[flow, k]]
+        for flow, k in children
+    ]
+    columns = ["trace, s", "compile, s", "peak memory, MiB"]
+    _table(["flow", "K", "`log_prob`", "and gradient", *columns], rows)
+    rows = [[flow, *_exponents(race, children, flow)] for flow in FLOWS]
+    columns = ["trace", "compile", "peak memory"]
+    _table(["grows as K to the power of", "`log_prob`", "and gradient", *columns], rows)
+
+
+def _exponents(race, children, flow):
+    few, many = NUMBERS_OF_LAYERS[0], NUMBERS_OF_LAYERS[-1]
+    exponents = [
+        race.growth((flow, many, name), (flow, few, name), many / few)
+        for name in ("value", "gradient")
+    ]
+    ratios = np.divide(children[flow, many], children[flow, few])
+    return [f"{e:.2f}" for e in [*exponents, *np.log(ratios) / np.log(many / few)]]
+
+
+def solver(options):
+    """Our root finder against Chandrupatla's on the planar equation."""
+    accuracies = []
+    candidates, ratios = {}, []
+    for dtype in (tf.float32, tf.float64):
+        for batch_size in (1000, 10000):
+            problem = _planar_equations(dtype, batch_size)
+            label = f"{dtype.name}, B = {batch_size}"
+            for name, function in _ROOT_FINDERS.items():
+                candidates[f"{name}, {label}"] = function, *problem
+                root = timing.compiled(function)(*problem)
+                accuracies.append([f"{name}, {label}", *_accuracy(root, *problem)])
+            ours, public, chandrupatla = (f"{name}, {label}" for name in _ROOT_FINDERS)
+            ratios.append((chandrupatla, ours, ""))
+            ratios.append((chandrupatla, public, ""))
+    _compare(candidates, ratios, options)
+    headers = ["residual in units of `eps (abs(a) + abs(c))`", "median", "largest"]
+    _table([*headers, "NaN"], accuracies)
+
+
+def import_time(options):
+    """The import of the package against that of TFP, which the package needs."""
+    # TFP loads its parts when they are used.
+    tfp_too = "from tensorflow_probability import bijectors as b, distributions as d; "
+    tfp_too += "b.Chain, d.Normal"
+    commands = {"`tfp_flows`": "import tfp_flows", "TFP": tfp_too}
+    candidates = {
+        name: functools.partial(
+            subprocess.run,
+            [sys.executable, "-c", command],
+            check=True,
+            stderr=subprocess.DEVNULL,
+        )
+        for name, command in commands.items()
+    }
+    race = timing.race(candidates, min(5, options.rounds), 0)
+    _table(["", "time"], [[name, race.time(name)] for name in candidates])
+    _table(["ratio", ""], [["`tfp_flows` / TFP", race.ratio("`tfp_flows`", "TFP")]])
+
+
+def eager(options):
+    """One eager `log_prob` of one sample."""
+    size = 8
+    v = [tf.Variable(tf.ones([size])) for _ in range(2)]
+    radial = bijectors.Radial(v[0], tf.Variable(1.0), tf.Variable(2.0))
+    base = tfd.MultivariateNormalDiag(tf.zeros([size]))
+    x = _normal([1, size], 6)
+
+    def evaluate(bijector):
+        distribution = tfd.TransformedDistribution(base, bijector)
+        # A new tensor each time, which no cache knows.
+        return lambda: distribution.log_prob(tf.identity(x))
+
+    chain = tfb.Chain([tfb.Shift(v[0]), tfb.Scale(v[1])])
+    candidates = {"`Radial`": evaluate(radial), "`Shift` of `Scale`": evaluate(chain)}
+    race = timing.race(candidates, options.rounds, options.sample)
+    ratio = race.ratio(*candidates)
+    _table(["", "time"], [[name, race.time(name)] for name in candidates])
+    _table(["ratio", ""], [["`Radial` / `Shift` of `Scale`", ratio]])
+
+
+SECTIONS = [planar_stack, inverses, growth, solver, import_time, eager]
+
+
+def _compare(candidates, ratios, options):
+    """Races compiled functions, and prints the times and the ratios.
+
+    Args:
+      candidates: dictionary of functions with their arguments, by name.
+      ratios: list of two names and the aim for the ratio.
+      options: what `main` parsed.
+    """
+    calls = {
+        (name, compiler): functools.partial(
+            timing.compiled(function, jit_compile), *arguments
+        )
+        for name, (function, *arguments) in candidates.items()
+        for compiler, jit_compile in COMPILERS.items()
+    }
+    race = timing.race(calls, options.rounds, options.sample)
+    rows = [[name, *(race.time((name, c)) for c in COMPILERS)] for name in candidates]
+    _table(["", *COMPILERS], rows)
+    rows = [
+        [f"{a} / {b}", *(race.ratio((a, c), (b, c)) for c in COMPILERS), aim]
+        for a, b, aim in ratios
+    ]
+    _table(["ratio", *COMPILERS, "aim"], rows)
+
+
+def _table(headers, rows):
+    for row in [headers, ["---"] * len(headers), *rows]:
+        print("|", " | ".join(map(str, row)), "|")
+    print(flush=True)
+
+
+def _normal(shape, seed, dtype=tf.float32):
+    return tf.random.stateless_normal(shape, [0, seed], dtype=dtype)
+
+
+def _planar_parameters(num_layers):
+    """`u`, `w` and `b` as variables: `w'x` of a normal `x` and `w'u` are of order 1."""
+    matrix = [num_layers, SIZE]
+    u, w, b = _normal(matrix, 0), _normal(matrix, 1) / SIZE**0.5, _normal(matrix[:1], 2)
+    return tf.Variable(u), tf.Variable(w), tf.Variable(b)
+
+
+def _single_layers():
+    """Yields name, layer, number of samples, and the aim for inverse over forward."""
+    planar = bijectors.Planar(*(tf.Variable(p[0]) for p in _planar_parameters(1)))
+    sylvester = _sylvester(32)
+    center = tf.Variable(_normal([SIZE], 7))
+    radial = bijectors.Radial(center, tf.Variable(1.0), tf.Variable(2.0))
+    prelu = bijectors.PReLU(tf.Variable(0.5))
+    yield "planar", planar, 1000, "at most 4"
+    yield "planar, B = 10000", planar, 10000, ""
+    yield "Sylvester", sylvester, 1000, "at most 20"
+    yield "Sylvester, B = 10000", sylvester, 10000, ""
+    yield "radial", radial, 1000, ""
+    yield "PReLU", tfb.Invert(tfb.Invert(prelu)), 1000, ""
+
+
+def _sylvester(num_columns):
+    """A layer with `R_tilde Q'x` of order 1 for a normal `x`."""
+    square = [num_columns, num_columns]
+    q = tf.Variable(bijectors.bases.qr_basis(_normal([SIZE, num_columns], 8)))
+    r, r_tilde = (
+        tf.Variable(bijectors.bases.triangular_factor(_normal(square, seed) * scale))
+        for seed, scale in [(9, 1.0), (10, num_columns**-0.5)]
+    )
+    return bijectors.Sylvester(q, r, r_tilde, tf.Variable(_normal([num_columns], 11)))
+
+
+def _forward(bijector):
+    return lambda x: (bijector.forward(x), bijector.forward_log_det_jacobian(x))
+
+
+def _inverse(bijector):
+    return lambda y: (bijector.inverse(y), bijector.inverse_log_det_jacobian(y))
+
+
+def _solver_alone(layer, y):
+    """Returns the solver as the layer's inverse calls it, and the tensors it gets."""
+    with mock.patch.object(_triangular, "solve", wraps=_triangular.solve) as spy:
+        layer.inverse(tf.identity(y))  # a new tensor, which no cache knows
+    u, d, activation, margin = spy.call_args.args
+    solve = lambda u, d, margin: _triangular.solve(u, d, activation, margin)
+    return solve, u, d, margin
+
+
+def _log_prob(flow_name, num_layers):
+    """Returns functions: mean `log_prob` of a flow, and the same with its gradient."""
+    flow = FLOWS[flow_name](num_layers)
+    for i, variable in enumerate(flow.trainable_variables):  # away from the identity
+        variable.assign_add(0.3 * _normal(variable.shape, i))
+    base = tfd.MultivariateNormalDiag(tf.zeros([SIZE]))
+    distribution = tfd.TransformedDistribution(base, flow)
+
+    def value(x):
+        return tf.reduce_mean(distribution.log_prob(x))
+
+    def gradient(x):
+        with tf.GradientTape() as tape:
+            result = value(x)
+        return result, tape.gradient(result, flow.trainable_variables)
+
+    return value, gradient
+
+
+def _first_gradient(flow_name, num_layers):
+    _, gradient = _log_prob(flow_name, num_layers)
+    return timing.first_call(timing.compiled(gradient), _normal([1000, SIZE], 5))
+
+
+def _nothing():
+    """What a child does of which only the memory of its imports is wanted."""
+
+
+def _planar_equations(dtype, batch_size):
+    """Returns `c`, `kappa` and `1 + kappa` of equations `a + kappa tanh(a) = c`."""
+    random = np.random.default_rng(12)
+    least = -6.0 if dtype == tf.float32 else -14.0
+    kappa = np.expm1(random.uniform(least, 5.0, batch_size))
+    c = random.normal(size=batch_size) * np.exp(random.uniform(-3.0, 3.0, batch_size))
+    c, kappa = tf.constant(c, dtype), tf.constant(kappa, dtype)
+    return c, kappa, 1.0 + kappa
+
+
+def _bracket(c, kappa, margin):
+    """Returns the bracket of `Activation.solve`."""
+    middle = c - kappa * tf.math.tanh(c)
+    other = c + (middle - c) / margin
+    low = tf.maximum(tf.minimum(c, c / margin), tf.minimum(middle, other))
+    high = tf.minimum(tf.maximum(c, c / margin), tf.maximum(middle, other))
+    return low, high
+
+
+def _left_side(kappa, margin):
+    def function(a):
+        h = tf.math.tanh(a)
+        return a + kappa * h, h**2 + margin * (1.0 - h**2)
+
+    return function
+
+
+def _solve_by_activation(c, kappa, margin):
+    return as_activation("tanh").solve(c, kappa, margin)
+
+
+def _solve_increasing(c, kappa, margin):
+    low, high = _bracket(c, kappa, margin)
+    return solve_increasing(_left_side(kappa, margin), c, low, high)
+
+
+def _chandrupatla(c, kappa, margin):
+    eps = np.finfo(c.dtype.as_numpy_dtype).eps
+    low, high = _bracket(c, kappa, margin)
+    # By rounding the root may be outside, and both ends have the same sign.
+    room = 4.0 * eps * (tf.abs(low) + tf.abs(high))
+    return tfp.math.find_root_chandrupatla(
+        lambda a: a + kappa * tf.math.tanh(a) - c,
+        low - room,
+        high + room,
+        position_tolerance=2.0 * float(eps),
+        value_tolerance=0.0,
+        max_iterations=100,
+    ).estimated_root
+
+
+_ROOT_FINDERS = {
+    "`Activation.solve`": _solve_by_activation,
+    "`solve_increasing`": _solve_increasing,
+    "Chandrupatla": _chandrupatla,
+}
+
+
+def _accuracy(root, c, kappa, _):
+    """Returns median and largest residual in rounding units, and the number of NaN."""
+    eps = np.finfo(root.dtype.as_numpy_dtype).eps
+    a, c, kappa = (tensor.numpy().astype(np.float64) for tensor in (root, c, kappa))
+    residual = np.abs(a + kappa * np.tanh(a) - c) / (eps * (np.abs(a) + np.abs(c)))
+    found = residual[~np.isnan(residual)]
+    return f"{np.median(found):.2g}", f"{np.max(found):.3g}", len(a) - len(found)
+
+
+def _facts():
+    with open("/proc/cpuinfo") as cpuinfo:
+        models = [line.split(":")[1] for line in cpuinfo if "model name" in line]
+    return [
+        f"{models[0].strip()}, {len(models)} processors, 2 threads, "
+        f"load {os.getloadavg()[0]:.1f} at the start",
+        f"Python {platform.python_version()}, TensorFlow {tf.__version__}, "
+        f"TFP {tfp.__version__}, NumPy {np.__version__}",
+    ]
+
+
+def main():
+    names = [section.__name__ for section in SECTIONS]
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--only", default=",".join(names), help="sections, with commas between them"
+    )
+    parser.add_argument("--rounds", type=int, default=25, help="samples of each time")
+    parser.add_argument(
+        "--sample", type=float, default=0.02, help="least seconds of a sample"
+    )
+    options = parser.parse_args()
+    only = options.only.split(",")
+    if set(only) - set(names):
+        parser.error(f"--only must hold names out of {names}; got {options.only}")
+    tf.get_logger().setLevel("ERROR")  # it warns of one function compiled twice
+    timing.set_threads()
+    print(*_facts(), sep="\n\n", end="\n\n")
+    for section in SECTIONS:
+        if section.__name__ in only:
+            print(f"### `{section.__name__}`\n\n{section.__doc__}\n")
+            section(options)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""Timing of functions that take turns, and of processes."""
+
+import concurrent.futures
+import multiprocessing
+import re
+import time
+import timeit
+
+import numpy as np
+import tensorflow as tf
+
+
+def compiled(function, jit_compile=True):
+    """Returns the function compiled by XLA, or as a graph without `jit_compile`."""
+    return tf.function(function, jit_compile=jit_compile, autograph=False)
+
+
+class Race:
+    """Seconds that candidates took, one sample for each in each round.
+
+    A ratio is taken within each round first: what slows the machine for longer than a
+    round slows both candidates, and cancels.
+
+    Args:
+      seconds: dictionary of arrays by candidate, one entry for each round.
+    """
+
+    def __init__(self, seconds):
+        self._seconds = seconds
+
+    def time(self, name):
+        """Returns the median of a candidate and its spread, in words."""
+        seconds = self._seconds[name]
+        return f"{1e3 * np.median(seconds):.3g} ms ± {_spread(seconds):.0f} %"
+
+    def ratio(self, name, other):
+        """Returns the median ratio of two candidates and its spread, in words."""
+        ratios = self._seconds[name] / self._seconds[other]
+        return f"{np.median(ratios):.2f} ± {_spread(ratios):.0f} %"
+
+    def growth(self, name, other, factor):
+        """Returns the exponent with which time grows for a `factor` in size."""
+        ratios = self._seconds[name] / self._seconds[other]
+        return np.median(np.log(ratios)) / np.log(factor)
+
+
+def race(candidates, rounds, sample_seconds):
+    """Lets candidates take turns.
+
+    Args:
+      candidates: dictionary of callables without arguments, which return when their
+        work is done, as compiled functions do on a CPU. Each is called once before.
+      rounds: number of samples of each candidate.
+      sample_seconds: least length of a sample, which holds as many calls as that takes;
+        one call for 0.
+
+    Returns:
+      race: `Race`.
+    """
+    timers = {name: timeit.Timer(call) for name, call in candidates.items()}
+    numbers = {name: _calls(timer, sample_seconds) for name, timer in timers.items()}
+    seconds = {name: [] for name in timers}
+    for _ in range(rounds):
+        for name, timer in timers.items():
+            number = numbers[name]
+            seconds[name].append(timer.timeit(number) / number)
+    return Race({name: np.array(values) for name, values in seconds.items()})
+
+
+def first_call(function, *args):
+    """Returns the seconds to trace a compiled function, and to compile it.
+
+    Args:
+      function: what `compiled` returns, not called so far.
+      *args: its arguments.
+    """
+    start = time.perf_counter()
+    function.get_concrete_function(*args)
+    traced = time.perf_counter()
+    function(*args)
+    called = time.perf_counter()
+    function(*args)
+    return traced - start, 2.0 * called - traced - time.perf_counter()
+
+
+def in_child(function, *args):
+    """Calls a function in a fresh process.
+
+    Args:
+      function: function of a module, with two threads at its disposal.
+      *args: its arguments.
+
+    Returns:
+      value: what it returns.
+      peak: the most memory that the process held, in bytes.
+    """
+    with concurrent.futures.ProcessPoolExecutor(
+        1, mp_context=multiprocessing.get_context("spawn"), initializer=set_threads
+    ) as pool:
+        return pool.submit(_with_peak, function, *args).result()
+
+
+def set_threads():
+    """Makes TensorFlow use two threads; before its first operation."""
+    tf.config.threading.set_intra_op_parallelism_threads(2)
+    tf.config.threading.set_inter_op_parallelism_threads(2)
+
+
+def _calls(timer, sample_seconds):
+    timer.timeit(1)  # compiles
+    if not sample_seconds:
+        return 1
+    return max(1, int(np.ceil(sample_seconds / min(timer.repeat(3, 1)))))
+
+
+def _spread(values):
+    """Interquartile range in percent of the median."""
+    low, middle, high = np.percentile(values, [25, 50, 75])
+    return 100.0 * (high - low) / middle
+
+
+def _with_peak(function, *args):
+    value = function(*args)
+    # Not `ru_maxrss`: Linux starts that of a child with the peak of its parent.
+    with open("/proc/self/status") as status:
+        return value, 1024 * int(re.search(r"VmHWM:\s+(\d+)", status.read())[1])

@@ -1,0 +1,86 @@
+"""Facts of `tfp_flows.bijectors.radial` beyond the laws."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.laws import close
+from tfp_flows.bijectors import Radial
+from tfp_flows.trainable import build_trainable
+
+X = np.random.default_rng(0).normal(size=[4, 2, 3])
+
+
+@pytest.mark.parametrize("beta", [-1.9, 0.0, 0.5, 40.0])
+def test_agrees_with_equation_14(beta):
+    alpha, center = 2.0, np.array([0.5, -1.0, 2.0])
+    r = np.linalg.norm(X - center, axis=-1, keepdims=True)
+    h = 1.0 / (alpha + r)
+    bijector = Radial.from_alpha_beta(center, alpha, beta)
+    close(bijector.forward(X), X + beta * h * (X - center))
+    across, along = 1.0 + beta * h, 1.0 + beta * h - beta * h**2 * r
+    expected = np.log(across**2 * along)[..., 0]
+    close(bijector.forward_log_det_jacobian(X), expected)
+
+
+def test_the_symbols_of_the_paper_may_be_variables():
+    alpha, beta = (tf.Variable(v, dtype=tf.float64, name=n) for n, v in
+                   [("alpha", 2.0), ("beta", 0.5)])
+    bijector = Radial.from_alpha_beta(np.zeros(3), alpha, beta)
+    assert {v.name for v in bijector.trainable_variables} == {"alpha:0", "beta:0"}
+    for variable, value in [(alpha, 3.0), (beta, -1.5)]:
+        variable.assign(value)
+    close(
+        bijector.forward(X),
+        Radial.from_alpha_beta(np.zeros(3), 3.0, -1.5).forward(X),
+    )
+
+
+def test_gradients_at_the_center():
+    bijector = build_trainable(Radial, [3], seed=0, dtype=tf.float64)
+    assert bijector.gain.shape == bijector.radius.shape == []
+    for method in ["forward", "inverse"]:
+        with tf.GradientTape() as tape:
+            point = tf.convert_to_tensor(bijector.center)
+            ldj = getattr(bijector, f"{method}_log_det_jacobian")(tf.identity(point))
+            total = ldj + tf.reduce_sum(getattr(bijector, method)(tf.identity(point)))
+        for gradient in tape.gradient(total, bijector.trainable_variables):
+            assert gradient is not None and np.all(np.isfinite(gradient))
+
+
+def test_rejects_two_dtypes():
+    with pytest.raises(TypeError, match="one floating dtype; got .*float64.*float32"):
+        Radial(np.zeros(3), np.float32(1.0), 1.0)
+
+
+def test_rejects_an_input_of_another_size():
+    with pytest.raises(ValueError, match=r"`center`; got .*\(4, 2, 3\) and \(5,\)"):
+        Radial(np.zeros(5), 1.0, 1.0).forward(X)
+
+
+def test_rejects_parameters_that_do_not_broadcast():
+    with pytest.raises(ValueError, match=r"must broadcast; got .*`radius` \(3,\)"):
+        Radial(np.zeros([2, 5]), np.ones(3), 1.0)
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, np.nan, np.inf])
+def test_rejects_a_gain_outside_of_its_support(value):
+    with pytest.raises(ValueError, match=f"`gain` must be positive .*; got {value}"):
+        Radial(np.zeros(3), 1.0, value)
+    variable = tf.Variable(value, dtype=tf.float64)
+    bijector = Radial(np.zeros(3), 1.0, variable, validate_args=True)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="`gain` must be positive"):
+        bijector.forward(X)
+
+
+@pytest.mark.parametrize(
+    "alpha, beta, text",
+    [
+        (0.0, 1.0, r"`alpha` must be above 0; got 0.0"),
+        (-1.0, 2.0, r"`alpha` must be above 0; got -1.0"),
+        (1.0, -1.0, r"`beta` must be above -`alpha`; got -1.0"),
+    ],
+)
+def test_rejects_alpha_and_beta_outside_of_their_supports(alpha, beta, text):
+    with pytest.raises(ValueError, match=text):
+        Radial.from_alpha_beta(np.zeros(3), alpha, beta)

@@ -1,0 +1,34 @@
+"""Tests of `tfp_flows.flows.sylvester`."""
+
+import numpy as np
+import pytest
+
+from tests.flows.recipes import check_recipe
+from tfp_flows import flows
+
+
+@pytest.mark.parametrize("basis", ["orthogonal", "householder", "triangular"])
+def test_sylvester_is_a_good_recipe(basis, tmp_path):
+    def make(**kwargs):
+        return flows.sylvester(3, 2, 2, basis=basis, **kwargs)
+
+    check_recipe(make, 3, tmp_path)
+
+
+def test_triangular_layers_alternate():
+    first, second = flows.sylvester(3, 2, seed=0, basis="triangular").bijectors
+    np.testing.assert_array_equal(first.q, np.eye(3)[::-1])
+    np.testing.assert_array_equal(second.q, np.eye(3))
+
+
+@pytest.mark.parametrize(
+    "arguments, text",
+    [
+        (dict(num_columns=4), "at most `event_size`; got 4 and 3"),
+        (dict(num_columns=0), "at least 1; got 3, 2, 0 and 8"),
+        (dict(basis="qr"), r"`basis` must be one of \('orthogonal'.*got 'qr'"),
+    ],
+)
+def test_rejects_what_it_cannot_build(arguments, text):
+    with pytest.raises(ValueError, match=text):
+        flows.sylvester(3, 2, seed=0, **arguments)

@@ -1,0 +1,218 @@
+"""The laws that every bijector obeys, each a function of a bijector and points.
+
+TFP remembers which input gave which output, by identity, and then answers `inverse`
+without computing it: a wrong inverse would look right. `fresh` hides the identity.
+"""
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+tfb, tfd = tfp.bijectors, tfp.distributions
+
+METHODS = (
+    "forward",
+    "inverse",
+    "forward_log_det_jacobian",
+    "inverse_log_det_jacobian",
+)
+
+
+def fresh(tensor):
+    """Returns a copy that no cache can know."""
+    return tf.constant(np.array(tensor))
+
+
+def close(actual, expected, tolerance=1e-9):
+    """Asserts closeness, absolute and relative to the largest number."""
+    actual, expected = np.asarray(actual), np.asarray(expected)
+    assert actual.shape == expected.shape
+    assert np.all(np.isfinite(expected))
+    scale = 1.0 + np.max(np.abs(expected), initial=0.0)
+    np.testing.assert_allclose(actual, expected, rtol=0.0, atol=tolerance * scale)
+
+
+def evaluate(bijector, x, y):
+    """Returns the four methods of a bijector at `x` and `y`, by name."""
+    points = dict(zip(METHODS, [x, y, x, y]))
+    return {name: getattr(bijector, name)(fresh(p)) for name, p in points.items()}
+
+
+def check_round_trips(bijector, x, tolerance, exact):
+    """Each direction undoes the other, in shape, dtype and value.
+
+    The second direction cannot do better than to carry over the rounding of what comes
+    between: a few units of it, times the norm of its Jacobian there, are allowed for.
+
+    Args:
+      bijector: bijector to check, with the dtype of `x`.
+      x: points of its domain, taken as points of its codomain too.
+      tolerance: largest error allowed where that is larger.
+      exact: the same bijector in float64, which tells the Jacobians.
+    """
+    methods = [bijector.forward, bijector.inverse]
+    exact_methods = [exact.forward, exact.inverse]
+    batch_shape = x.shape[: x.ndim - bijector.forward_min_event_ndims]
+    for there, back, exact_back in zip(methods, methods[::-1], exact_methods[::-1]):
+        between = there(fresh(x))
+        assert between.dtype == x.dtype and between.shape == x.shape
+        jacobians = jacobian(exact_back, np.float64(between), batch_shape)
+        rounding = 32.0 * np.finfo(x.dtype).eps * np.max(np.abs(between), initial=1.0)
+        carried = rounding * np.max(np.linalg.norm(jacobians, 2, axis=(-2, -1)))
+        close(back(fresh(between)), x, max(tolerance, carried))
+
+
+def check_log_dets(bijector, x):
+    """Both log determinants are those of autodiff, and each minus the other."""
+    ndims = bijector.forward_min_event_ndims
+    y = bijector.forward(fresh(x))
+    fldj = bijector.forward_log_det_jacobian(fresh(x))
+    ildj = bijector.inverse_log_det_jacobian(fresh(y))
+    batch_shape = x.shape[: x.ndim - ndims]
+    assert fldj.shape == ildj.shape == batch_shape
+    close(ildj, -fldj)
+    for fn, point, ldj in [(bijector.forward, x, fldj), (bijector.inverse, y, ildj)]:
+        sign, expected = np.linalg.slogdet(jacobian(fn, point, batch_shape))
+        assert np.all(sign > 0.0)
+        close(ldj, expected)
+    whole = bijector.forward_log_det_jacobian(fresh(x), event_ndims=x.ndim)
+    close(whole, np.sum(fldj))
+
+
+def jacobian(fn, x, batch_shape):
+    """Jacobians of `fn` at each event in `x`, flattened, by the gradient tape."""
+    flat = tf.reshape(fresh(x), [*batch_shape, -1])
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(flat)
+        y = tf.reshape(fn(tf.reshape(flat, x.shape)), [*batch_shape, flat.shape[-1]])
+        outputs = tf.unstack(y, axis=-1)
+    return tf.stack([tape.gradient(output, flat) for output in outputs], axis=-2)
+
+
+def check_modes(bijector, x):
+    """Graphs, compiled ones and such of unknown batch size compute what eager does."""
+    y = bijector.forward(fresh(x))
+    expected = evaluate(bijector, x, y)
+    ndims = bijector.forward_min_event_ndims
+    unknown = [None] * (x.ndim - ndims) + list(x.shape[x.ndim - ndims :])
+    if not bijector.experimental_batch_shape().rank:
+        unknown = [None] * x.ndim if ndims == 0 else unknown
+    for name, point in zip(METHODS, [x, y, x, y]):
+        method = getattr(bijector, name)
+        signature = [tf.TensorSpec(unknown, x.dtype)]
+        for compiled in [
+            tf.function(method, autograph=False),
+            tf.function(method, autograph=False, jit_compile=True),
+            tf.function(lambda p: method(p), signature, autograph=False),
+        ]:
+            close(compiled(fresh(point)), expected[name])
+        if bijector.experimental_batch_shape().rank == 0:
+            close(tf.vectorized_map(method, fresh(point)), expected[name])
+            close(method(fresh(point[:0])), expected[name][:0])
+
+
+def check_gradients(make, x):
+    """First and second gradients are those of finite differences.
+
+    By the input and by each variable; through both directions with their log
+    determinants, and through `log_prob`, which mixes them.
+
+    Args:
+      make: callable that makes the bijector on variables of float64.
+      x: points of its domain and codomain.
+    """
+    bijector = make()
+    variables = bijector.trainable_variables
+    assert len(variables) == len(bijector.parameter_properties())
+    rng = np.random.default_rng(0)
+    start = [*(np.array(v) for v in variables), x]
+    directions = [rng.normal(size=value.shape) for value in start]
+    for quantity in [_forward, _inverse, _log_prob]:
+
+        def first(values):
+            point = tf.constant(values[-1])
+            for variable, value in zip(variables, values):
+                variable.assign(value)
+            with tf.GradientTape() as tape:
+                tape.watch(point)
+                total = quantity(bijector, point)
+            return total, tape.gradient(total, [*variables, point])
+
+        def difference(which, of):
+            h = 1e-5
+            above, below = (
+                first(
+                    [
+                        value + sign * h * step if i in which else value
+                        for i, (value, step) in enumerate(zip(start, directions))
+                    ]
+                )[of]
+                for sign in (1.0, -1.0)
+            )
+            return tf.nest.map_structure(lambda a, b: (a - b) / (2 * h), above, below)
+
+        for i, gradient in enumerate(first(start)[1]):
+            assert gradient is not None, f"argument {i} is not used in {quantity}"
+            expected = difference([i], of=0)
+            close(tf.reduce_sum(gradient * directions[i]), expected, 1e-6)
+        expected = difference(range(len(start)), of=1)
+        first(start)
+        actual = _derivative_of_gradient(bijector, quantity, directions, start[-1])
+        for one, other in zip(actual, expected):
+            close(one, other, 1e-5)
+
+
+def _derivative_of_gradient(bijector, quantity, directions, x):
+    """Gradient, by the tape, of the derivative along `directions`; compiled."""
+    variables = bijector.trainable_variables
+
+    @tf.function(autograph=False, jit_compile=True)
+    def compute(point):
+        with tf.GradientTape() as outer:
+            outer.watch(point)
+            with tf.GradientTape() as inner:
+                inner.watch(point)
+                total = quantity(bijector, point)
+            gradients = inner.gradient(total, [*variables, point])
+            along = sum(tf.reduce_sum(g * d) for g, d in zip(gradients, directions))
+        return outer.gradient(along, [*variables, point], unconnected_gradients="zero")
+
+    return compute(tf.constant(x))
+
+
+def _weighted(*tensors):
+    rng = np.random.default_rng(1)
+    return sum(tf.reduce_sum(rng.normal(size=t.shape) * t) for t in tensors)
+
+
+def _forward(bijector, x):
+    return _weighted(bijector.forward(x), bijector.forward_log_det_jacobian(x))
+
+
+def _inverse(bijector, y):
+    return _weighted(bijector.inverse(y), bijector.inverse_log_det_jacobian(y))
+
+
+def _log_prob(bijector, y):
+    return _weighted(distribution_of(bijector, y.shape).log_prob(y))
+
+
+def distribution_of(bijector, shape):
+    """Returns the bijector of normal variables, with batch and event shape to fit."""
+    ndims = bijector.forward_min_event_ndims
+    dtype = bijector.variables[0].dtype if bijector.variables else bijector.dtype
+    base = tfd.Normal(tf.zeros(shape[len(shape) - ndims :], dtype), 1.0)
+    base = tfd.Independent(base, reinterpreted_batch_ndims=ndims)
+    return tfd.TransformedDistribution(base, bijector)
+
+
+def check_batch(bijector, x):
+    """Each bijector of a batch, taken by slicing, acts as it does alone."""
+    batch_shape = bijector.experimental_batch_shape()
+    y, fldj = bijector.forward(x), bijector.forward_log_det_jacobian(x)
+    for index in np.ndindex(*batch_shape):
+        alone, those = bijector[index], (slice(None), *index)
+        assert alone.experimental_batch_shape() == []
+        close(alone.forward(x[those]), y[those])
+        close(alone.forward_log_det_jacobian(x[those]), fldj[those])
+        close(alone.inverse(fresh(y[those])), x[those])

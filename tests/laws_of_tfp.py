@@ -1,0 +1,243 @@
+"""The laws that make a bijector one of TFP: composition, state, cache, devices."""
+
+import contextlib
+import copy
+import gc
+from unittest import mock
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+from tensorflow.python.framework import kernels
+
+from tests.laws import METHODS, close, distribution_of, evaluate, fresh
+
+tfb, tfd = tfp.bijectors, tfp.distributions
+
+# Operations that only bind a graph together, and run wherever what they bind runs.
+_BINDING = {
+    "Placeholder",
+    "Const",
+    "NoOp",
+    "Identity",
+    "IdentityN",
+    "While",
+    "StatelessWhile",
+    "If",
+    "StatelessIf",
+    "PartitionedCall",
+    "StatefulPartitionedCall",
+    "SymbolicGradient",
+}
+
+
+def check_composition(bijector, x):
+    """Chain, Invert and distributions of it compute what it computes."""
+    y = bijector.forward(fresh(x))
+    here = evaluate(bijector, x, y)
+    there = evaluate(tfb.Invert(bijector), y, x)
+    for name, inverse_name in zip(METHODS, ["inverse", "forward"] * 2):
+        inverse_name += name.removeprefix("forward").removeprefix("inverse")
+        close(there[inverse_name], here[name])
+    twice = tfb.Chain([bijector, tfb.Invert(bijector), bijector])
+    chained = evaluate(twice, x, y)
+    for name in METHODS:
+        close(chained[name], here[name])
+
+    distribution = distribution_of(bijector, x.shape)
+    batch = distribution.batch_shape
+    for sample_shape in [(), (2,), (2, 3)]:
+        seed = (0, 1)
+        sample, log_prob = distribution.experimental_sample_and_log_prob(
+            sample_shape, seed=seed
+        )
+        assert sample.shape == (*sample_shape, *batch, *distribution.event_shape)
+        assert log_prob.shape == (*sample_shape, *batch)
+        close(distribution.log_prob(fresh(sample)), log_prob)
+        close(distribution.sample(sample_shape, seed=seed), sample)
+
+    joint = tfd.JointDistributionNamedAutoBatched(
+        dict(z=distribution, y=lambda z: tfd.Normal(z, tf.ones([], z.dtype))),
+        batch_ndims=len(batch),
+    )
+    draw = joint.sample(seed=(0, 1))
+    assert joint.log_prob(draw).shape == batch
+
+
+def check_state(make, x, path):
+    """Its variables are complete, and survive checkpoint, SavedModel and copy."""
+    bijector, other = make(), make()
+    names = set(bijector.parameter_properties())
+    assert {v.name.split(":")[0] for v in bijector.trainable_variables} == names
+    y = bijector.forward(fresh(x))
+    expected = evaluate(bijector, x, y)
+    for variable in other.variables:
+        variable.assign(variable * 0.5)
+    saved = tf.train.Checkpoint(model=bijector).save(f"{path}/checkpoint")
+    status = tf.train.Checkpoint(model=other).restore(saved)
+    status.assert_consumed()
+    for restored in [other, bijector.copy(), copy.deepcopy(bijector)]:
+        for name, value in evaluate(restored, x, y).items():
+            np.testing.assert_array_equal(value, expected[name])
+    clone = copy.deepcopy(bijector)
+    clone.variables[0].assign(clone.variables[0] * 0.5)
+    assert np.any(clone.forward(fresh(x)) != expected["forward"])
+
+    module = tf.Module()
+    module.bijector = bijector
+    module.forward = tf.function(
+        bijector.forward, [tf.TensorSpec(x.shape, x.dtype)], autograph=False
+    )
+    tf.saved_model.save(module, f"{path}/model")
+    close(tf.saved_model.load(f"{path}/model").forward(fresh(x)), expected["forward"])
+
+    assert bijector == bijector.copy() and bijector != make()
+    assert len({bijector, bijector}) == 1 and hash(bijector) == hash(bijector)
+    assert bijector.copy(name="other").name == "other"
+    assert type(bijector).__name__ in repr(bijector) and bijector.name in repr(bijector)
+
+
+def check_cache(make, x):
+    """The same tensor after a change of variables, tapes or graphs is computed anew."""
+    bijector = make()
+    flows = [bijector, tfb.Chain([bijector]), tfb.Chain([tfb.Invert(bijector)])]
+    for flow in flows:
+        distribution = distribution_of(flow, x.shape)
+        point = tf.constant(x)
+
+        def everything(p):
+            return [
+                flow.forward(p),
+                flow.inverse(p),
+                flow.forward_log_det_jacobian(p),
+                flow.inverse_log_det_jacobian(p),
+                distribution.log_prob(p),
+            ]
+
+        kept = []  # TFP forgets an answer once nobody holds it
+        for _ in range(2):
+            kept.append(everything(point))
+            for actual, expected in zip(kept[-1], everything(fresh(x))):
+                np.testing.assert_array_equal(actual, expected)
+            for variable in bijector.variables:
+                variable.assign(variable * 0.9)
+        kept.append(everything(point))  # no tape sees these
+
+        def gradient(p):
+            with tf.GradientTape() as tape:
+                tape.watch(p)
+                total = sum(map(tf.reduce_sum, everything(p)))
+            return tape.gradient(total, [p, *bijector.trainable_variables])
+
+        for actual, expected in zip(gradient(point), gradient(fresh(x))):
+            close(actual, expected)
+
+        @tf.function(autograph=False)
+        def in_one_graph(p):
+            before = everything(p)
+            bijector.variables[0].assign(bijector.variables[0] * 0.5)
+            after = everything(p)
+            branch = tf.cond(
+                tf.reduce_all(p == p), lambda: everything(p), lambda: everything(p)
+            )
+            return before, after, branch, everything(p)
+
+        start = bijector.variables[0].numpy()
+        results = in_one_graph(point)
+        bijector.variables[0].assign(start)
+        expected = [everything(fresh(x))]
+        bijector.variables[0].assign(start * 0.5)
+        expected += [everything(fresh(x))] * 3
+        tf.nest.map_structure(close, list(results), expected)
+
+    sample = distribution_of(bijector, x.shape).sample(seed=(0, 1))
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch([sample, copied := fresh(sample)])
+        distribution = distribution_of(bijector, x.shape)
+        values = [distribution.log_prob(p) for p in (sample, copied)]
+    close(tape.gradient(values[0], sample), tape.gradient(values[1], copied))
+
+
+def check_one_evaluation(make, x):
+    """`log_prob` and sampling with its log density run the layer's work once."""
+    bijector = make()
+    distribution = distribution_of(bijector, x.shape)
+    kind = type(bijector)
+    names = ["_forward", "_inverse"]
+    names += [f"{name}_log_det_jacobian" for name in names]
+    runs = {
+        "_inverse": lambda: distribution.log_prob(fresh(x)),
+        "_forward": lambda: distribution.experimental_sample_and_log_prob(seed=(0, 1)),
+    }
+    for expected, run in runs.items():
+        for scope in [contextlib.nullcontext, tf.GradientTape]:
+            for compiled in [run, tf.function(run, autograph=False)]:
+                with contextlib.ExitStack() as stack:
+                    calls = {n: stack.enter_context(_counted(kind, n)) for n in names}
+                    with scope():
+                        compiled()
+                    counts = {name: call.call_count for name, call in calls.items()}
+                assert counts == {**dict.fromkeys(names, 0), expected: 1}
+
+
+def _counted(kind, name):
+    method = getattr(kind, name)
+    return mock.patch.object(kind, name, autospec=True, side_effect=method)
+
+
+def check_memory(make, x):
+    """200 steps leave no tensors behind, in the cache of the layer or in TFP's."""
+    bijector = make()
+    distribution = distribution_of(tfb.Chain([bijector]), x.shape)
+
+    def count():
+        gc.collect()
+        return sum(tf.is_tensor(o) for o in gc.get_objects())
+
+    def steps(number):
+        for _ in range(number):
+            with tf.GradientTape() as tape:
+                total = tf.reduce_sum(distribution.log_prob(fresh(x)))
+            tape.gradient(total, bijector.trainable_variables)
+
+    steps(2)
+    before = count()
+    steps(200)
+    assert count() <= before
+
+
+def check_kernels(bijector, x):
+    """Each operation has a kernel for GPUs, and none leaves the dtype."""
+    unwanted = (tf.float64 if x.dtype == np.float32 else tf.float32).as_datatype_enum
+    for name in METHODS:
+        method = getattr(bijector, name)
+
+        @tf.function(autograph=False)
+        def value_and_gradient(point):
+            with tf.GradientTape() as tape:
+                tape.watch(point)
+                value = method(point)
+            return value, tape.gradient(value, [point, *bijector.trainable_variables])
+
+        graph = value_and_gradient.get_concrete_function(tf.constant(x)).graph
+        inner = [
+            node for f in graph.as_graph_def().library.function for node in f.node_def
+        ]
+        for node in [*graph.as_graph_def().node, *inner]:
+            if node.op not in _BINDING:
+                assert _runs_on_gpu(node), f"{name}: {node.op} {dict(node.attr)}"
+            if node.op != "Const":  # TensorFlow makes empty ones for axes
+                dtypes = {attribute.type for attribute in node.attr.values()}
+                assert unwanted not in dtypes, f"{name}: {node}"
+
+
+def _runs_on_gpu(node):
+    for kernel in kernels.get_registered_kernels_for_op(node.op).kernel:
+        fits = all(
+            node.attr[c.name].type in c.allowed_values.list.type
+            or set(node.attr[c.name].list.type) & set(c.allowed_values.list.type)
+            for c in kernel.constraint
+        )
+        if kernel.device_type in ("GPU", "DEFAULT") and fits:
+            return True
+    return False

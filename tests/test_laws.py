@@ -1,0 +1,88 @@
+"""Each bijector of the catalogue, held to each law."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests import laws, laws_of_tfp
+from tests.catalogue import NAMES, case
+
+each_case = pytest.mark.parametrize("name", NAMES)
+# What depends on the kind of layer and not on its numbers.
+each_kind = pytest.mark.parametrize(
+    "name", [n for n in NAMES if n.endswith(("/steep", "/batch", "/channel"))]
+)
+
+
+@each_case
+def test_round_trips_in_float64(name):
+    bijector = case(name).make()
+    laws.check_round_trips(bijector, case(name).x, 1e-9, bijector)
+
+
+@each_case
+def test_round_trips_in_float32(name):
+    single, double = case(name).make(dtype=tf.float32), case(name).make()
+    laws.check_round_trips(single, case(name).x.astype(np.float32), 1e-5, double)
+
+
+@each_case
+def test_large_inputs_and_zeros_in_float32(name):
+    single, double = case(name).make(dtype=tf.float32), case(name).make()
+    x = case(name).x.astype(np.float32)
+    for scale in [0.0, 1e3 / np.max(np.abs(x))]:
+        laws.check_round_trips(single, np.float32(scale) * x, 1e-5, double)
+
+
+@each_case
+def test_log_dets(name):
+    laws.check_log_dets(case(name).make(), case(name).x)
+
+
+@each_case
+def test_modes(name):
+    laws.check_modes(case(name).make(), case(name).x)
+
+
+@each_case
+def test_gradients(name):
+    laws.check_gradients(case(name).make_variable, case(name).x)
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n.endswith("/batch")])
+def test_each_member_of_a_batch(name):
+    laws.check_batch(case(name).make(), case(name).x)
+
+
+@each_case
+def test_composition(name):
+    laws_of_tfp.check_composition(case(name).make(), case(name).x)
+
+
+@each_kind
+def test_state(name, tmp_path):
+    laws_of_tfp.check_state(case(name).make_variable, case(name).x, tmp_path)
+
+
+@each_kind
+def test_cache(name):
+    laws_of_tfp.check_cache(case(name).make_variable, case(name).x)
+
+
+@each_kind
+def test_one_evaluation(name):
+    if name.startswith("prelu"):
+        pytest.skip("its log determinant depends on the sign alone")
+    laws_of_tfp.check_one_evaluation(case(name).make_variable, case(name).x)
+
+
+@each_kind
+def test_memory(name):
+    laws_of_tfp.check_memory(case(name).make_variable, case(name).x)
+
+
+@each_case
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_kernels(name, dtype):
+    x = case(name).x.astype(dtype)
+    laws_of_tfp.check_kernels(case(name).make_variable(dtype), x)

@@ -1,0 +1,80 @@
+"""The mathematics of `K` planar layers in one, on tensors."""
+
+import collections
+
+import numpy as np
+import tensorflow as tf
+
+from tfp_flows.bijectors import _triangular
+
+# Of shape `[..., K, D]` the first two, of shape `[..., K]` the others; `margin` is
+# `1 + kappa L`, where the slopes of the activation are in `[0, L]`.
+Layers = collections.namedtuple("Layers", ["u_hat", "w", "b", "margin"])
+
+
+def constrained(u, w, b, activation, constraint):
+    """Returns the `Layers` of parameters of shape `[..., K, D]` and `[..., K]`."""
+    bound = activation.max_slope
+    v = bound * tf.reduce_sum(w * u, axis=-1)
+    if constraint is None:
+        return Layers(u, w, b, 1.0 + v)
+    norm2 = tf.reduce_sum(w**2, axis=-1)
+    if constraint == "paper":
+        change = tf.math.softplus(-v) - 1.0  # L (kappa - w'u)
+        # At w = 0 the guard below leaves u as it is: kappa is 0.
+        margin = tf.where(norm2 > 0.0, tf.math.softplus(v), tf.ones_like(v))
+    else:
+        # The change is of the order of v, and divided by the norm: it must not be a
+        # difference of numbers near 1. Each branch is fed only what it is meant for.
+        zero, q = tf.zeros_like(v), 1.0 - np.exp(-1.0)
+        above, below = tf.where(v >= 0.0, v, zero), tf.where(v >= 0.0, zero, v)
+        change = tf.where(
+            v >= 0.0,
+            tf.math.log1p((1.0 - q) * tf.math.expm1(-above)),
+            tf.math.log1p(q * tf.math.expm1(below)) - below,
+        )
+        margin = tf.math.softplus(v + np.log(np.e - 1.0))
+    norm2 = tf.maximum(norm2, np.finfo(w.dtype.as_numpy_dtype).tiny)
+    return Layers(u + (change / bound / norm2)[..., tf.newaxis] * w, w, b, margin)
+
+
+def forward(layers, activation, x):
+    """Returns `y` and the log determinant there."""
+    u_hat, w, b, margin = layers
+    a = _triangular.project(w, x)
+    a += _triangular.rows_first(b, 1, a)
+    if w.shape[-2] > 1:
+        gram = tf.matmul(w, u_hat, transpose_b=True)
+        gram -= tf.linalg.band_part(gram, 0, -1)  # w_k'u_hat_j of the layers j < k
+        gram = _triangular.rows_first(gram, 2, a)
+        a = _triangular.solve(-gram, a, activation, lower=True)
+    h, log_det = _evaluate(activation, a, margin)
+    log_det = _triangular.per_sample(log_det, w, x)
+    return x + _triangular.expand(h, u_hat, x), log_det
+
+
+def inverse(layers, activation, y):
+    """Returns `x` and the log determinant of forward there."""
+    u_hat, w, b, margin = layers
+    c = _triangular.project(w, y)
+    c += _triangular.rows_first(b, 1, c)
+    kappa = (margin - 1.0) / activation.max_slope
+    gram = tf.linalg.set_diag(
+        tf.linalg.band_part(tf.matmul(w, u_hat, transpose_b=True), 0, -1), kappa
+    )
+    gram, margins = (
+        _triangular.rows_first(gram, 2, c),
+        _triangular.rows_first(margin, 1, c),
+    )
+    a = _triangular.solve(gram, c, activation, margins)
+    h, log_det = _evaluate(activation, a, margin)
+    log_det = _triangular.per_sample(log_det, w, y)
+    return y - _triangular.expand(h, u_hat, y), log_det
+
+
+def _evaluate(activation, a, margin):
+    h, slope, lack = activation.evaluate(a)
+    stretch = activation.log_stretch(
+        lack, slope, _triangular.rows_first(margin, 1, a)
+    )
+    return h, tf.reduce_sum(stretch, axis=0)
