@@ -1,20 +1,26 @@
 """Fits a flow to images of digits: density estimation with planar and Sylvester layers.
 
-Planar and Sylvester layers are cheap in one direction alone, the one that samples take
-when they are used for posteriors. To fit them to data, a density is needed at points that
-are given: the layers must run from data to noise in the cheap direction, and samples then
-need their inverse. It has no formula, so that other libraries leave it out. Here it is
-solved numerically, to rounding, and one distribution has both `log_prob` and `sample`.
+Planar and Sylvester layers have a formula for one direction alone. To fit them to data
+one needs their density at given points: the layers must run from data to noise by the
+formula, so that a training step is cheap. To sample, they must run from noise to data,
+for which there is no formula. `tfp_flows` solves for it to rounding, and so one
+distribution has both a fast `log_prob` and an exact `sample`.
 
-The data are the 1797 digits of scikit-learn, 8 x 8 pixels with levels 0 to 16. Run
+The data are the 1797 digits that come with scikit-learn, 8 x 8 pixels with levels 0 to
+16: 1260 to train on, 140 to choose the best weights by, 397 held out. Run
 
     pip install -e ".[examples]"
     python examples/quickstart.py
 
-It needs no download. It prints the mean log-likelihood of held-out digits beside that of
-a Gaussian, and draws `quickstart.png`. With the default settings (FIGURES) this was
+It prints the mean log-likelihood of the held-out digits beside that of a Gaussian with
+full covariance, and draws `quickstart.png`. With 1500 steps and seed 0 this was
 
-TABLE
+                nats (standard error)  bits per dimension
+    flow               95.03 (0.56)               1.945
+    Gaussian           49.91 (0.79)               2.962
+
+Samples came back from noise to within 2e-6 of a range of 1. All took 54 s on 2 cores
+that were shared with other work, and 57 s of processor time.
 """
 
 import argparse
@@ -46,44 +52,48 @@ def main(steps=1500, picture=PICTURE, seed=0):
       seed: integer that decides the noise, the initial values and the samples.
 
     Returns:
-      figures: dictionary of numbers: `nats`, `standard_error`, `bits_per_dimension`, the
-        same of the Gaussian with the prefix `gaussian_`, `round_trip` and `seconds`.
+      figures: dictionary of numbers: `nats`, `standard_error`, `bits_per_dimension`,
+        the same of the flow before training and of the Gaussian with the prefixes
+        `untrained_` and `gaussian_`; `round_trip`, `seconds`.
     """
     start = time.perf_counter()
     train, validation, test = load_digits()
-    to_noise = gaussianise(train, seed)
-    to_noise += trainable_layers(seed)
 
-    # `tfb.Chain` applies its last bijector first. What TFP calls the forward direction of
-    # a distribution's bijector makes samples, so that ours goes in `tfb.Invert`.
+    # Layers from data to noise, the first one first; `tfb.Chain` applies its last one
+    # first. A distribution's bijector goes from noise to data, hence `tfb.Invert`.
+    to_noise = gaussianise(train, seed) + trainable_layers(seed)
     flow = tfd.TransformedDistribution(
         tfd.Sample(tfd.Normal(0.0, 1.0), SIZE), tfb.Invert(tfb.Chain(to_noise[::-1]))
     )
-    any_number_of_points = [tf.TensorSpec([None, SIZE])]
-    log_prob = tf.function(flow.log_prob, input_signature=any_number_of_points)
+    any_number = tf.TensorSpec([None, SIZE])  # so that one trace serves all
+    log_prob = tf.function(flow.log_prob, input_signature=[any_number])
+    points = dequantise(test, seed, draws=10)
+    untrained = log_prob(points)
     curve = fit(flow, log_prob, train, validation, steps, seed)
 
     # The Gaussian needs no validation, and has all of the training data.
     gaussian = fit_gaussian(np.concatenate([train, validation]), seed)
-    points = dequantise(test, seed, draws=10)
     figures = {
         **score(log_prob(points), len(test)),
+        **score(untrained, len(test), prefix="untrained_"),
         **score(gaussian.log_prob(points), len(test), prefix="gaussian_"),
     }
-    print(f"\n{'':10}  nats (standard error)  bits per dimension")
-    for name, prefix in [("flow", ""), ("Gaussian", "gaussian_")]:
+    rows = [("flow", ""), ("before training", "untrained_"), ("Gaussian", "gaussian_")]
+    print(f"\n{'':15}  nats (standard error)  bits per dimension")
+    for name, prefix in rows:
         nats, error, bits = (
             figures[prefix + key]
             for key in ["nats", "standard_error", "bits_per_dimension"]
         )
-        print(f"{name:10}  {nats:12.2f} ({error:.2f})  {bits:18.3f}")
+        print(f"{name:15}  {nats:12.2f} ({error:.2f})  {bits:18.3f}")
 
     # Sampling runs the inverse of each layer. As it is exact, the way back to noise and
-    # again to the data changes samples by rounding errors alone. The copy to NumPy keeps
-    # TFP from answering out of its cache.
-    samples = flow.sample(36, seed=[seed, 2]).numpy()
-    noise = flow.bijector.inverse(samples).numpy()
-    figures["round_trip"] = float(np.max(np.abs(flow.bijector.forward(noise) - samples)))
+    # again to the data changes samples by rounding errors alone. The copy to NumPy
+    # keeps TFP from answering out of its cache.
+    to_data = tf.function(flow.bijector.forward)
+    samples = to_data(flow.distribution.sample(36, seed=[seed, 2])).numpy()
+    again = to_data(flow.bijector.inverse(samples)).numpy()
+    figures["round_trip"] = float(np.max(np.abs(again - samples)))
     print(f"\nlargest round-trip error of samples: {figures['round_trip']:.1e}")
     if picture is not None:
         draw(picture, test[:36], samples, curve, figures["gaussian_nats"])
@@ -102,8 +112,9 @@ def load_digits():
 def dequantise(levels, seed, draws=1):
     """Spreads each level evenly over its interval: `draws` times the data, in [0, 1).
 
-    A density of whole numbers could be infinite. The mean log density of the dequantised
-    data is at most the log probability of the levels, but for a constant.
+    The density of whole numbers has no bound: a narrow peak on each would win. That of
+    the dequantised data does: but for a constant, its mean logarithm is at most the log
+    probability that the model gives to the levels.
     """
     shape = [draws, *levels.shape]
     noise = tf.random.stateless_uniform(shape, [seed, 1])
@@ -115,9 +126,9 @@ def gaussianise(levels, seed):
 
     First each pixel for itself. Its distribution function is piecewise linear, with one
     piece for each level. A PReLU layer puts one kink into a line, and 16 of them, with
-    shifts in between, make the function: from the top level down, each PReLU scales what
-    is below a knot by the ratio of two levels' frequencies. The quantile function of the
-    normal distribution follows. Then all pixels together, by their mean and covariance.
+    shifts in between, make the function: from the top level down, each scales what is
+    below a knot by the ratio of two levels' frequencies. The quantile function of the
+    normal distribution follows. Then all pixels together, by mean and covariance.
     """
     counts = np.stack([np.sum(levels == k, axis=0) for k in range(LEVELS)])
     frequency = (counts + 0.5) / np.sum(counts + 0.5, axis=0)
@@ -140,8 +151,8 @@ def gaussianise(levels, seed):
 def trainable_layers(seed):
     """Returns the layers that find what mean and covariance cannot tell.
 
-    All of them start as the identity, so that the training starts from the Gaussian of
-    the layers before them.
+    All of them start as the identity or near it: training starts from the Gaussian that
+    the layers before them make.
     """
     return [
         tfp_flows.flows.sylvester(SIZE, 2, seed=seed, basis="triangular"),
@@ -187,7 +198,7 @@ def fit(flow, log_prob, train, validation, steps, seed, batch=128):
             if step % every and step != steps:
                 continue
             nats = np.mean(recent), np.mean(log_prob(validation))
-            progress.set_postfix_str("train {:.1f}, validation {:.1f} nats".format(*nats))
+            progress.set_postfix(train=nats[0], validation=nats[1])
             if not curve or nats[1] > max(point[2] for point in curve):
                 best = [variable.numpy() for variable in variables]
             curve.append((step, *nats))
@@ -198,8 +209,8 @@ def fit(flow, log_prob, train, validation, steps, seed, batch=128):
 
 
 def fit_gaussian(levels, seed):
-    """Returns the Gaussian with mean and covariance of the dequantised data."""
-    x = dequantise(levels, seed).numpy()
+    """Returns the Gaussian with the mean and covariance of the dequantised data."""
+    x = dequantise(levels, seed, draws=10).numpy()
     covariance = np.cov(x.T) + 1e-4 * np.eye(SIZE)
     return tfd.MultivariateNormalTriL(
         np.mean(x, axis=0), np.float32(np.linalg.cholesky(covariance))
@@ -221,6 +232,7 @@ def draw(path, digits, samples, curve, gaussian_nats):
     """Draws data, samples and the training curve."""
     samples = np.clip(np.floor(LEVELS * samples), 0, LEVELS - 1)
     figure = matplotlib.figure.Figure(figsize=(12.0, 4.8), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.15)
     axes = figure.subplots(1, 3, width_ratios=[1.0, 1.0, 1.1])
     for ax, images, title in zip(axes, [digits, samples], ["Data", "Samples"]):
         padded = np.pad(np.reshape(images, [6, 6, 8, 8]), [(0, 0)] * 2 + [(1, 1)] * 2)

@@ -11,6 +11,7 @@ import functools
 
 import numpy as np
 import tensorflow as tf
+import tensorflow_probability as tfp
 
 from tfp_flows.bijectors import (
     Activation,
@@ -44,7 +45,14 @@ class Case:
 
     def make_variable(self, dtype=tf.float64):
         """Returns the bijector on variables named as its arguments."""
-        return self.make(tf.Variable, dtype)
+
+        def variable(value, dtype, name):
+            raw = tf.Variable(value, dtype=dtype, name=name)
+            # The laws move variables at will, and this is to stay orthonormal.
+            orthonormal = dict(transform_fn=bases.qr_basis, shape=value.shape)
+            return tfp.util.DeferredTensor(raw, **orthonormal) if name == "q" else raw
+
+        return self.make(variable, dtype)
 
 
 def _planar(seed, shape, num_layers, size, scale, x_shape, **others):

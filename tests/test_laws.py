@@ -70,13 +70,18 @@ def test_cache(name):
 
 
 @each_kind
+def test_cache_in_graphs(name):
+    laws_of_tfp.check_cache_in_graphs(case(name).make_variable, case(name).x)
+
+
+@each_kind
 def test_one_evaluation(name):
     if name.startswith("prelu"):
         pytest.skip("its log determinant depends on the sign alone")
     laws_of_tfp.check_one_evaluation(case(name).make_variable, case(name).x)
 
 
-@each_kind
+@pytest.mark.parametrize("name", [n for n in NAMES if n.endswith(("/steep", "channel"))])
 def test_memory(name):
     laws_of_tfp.check_memory(case(name).make_variable, case(name).x)
 

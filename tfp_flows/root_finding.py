@@ -24,9 +24,10 @@ def solve_increasing(
       low, high: tensors around the root. Where the root lies outside by no more than
         rounding, the end is the answer.
       start: tensor in the bracket to begin with; by default its middle.
-      tolerance: tensor, a difference between value and target that stops the search. It
-        should not be below the rounding error of `function`; by default it is twice the
-        rounding unit of the dtype times `target` plus the value at the start.
+      tolerance: tensor, a difference between value and target that stops the search,
+        best the rounding error of `function` at the root. By default it is two rounding
+        units of `target`; with a larger error the search goes on to the end of the
+        bracket, which costs time alone.
       max_iterations: integer; by default enough to halve any bracket to the rounding
         unit of its ends, after Newton's method was given up: 64 for float32.
 
@@ -41,15 +42,11 @@ def solve_increasing(
         raise TypeError(f"`target` must be floating; got {target.dtype.name}.")
     low, high = (tf.convert_to_tensor(end, target.dtype) for end in (low, high))
     start = 0.5 * (low + high) if start is None else start
-    target_, low, high, start = map(tf.stop_gradient, (target, low, high, start))
+    ends = [tf.stop_gradient(end) for end in (target, low, high, start)]
     if tolerance is None:
-        unit = np.finfo(target.dtype.as_numpy_dtype).eps
-        tolerance = 2.0 * unit * (tf.abs(target_) + tf.abs(function(start)[0]))
-    x = tf.stop_gradient(
-        find_root(
-            function, target_, low, high, start, lambda x: tolerance, 0, max_iterations
-        )
-    )
+        tolerance = 2.0 * np.finfo(target.dtype.as_numpy_dtype).eps * tf.abs(ends[0])
+    x = find_root(function, *ends, lambda x: tolerance, max_iterations=max_iterations)
+    x = tf.stop_gradient(x)
     # Newton's step doubles the order to which a root is right in all that it depends
     # on: two steps make second derivatives right. Their length is 0 by construction.
     for _ in range(2):

@@ -89,10 +89,9 @@ def _attach(t, u, d, activation, margin, lower):
             solution = _attach(tf.stop_gradient(t), u, d, activation, margin, lower)
             h, slope, lack = activation.evaluate(solution)
             # The margin as given, but with the derivative by `U_kk`.
-            slack = activation.max_slope * _diagonal(u)
-            stretch = (
-                lack + (margin + slack - tf.stop_gradient(slack)) * slope
-            ) / activation.max_slope
+            rough = activation.max_slope * _diagonal(u)
+            exact = margin + rough - tf.stop_gradient(rough)
+            stretch = (lack + exact * slope) / activation.max_slope
             dd = _substitute_transposed(u, slope, stretch, dt, lower)
             return tf.zeros_like(t), _minus_outer(dd, h, u, lower), dd
 
@@ -122,7 +121,7 @@ def _substitute_transposed(u, slope, stretch, g, lower):
 
 
 def _sweep(columns, remains, value, backwards):
-    """Takes `columns[k] value(k, remains[k])` off `remains` for each row `k` in order."""
+    """Takes `columns[k] value(k, remains[k])` off `remains`, row `k` after row."""
     size = remains.shape[0]
     if size == 1:
         return remains - columns[0] * value(0, remains[0])
@@ -140,7 +139,8 @@ def _sweep(columns, remains, value, backwards):
 
 
 def _diagonal(u):
-    return tf.stack([u[k, k] for k in range(u.shape[0])])
+    last = tf.transpose(u, [*range(2, u.shape.rank), 0, 1])
+    return _last_axes_first(tf.linalg.diag_part(last), 1)
 
 
 def _minus_outer(z, h, u, lower):
