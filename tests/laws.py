@@ -209,6 +209,29 @@ def distribution_of(bijector, shape):
     return tfd.TransformedDistribution(base, bijector)
 
 
+def check_mixed_batch(make, tensors, x):
+    """Parameters of which some have batch axes act as if all had them.
+
+    Args:
+      make: callable from tensors, by name, to the bijector.
+      tensors: NumPy arrays without batch axes, by name.
+      x: points of shape `[S, B, ...]`.
+    """
+    rng = np.random.default_rng(0)
+    full = {n: np.broadcast_to(v, [x.shape[1], *v.shape]) for n, v in tensors.items()}
+    for name in [n for n in tensors if n != "q"]:
+        factor = rng.uniform(0.9, 1.0, size=[x.shape[1]] + [1] * tensors[name].ndim)
+        moved = full[name] * factor
+        some = make({**tensors, name: moved})
+        every = make({**full, name: moved})
+        assert some.experimental_batch_shape() == [x.shape[1]]
+        for point in [x, x[0], x[:, :1], x[0, 0]]:
+            y = every.forward(fresh(point))
+            expected = evaluate(every, point, y)
+            for method, value in evaluate(some, point, y).items():
+                close(value, expected[method])
+
+
 def check_batch(bijector, x):
     """Each bijector of a batch, taken by slicing, acts as it does alone."""
     batch_shape = bijector.experimental_batch_shape()

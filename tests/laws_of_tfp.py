@@ -127,12 +127,17 @@ def check_cache(make, x):
         for actual, expected in zip(gradient(point), gradient(fresh(x))):
             close(actual, expected)
 
-    sample = distribution_of(bijector, x.shape).sample(seed=(0, 1))
-    with tf.GradientTape(persistent=True) as tape:
-        tape.watch([sample, copied := fresh(sample)])
-        distribution = distribution_of(bijector, x.shape)
-        values = [distribution.log_prob(p) for p in (sample, copied)]
-    close(tape.gradient(values[0], sample), tape.gradient(values[1], copied))
+    # A sample is no constant to a tape, even if another one saw how it was made.
+    with tf.GradientTape():
+        sample = distribution_of(bijector, x.shape).sample(seed=(0, 1))
+    gradients = []
+    for point in [sample, fresh(sample)]:
+        with tf.GradientTape() as tape:
+            tape.watch(point)
+            log_prob = distribution_of(bijector, x.shape).log_prob(point)
+        gradients.append(tape.gradient(log_prob, [point, *bijector.variables]))
+    for actual, expected in zip(*gradients):
+        close(actual, expected)
 
 
 def check_cache_in_graphs(make, x):

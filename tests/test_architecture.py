@@ -30,7 +30,7 @@ EXTERNAL = {"numpy", "tensorflow", "tensorflow_probability"}
 STANDARD = {"collections", "functools", "math", "tfp_flows"}
 # The one file that may know what is private to TFP and TensorFlow.
 PRIVATE = {"_cache"}
-ITS_STANDARD = {"ctypes", "itertools", "sys", "weakref"}
+ITS_STANDARD = {"ctypes", "itertools", "sys", "threading", "weakref"}
 TOP_LEVEL = {
     *{"setup.cfg", "setup.py", "tfp_flows", "tests", "examples", "README.md"},
     *{"LICENSE", ".gitignore", ".ci"},

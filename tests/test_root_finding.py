@@ -54,6 +54,19 @@ def test_finds_the_step_of_a_staircase(dtype):
     np.testing.assert_allclose(found, 0.75, rtol=1e-5)
 
 
+@both_dtypes
+def test_finds_small_roots_in_the_widest_brackets(dtype):
+    high = 0.1 * np.finfo(dtype.as_numpy_dtype).max
+    targets = tf.constant([-0.9, -1e-6, 0.0, 1e-3, 0.3], dtype)
+
+    def function(x):
+        return tf.math.tanh(x), 1.0 - tf.math.tanh(x) ** 2
+
+    found = solve_increasing(function, targets, -high, [high] * 5)
+    tolerance = 64.0 * np.finfo(dtype.as_numpy_dtype).eps
+    np.testing.assert_allclose(found, np.arctanh(targets), rtol=tolerance)
+
+
 def test_a_bracket_that_ends_at_the_root():
     target = tf.constant([0.0, 2.0], tf.float64)
     close(solve_increasing(cubic, target, [0.0, 0.5], [3.0, 1.0]), [0.0, 1.0])

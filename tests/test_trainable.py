@@ -80,6 +80,12 @@ def test_rejects_names_that_are_no_parameters(argument):
         build_trainable(Radial, [3], seed=0, **{argument: dict(alpha=1.0)})
 
 
+@pytest.mark.parametrize("seed", [None, 0.5, (0, 1)])
+def test_rejects_a_seed_that_is_no_integer(seed):
+    with pytest.raises(TypeError, match="`seed` must be an integer; got"):
+        build_trainable(Radial, [3], seed=seed)
+
+
 def test_says_that_a_basis_has_no_unconstrained_form():
     with pytest.raises(NotImplementedError, match="`q` has no unconstrained form"):
         build_trainable(Sylvester, [3], seed=0, shapes=dict(q=[3, 2]))

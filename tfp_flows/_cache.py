@@ -13,6 +13,7 @@ This is the one file that knows private parts of TFP and TensorFlow.
 import ctypes
 import itertools
 import sys
+import threading
 import weakref
 
 import tensorflow as tf
@@ -69,17 +70,20 @@ class _CacheOfInstance:
     def __get__(self, bijector, bijector_class=None):
         if bijector is None:
             return self
-        # Past `__setattr__`, so that `tf.Module` does not track it.
-        memory = vars(bijector).setdefault("_cache_memory", _Memory())
+        memory = vars(bijector).get("_cache_memory")
+        if memory is None or memory.owner() is not bijector:  # `copy.copy` shares it
+            # Past `__setattr__`, so that `tf.Module` does not track it.
+            memory = vars(bijector)["_cache_memory"] = _Memory(bijector)
         return _Cache(bijector, memory)
 
 
 class _Memory:
     """What a cache remembers; a copy of a bijector starts with an empty one."""
 
-    def __init__(self):
+    def __init__(self, owner=None):
+        self.owner = (lambda: None) if owner is None else weakref.ref(owner)
         self.edges = []
-        self.pending = []  # inputs under evaluation, with their attributes
+        self.pending = {}  # inputs under evaluation, by thread, with their attributes
         self.variables = None
 
     def __reduce__(self):
@@ -89,10 +93,13 @@ class _Memory:
 class _Edge:
     """An input and its output, what else is known of them, and when that holds."""
 
-    def __init__(self, direction, source, target, kwargs, attributes, state, drop):
+    def __init__(
+        self, direction, source, target, witness, kwargs, attributes, state, drop
+    ):
         self.direction = direction
         self.source = source
         self.target = weakref.ref(target, drop)
+        self.witness = witness
         self.kwargs = kwargs
         self.attributes = attributes
         self.state = state
@@ -121,13 +128,13 @@ class _Cache:
         edge = self._find(direction, source, kwargs)
         if edge is not None:
             return edge.target() if edge.direction == direction else edge.source
-        memory, attributes = self._memory, {}
-        entry = (source, attributes)
-        memory.pending.append(entry)
+        attributes = {}
+        key = threading.get_ident(), id(source)
+        self._memory.pending[key] = attributes
         try:
             target = getattr(self._bijector, direction)(source, **kwargs)
         finally:
-            memory.pending = [item for item in memory.pending if item is not entry]
+            del self._memory.pending[key]
         if tf.is_tensor(source) and tf.is_tensor(target) and target is not source:
             self._keep(direction, source, target, kwargs, attributes)
         return target
@@ -136,20 +143,24 @@ class _Cache:
         memory = self._memory
         if memory.variables is None:  # now even those made on the first call are there
             memory.variables = self._bijector.variables
-        state = _state(source, target, memory.variables)
+        # Nobody else has it, to watch it by another tape than those that are open now.
+        witness = tf.identity(target)
+        state = _state((source, target, witness), memory.variables)
         if state is None:
             return
 
         def drop(target_ref):
             memory.edges = [e for e in memory.edges if e.target is not target_ref]
 
-        edge = _Edge(direction, source, target, kwargs, attributes, state, drop)
+        edge = _Edge(
+            direction, source, target, witness, kwargs, attributes, state, drop
+        )
         memory.edges = [edge, *memory.edges[: _MOST_EDGES - 1]]
 
     def _attributes(self, direction, source, kwargs):
-        for pending_source, attributes in self._memory.pending:
-            if pending_source is source:
-                return attributes
+        pending = self._memory.pending.get((threading.get_ident(), id(source)))
+        if pending is not None:
+            return pending
         edge = self._find(direction, source, kwargs)
         return {} if edge is None else edge.attributes
 
@@ -162,9 +173,10 @@ class _Cache:
                 and target is not None
                 and edge.kwargs.keys() == kwargs.keys()
                 and all(edge.kwargs[name] is kwargs[name] for name in kwargs)
-                and edge.state == _state(edge.source, target, self._memory.variables)
             ):
-                return edge
+                tensors = edge.source, target, edge.witness
+                if edge.state == _state(tensors, self._memory.variables):
+                    return edge
         return None
 
 
@@ -177,12 +189,12 @@ class _State(tuple):
         return state
 
 
-def _state(source, target, variables):
+def _state(tensors, variables):
     """Returns what must be the same for an answer to hold; None if none will hold."""
     reads = [variable.value() for variable in variables]
     # How many tapes would record an operation on it: 0, 1, or 2 for more than one and
     # for a persistent one. From 2 on, nobody can tell whether they are still the same.
-    tapes = [PossibleTapeGradientTypes([t]) for t in (source, target, *reads)]
+    tapes = [PossibleTapeGradientTypes([t]) for t in (*tensors, *reads)]
     if max(tapes) > 1:
         return None
     if tf.executing_eagerly():

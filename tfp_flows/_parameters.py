@@ -1,10 +1,13 @@
 """What every bijector does to its tensor parameters and to its input."""
 
+import functools
+
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
 _REFERENCES = (tf.Variable, tfp.util.DeferredTensor)
+_FLOATING = (tf.float16, tf.float32, tf.float64)
 
 # Checks for `assert_each`.
 POSITIVE = (lambda v: (v > 0.0) & (v < np.inf), "be positive and finite")
@@ -21,15 +24,22 @@ def as_parameters(**values):
       parameters: list of tensors and references, in the order of `values`.
 
     Raises:
-      TypeError: the values that have a dtype do not share one floating dtype.
+      TypeError: the values that have a dtype do not share one floating dtype, of 16,
+        32 or 64 bits as IEEE 754 has them.
     """
+    # A Keras variable has a `tf.Variable`; converted, it would be frozen in silence.
+    values = {
+        name: value.value if isinstance(getattr(value, "value", 0), tf.Variable)
+        else value
+        for name, value in values.items()
+    }
     dtypes = {
         name: tf.as_dtype(value.dtype)
         for name, value in values.items()
         if hasattr(value, "dtype")
     }
     dtype = next(iter(dtypes.values()), tf.float32)
-    if set(dtypes.values()) - {dtype} or not dtype.is_floating:
+    if set(dtypes.values()) - {dtype} or dtype not in _FLOATING:
         found = {name: dtype.name for name, dtype in dtypes.items()}
         raise TypeError(f"Parameters must share one floating dtype; got {found}.")
     return [
@@ -83,13 +93,54 @@ def check_shapes(axes, **parameters):
     return {axis: sizes.get(axis) for name in axes for axis in axes[name]}
 
 
-def check_event_size(x, **parameter):
-    """Checks that the last axes of `x` and of the one parameter given are as long.
+def broadcast_batch(axes, **parameters):
+    """Broadcasts what is before the last axes of parameters, if any has such axes.
+
+    Args:
+      axes: names of the last axes of each parameter, as for `check_shapes`.
+      **parameters: tensors or references, by name.
+
+    Returns:
+      tensors: list of tensors, all with the same batch axes.
+    """
+    tensors = [tf.convert_to_tensor(value) for value in parameters.values()]
+    ranks = [len(axes[name]) for name in parameters]
+    batches = [t.shape[: t.shape.rank - rank] for t, rank in zip(tensors, ranks)]
+    if all(batch == batches[0] and batch.is_fully_defined() for batch in batches):
+        return tensors
+    static = functools.reduce(tf.broadcast_static_shape, batches)
+    if static.is_fully_defined():
+        batch = tf.constant(static.as_list(), tf.int32)
+    else:
+        batch = functools.reduce(
+            tf.broadcast_dynamic_shape,
+            [tf.shape(t)[: b.rank] for t, b in zip(tensors, batches)],
+        )
+    results = []
+    for tensor, rank, own in zip(tensors, ranks, batches):
+        event = tensor.shape[own.rank :]
+        shape = tf.concat([batch, tf.shape(tensor)[own.rank :]], axis=0)
+        result = tf.broadcast_to(tensor, shape)
+        results.append(tf.ensure_shape(result, static.concatenate(event)))
+    return results
+
+
+def check_input(bijector, x, **parameter):
+    """Checks that an input fits a layer for vectors.
+
+    Its last axis must be as long as that of the one parameter given, and the axes
+    before it must broadcast with the batch axes of the parameters.
 
     Raises:
-      ValueError: they are not, as far as static shapes tell.
+      ValueError: they do not, as far as static shapes tell.
     """
     ((name, value),) = parameter.items()
+    batch = bijector.experimental_batch_shape()
+    if x.shape.rank is None and batch.rank != 0:
+        raise ValueError(
+            "The rank of the input must be known where parameters have batch axes; "
+            f"got parameters of batch shape {batch}."
+        )
     if x.shape.rank == 0:
         raise ValueError(
             f"The input must have an axis as long as the last of `{name}`; "
@@ -100,10 +151,46 @@ def check_event_size(x, **parameter):
             f"The last axis of the input must be as long as that of `{name}`; "
             f"got shapes {x.shape} and {value.shape}."
         )
+    check_broadcasts(x.shape[:-1], batch, "The axes of the input before its last one")
+
+
+def check_broadcasts(shape, batch, subject):
+    """Checks that a shape broadcasts with the batch shape of parameters.
+
+    Raises:
+      ValueError: it does not, as far as static shapes tell.
+    """
+    try:
+        tf.broadcast_static_shape(shape, batch)
+    except ValueError as error:
+        raise ValueError(
+            f"{subject} must broadcast with the batch axes of the parameters; "
+            f"got shapes {shape} and {batch}."
+        ) from error
 
 
 def assert_each(bijector, is_init, checks):
-    """Checks values of parameters of `bijector`.
+    """`assert_that` for single parameters.
+
+    Args:
+      bijector, is_init: as for `assert_that`.
+      checks: for each name a function, from the value to booleans, and the words that
+        say what the value must do.
+
+    Returns:
+      assertions: list of assertion ops.
+    """
+    return [
+        assertion
+        for name, (check, words) in checks.items()
+        for assertion in assert_that(
+            bijector, is_init, [name], check, f"`{name}` must {words}"
+        )
+    ]
+
+
+def assert_that(bijector, is_init, names, check, message):
+    """Checks values of parameters of `bijector` together.
 
     Numbers and arrays are checked under construction, always. Tensors are then, and
     references on each use, under `validate_args`; XLA drops these assertions.
@@ -111,32 +198,32 @@ def assert_each(bijector, is_init, checks):
     Args:
       bijector: bijector with an attribute for each of the names.
       is_init: whether it is under construction.
-      checks: for each name a function, from the value to booleans, and the words that
-        say what the value must do.
+      names: names of the parameters.
+      check: function from the values to booleans.
+      message: what must hold.
 
     Returns:
       assertions: list of assertion ops.
 
     Raises:
-      ValueError: a number or an array fails.
-      tf.errors.InvalidArgumentError: a tensor or a reference fails, in eager mode.
+      ValueError: numbers or arrays fail.
+      tf.errors.InvalidArgumentError: tensors or references fail, in eager mode.
     """
-    assertions = []
-    for name, (check, words) in checks.items():
-        value = getattr(bijector, name)
-        message = f"`{name}` must {words}"
-        if is_init and _is_number(bijector.parameters[name]):
-            if not np.all(check(tf.get_static_value(value))):
-                given = np.asarray(bijector.parameters[name])
-                raise ValueError(f"{message}; got {given}.")
-        elif bijector.validate_args and is_init != is_reference(value):
-            value = tf.convert_to_tensor(value)
-            assertions.append(
-                tf.debugging.Assert(
-                    tf.reduce_all(check(value)), [f"{message}; got", value]
-                )
-            )
-    return assertions
+    values = [getattr(bijector, name) for name in names]
+    given = [bijector.parameters[name] for name in names]
+    if all(map(_is_number, given)):
+        if is_init:
+            with tf.init_scope():  # out of any graph under construction
+                numbers = [tf.constant(v, bijector.dtype) for v in given]
+                if not np.all(check(*numbers)):
+                    found = ", ".join(str(number.numpy()) for number in numbers)
+                    raise ValueError(f"{message}; got {found}.")
+        return []
+    if not bijector.validate_args or is_init == any(map(is_reference, values)):
+        return []
+    values = [tf.convert_to_tensor(value) for value in values]
+    holds = tf.reduce_all(check(*values))
+    return [tf.debugging.Assert(holds, [f"{message}; got", *values])]
 
 
 def is_reference(value):
@@ -145,8 +232,9 @@ def is_reference(value):
 
 
 def _is_number(value):
-    return not is_reference(value) and not tf.is_tensor(value)
+    """Returns whether a parameter is of numbers or arrays, known from the start."""
+    return not (is_reference(value) or tf.is_tensor(value) or hasattr(value, "value"))
 
 
 def _spell(axes):
-    return ", ".join(f"`{name}` [..., {', '.join(axes[name])}]" for name in axes)
+    return ", ".join(f"`{name}` [{', '.join(['...', *axes[name]])}]" for name in axes)

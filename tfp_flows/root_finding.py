@@ -28,8 +28,8 @@ def solve_increasing(
         best the rounding error of `function` at the root. By default it is two rounding
         units of `target`; with a larger error the search goes on to the end of the
         bracket, which costs time alone.
-      max_iterations: integer; by default enough to halve any bracket to the rounding
-        unit of its ends, after Newton's method was given up: 64 for float32.
+      max_iterations: integer; by default enough to bring any bracket down to the
+        rounding unit by bisection, after Newton's method was given up.
 
     Returns:
       root: tensor of the shape that results, NaN where an argument is.
@@ -70,7 +70,7 @@ def find_root(
     bits = -int(np.log2(unit))
     newton_iterations = bits // 2 + 8
     if max_iterations is None:
-        max_iterations = newton_iterations + 2 * bits
+        max_iterations = newton_iterations + bits + 16
 
     def evaluate(x, low, high):
         value, slope = function(x)
@@ -91,13 +91,14 @@ def find_root(
             & (i < newton_iterations)
         )
         last = tf.where(accepted, tf.abs(step), high - low)
-        candidate = tf.where(accepted, newton, 0.5 * (low + high))
+        candidate = tf.where(accepted, newton, _middle(low, high))
         x = tf.where(searching, candidate, x)
         x, low, high, step, still = evaluate(x, low, high)
         return i + 1, x, low, high, step, last, searching & still
 
     shape = tf.broadcast_dynamic_shape(tf.shape(start), tf.shape(target))
     shape = tf.broadcast_dynamic_shape(shape, tf.shape(low))
+    shape = tf.broadcast_dynamic_shape(shape, tf.shape(high))
     low, high, start = (tf.broadcast_to(v, shape) for v in (low, high, start))
     low, high = tf.minimum(low, start), tf.maximum(high, start)
     state = (tf.constant(0), *evaluate(start, low, high))
@@ -111,6 +112,19 @@ def find_root(
         maximum_iterations=max_iterations - unrolled,
     )
     return state[1]
+
+
+def _middle(low, high):
+    """Halves a bracket: in the logarithm where its ends are of different orders."""
+    tiny = _tiny(low.dtype)
+    least = tf.maximum(tf.minimum(tf.abs(low), tf.abs(high)), tiny)
+    most = tf.maximum(tf.abs(low), tf.abs(high))
+    middle = tf.where(
+        most > 4.0 * least,
+        tf.sign(low + high) * tf.sqrt(least) * tf.sqrt(most),
+        0.5 * low + 0.5 * high,
+    )
+    return tf.where((low < 0.0) & (high > 0.0), tf.zeros_like(low), middle)
 
 
 def _tiny(dtype):

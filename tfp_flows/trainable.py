@@ -37,8 +37,11 @@ def build_trainable(
     Raises:
       ValueError: a parameter's shape is not known, or `stddev` or `shapes` names none
         of the trained parameters.
-      TypeError: `fixed` holds no argument of `bijector_class`.
+      TypeError: `fixed` holds what is no argument of `bijector_class`, or `seed` is no
+        integer.
     """
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise TypeError(f"`seed` must be an integer; got {seed!r}.")
     properties = {
         name: value
         for name, value in bijector_class.parameter_properties(dtype).items()

@@ -22,7 +22,7 @@ def u_hat_of(constraint, u, w):
     v = w @ u
     kappa = {
         "paper": softplus(v) - 1.0,
-        "shifted": softplus(v + np.log(np.e - 1.0)) - 1.0,
+        "shifted": (1.0 - 1e-3) * (softplus(v + np.log(np.e - 1.0)) - 1.0),
         None: v,
     }[constraint]
     return u + (kappa - v) * w / (w @ w)
@@ -100,14 +100,45 @@ def test_gradients_at_the_start_are_those_of_differences():
 
 
 def test_the_log_det_keeps_its_digits_near_the_border():
-    # kappa is -1 + 3e-7: in float32 `log(1 + kappa h')` is off by a per cent.
+    # kappa is -1 + 3e-6: in float32 `log(1 + kappa h')` is off by a per cent.
     w = np.array([1.0, 0.0])
-    u = np.array([-15.5, 0.0])
+    u = np.array([-12.8, 0.0])
     x = np.array([[0.0, 1.0], [1e-4, 0.0], [1e-3, 0.0], [0.3, 0.0]])
-    exact = Planar(u, w, np.array(0.0)).forward_log_det_jacobian(x)
-    single = Planar(*(np.float32(v) for v in (u, w, 0.0)))
+    exact = Planar(u, w, np.array(0.0), constraint="paper")
+    exact = exact.forward_log_det_jacobian(x)
+    single = Planar(*(np.float32(v) for v in (u, w, 0.0)), constraint="paper")
     actual = single.forward_log_det_jacobian(x.astype(np.float32))
     np.testing.assert_allclose(actual, exact, rtol=1e-5)
+
+
+@pytest.mark.parametrize("activation", ["tanh", "leaky_relu"])
+@pytest.mark.parametrize("constraint", ["shifted", "paper"])
+def test_far_beyond_the_border_nothing_breaks(activation, constraint):
+    rng = np.random.default_rng(3)
+    w = np.float32(rng.normal(size=64, scale=2.0))
+    for u in [-w, -100.0 * w, np.float32([-1e4] + [0.0] * 63)]:
+        layer = Planar(u, w, np.float32(0.0), activation, constraint)
+        x = np.float32(rng.normal(size=[50, 64]))
+        y = layer.forward(x)
+        fldj = layer.forward_log_det_jacobian(x)
+        ildj = layer.inverse_log_det_jacobian(fresh(y))
+        assert np.all(np.isfinite(fldj)) and np.all(np.isfinite(ildj))
+        if constraint == "shifted" and u[-1] != 0.0:  # where it is well-conditioned
+            close(layer.forward(fresh(layer.inverse(fresh(y)))), y, 1e-5)
+            close(layer.inverse(fresh(y)), x, 1e-2)
+
+
+@pytest.mark.parametrize("activation", ["tanh", "leaky_relu"])
+def test_the_inverse_keeps_its_digits_for_large_kappa(activation):
+    rng = np.random.default_rng(4)
+    w = rng.normal(size=16, scale=2.0)
+    u, x = 10.0 * w, rng.normal(size=[200, 16])
+    single = Planar(*(np.float32(v) for v in (u, w, 0.0)), activation)
+    y = single.forward(np.float32(x)).numpy()
+    # Of what float32 keeps of `y`, the exact inverse.
+    exact = Planar(*(np.float64(np.float32(v)) for v in (u, w, 0.0)), activation)
+    attainable = np.max(np.abs(exact.inverse(np.float64(y)) - x))
+    assert np.max(np.abs(single.inverse(y) - x)) < 8.0 * attainable + 1e-5
 
 
 @pytest.mark.parametrize("shape", [[], [4]])
@@ -220,5 +251,9 @@ def test_rejects_what_it_does_not_know():
 
 
 def test_rejects_unconstrained_parameters_outside_of_the_support():
+    u = -2.0 * W / (W @ W)
+    with pytest.raises(ValueError, match="product with `w` above -1"):
+        Planar(u, W, B, constraint=None)
+    variable = Planar(tf.Variable(u), W, B, constraint=None, validate_args=True)
     with pytest.raises(tf.errors.InvalidArgumentError, match="with `w` above -1"):
-        Planar(-2.0 * W / (W @ W), W, B, constraint=None, validate_args=True)
+        variable.forward(X)

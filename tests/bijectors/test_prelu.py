@@ -49,6 +49,11 @@ def test_rejects_a_slope_that_is_not_positive(slope):
         variable.forward([1.0])
 
 
+def test_rejects_an_input_that_does_not_fit():
+    with pytest.raises(ValueError, match=r"input must broadcast.*\(2, 4\) and \(3,\)"):
+        PReLU(np.ones(3)).forward(np.ones([2, 4]))
+
+
 def test_rejects_integers():
     with pytest.raises(TypeError, match="one floating dtype; got {'slope': 'int64'}"):
         PReLU(np.array([1, 2]))

@@ -63,6 +63,29 @@ def test_rejects_parameters_that_do_not_broadcast():
         Radial(np.zeros([2, 5]), np.ones(3), 1.0)
 
 
+def test_rejects_an_input_whose_batch_axes_do_not_fit():
+    bijector = Radial(np.zeros([3, 5]), 1.0, 1.0)
+    with pytest.raises(ValueError, match=r"must broadcast .* got .*\(2,\) and \(3,\)"):
+        bijector.forward(np.zeros([2, 5]))
+    with pytest.raises(ValueError, match="rank of the input must be known"):
+        compiled = tf.function(bijector.forward, [tf.TensorSpec(None, tf.float64)])
+        compiled(np.zeros([3, 5]))
+
+
+def test_a_keras_variable_stays_a_variable():
+    gain = tf.keras.Variable(2.0, dtype="float64")
+    bijector = Radial(np.zeros(3), 1.0, gain)
+    (variable,) = bijector.trainable_variables
+    gain.assign(5.0)
+    assert variable is gain.value
+    close(bijector.forward(X), Radial(np.zeros(3), 1.0, 5.0).forward(X))
+
+
+def test_rejects_bfloat16():
+    with pytest.raises(TypeError, match="floating dtype; got .*bfloat16"):
+        Radial(tf.zeros(3, tf.bfloat16), 1.0, 1.0)
+
+
 @pytest.mark.parametrize("value", [0.0, -1.0, np.nan, np.inf])
 def test_rejects_a_gain_outside_of_its_support(value):
     with pytest.raises(ValueError, match=f"`gain` must be positive .*; got {value}"):

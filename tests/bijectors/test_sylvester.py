@@ -111,10 +111,11 @@ def test_rejects_mixed_dtypes():
 def test_rejects_diagonals_outside_of_their_support():
     r = tf.linalg.set_diag(R, [2.0, 0.0, 0.0])
     r_tilde = tf.linalg.set_diag(R_TILDE, [-1.0, 0.0, 0.0])
-    with pytest.raises(
-        tf.errors.InvalidArgumentError, match="of `r` and `r_tilde` must have products"
-    ):
+    message = "of `r` and `r_tilde` must have products above -1"
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
         Sylvester(Q, r, r_tilde, B, validate_args=True)
+    with pytest.raises(ValueError, match=message):
+        Sylvester(Q, r.numpy(), r_tilde.numpy(), B)
 
 
 def test_rejects_parameters_that_are_not_finite():

@@ -7,6 +7,9 @@ import tensorflow as tf
 
 from tfp_flows.bijectors import _triangular
 
+# `1 + kappa L` stays above it: smaller ones drown in the rounding error of `w'u_hat`.
+LEAST_MARGIN = 1e-3
+
 # Of shape `[..., K, D]` the first two, of shape `[..., K]` the others; `margin` is
 # `1 + kappa L`, where the slopes of the activation are in `[0, L]`.
 Layers = collections.namedtuple("Layers", ["u_hat", "w", "b", "margin"])
@@ -20,9 +23,12 @@ def constrained(u, w, b, activation, constraint):
         return Layers(u, w, b, 1.0 + v)
     norm2 = tf.reduce_sum(w**2, axis=-1)
     if constraint == "paper":
-        change = tf.math.softplus(-v) - 1.0  # L (kappa - w'u)
+        softplus = tf.math.softplus(v)
+        least = 8.0 * np.finfo(v.dtype.as_numpy_dtype).eps  # it would be rounded to 0
+        margin = tf.maximum(softplus, least)
+        change = tf.math.softplus(-v) - 1.0 + (margin - softplus)  # L (kappa - w'u)
         # At w = 0 the guard below leaves u as it is: kappa is 0.
-        margin = tf.where(norm2 > 0.0, tf.math.softplus(v), tf.ones_like(v))
+        margin = tf.where(norm2 > 0.0, margin, tf.ones_like(v))
     else:
         # The change is of the order of v, and divided by the norm: it must not be a
         # difference of numbers near 1. Each branch is fed only what it is meant for.
@@ -33,9 +39,16 @@ def constrained(u, w, b, activation, constraint):
             tf.math.log1p((1.0 - q) * tf.math.expm1(-above)),
             tf.math.log1p(q * tf.math.expm1(below)) - below,
         )
-        margin = tf.math.softplus(v + np.log(np.e - 1.0))
+        change = (1.0 - LEAST_MARGIN) * change - LEAST_MARGIN * v
+        softplus = tf.math.softplus(v + np.log(np.e - 1.0))
+        margin = LEAST_MARGIN + (1.0 - LEAST_MARGIN) * softplus
     norm2 = tf.maximum(norm2, np.finfo(w.dtype.as_numpy_dtype).tiny)
-    return Layers(u + (change / bound / norm2)[..., tf.newaxis] * w, w, b, margin)
+    u_hat = u + (change / bound / norm2)[..., tf.newaxis] * w
+    # Where that was a difference of large numbers, w'u_hat is not yet kappa.
+    rest = (margin - 1.0) / bound - tf.reduce_sum(w * u_hat, axis=-1)
+    rest = tf.where(tf.abs(v) > 1.0, rest / norm2, tf.zeros_like(rest))
+    u_hat += tf.stop_gradient(rest[..., tf.newaxis] * w)
+    return Layers(u_hat, w, b, margin)
 
 
 def forward(layers, activation, x):

@@ -101,34 +101,54 @@ def _attach(t, u, d, activation, margin, lower):
 
 
 def _substitute(u, d, activation, margin, lower):
-    if lower:
-        row = lambda k, right: right
-    else:
-        diagonal = _diagonal(u)
-        row = lambda k, right: activation.solve(right, diagonal[k], margin[k])
     columns = tf.transpose(u, [1, 0, *range(2, u.shape.rank)])
-    # What remains of `d` for a row that is done, h(t_k) of its own included, is t_k.
-    return _sweep(columns, d, lambda k, right: activation(row(k, right)), not lower)
+    if lower:
+        return _sweep(columns, d, lambda k, right: (right, activation(right)), False)
+    diagonal = _diagonal(u)
+
+    def row(k, right):
+        t = activation.solve(right, diagonal[k], margin[k])
+        return t, activation(t)
+
+    return _sweep(columns, d, row, True)
 
 
 def _substitute_transposed(u, slope, stretch, g, lower):
     """Solves `(I + U h')' z = g`, with `stretch = 1 + U_kk h'_k`."""
     k = tf.shape(u)[0]
     off = tf.reshape(1 - tf.eye(k, dtype=u.dtype), [k, k] + [1] * (u.shape.rank - 2))
-    value = lambda k, remains: (g[k] + slope[k] * remains) / stretch[k]
-    remains = _sweep(u * off, tf.zeros_like(g), value, lower)
-    return (g + slope * remains) / stretch
+
+    def row(k, remains):
+        z = (g[k] + slope[k] * remains) / stretch[k]
+        return z, z
+
+    return _sweep(u * off, tf.zeros_like(g), row, lower)
 
 
-def _sweep(columns, remains, value, backwards):
-    """Takes `columns[k] value(k, remains[k])` off `remains`, row `k` after row."""
+def _sweep(columns, remains, row, backwards):
+    """Substitutes row after row.
+
+    Args:
+      columns: shape `[K, K, ...]`.
+      remains: right side, shape `[K, ...]`.
+      row: function of `k` and of what remains for row `k`, which returns the result of
+        the row, and the number whose product with `columns[k]` is to go from all rows.
+      backwards: whether to begin with the last row.
+
+    Returns:
+      results: tensor of the shape of `remains`.
+    """
     size = remains.shape[0]
     if size == 1:
-        return remains - columns[0] * value(0, remains[0])
+        return row(0, remains[0])[0][tf.newaxis]
+    rows = tf.reshape(tf.range(size), [size] + [1] * (remains.shape.rank - 1))
 
     def step(i, remains):
         k = size - 1 - i if backwards else i
-        return i + 1, remains - columns[k] * value(k, remains[k])
+        result, number = row(k, remains[k])
+        # A row that is done holds its result from then on.
+        remains = tf.where(rows == k, result, remains - columns[k] * number)
+        return i + 1, remains
 
     return tf.while_loop(
         lambda i, remains: i < size,

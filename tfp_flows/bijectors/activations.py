@@ -117,6 +117,15 @@ class LeakyReLU(Activation):
         self.negative_slope = negative_slope
         super().__init__(self._value, self._slope, name=f"leaky_relu({negative_slope})")
 
+    def __eq__(self, other):
+        return (
+            isinstance(other, LeakyReLU)
+            and other.negative_slope == self.negative_slope
+        )
+
+    def __hash__(self):
+        return hash(self.negative_slope)
+
     def solve(self, c, kappa, margin):
         # `a + kappa h(a)` has the sign of `a`, since each of its slopes is positive.
         left = 1.0 - self.negative_slope + margin * self.negative_slope

@@ -8,7 +8,9 @@ from tfp_flows._parameters import (
     FINITE,
     as_parameters,
     assert_each,
-    check_event_size,
+    assert_that,
+    broadcast_batch,
+    check_input,
     check_shapes,
 )
 from tfp_flows.bijectors import _planar_layers
@@ -16,22 +18,26 @@ from tfp_flows.bijectors.activations import as_activation
 
 tfb = tfp.bijectors
 
+_AXES = dict(u="D", w="D", b="")
+_STACK_AXES = dict(u="KD", w="KD", b="K")
+
 
 @never_stale
 class Planar(tfb.Bijector):
     """Moves each point along one direction, by a function of one linear coordinate.
 
     `y = x + u_hat h(a)`, `a = w'x + b`. This is equation 10 of Rezende and Mohamed
-    (2015), https://arxiv.org/abs/1505.05770, with log determinant `log(1 + kappa
-    h'(a))`, `kappa = w'u_hat`. Where the slopes of `h` are in `[0, L]` it is invertible
+    (2015), https://arxiv.org/abs/1505.05770. With `kappa = w'u_hat` its log determinant
+    is `log(1 + kappa h'(a))`. Where the slopes of `h` are in `[0, L]` it is invertible
     for `kappa > -1 / L`, and `u_hat` is `u` with its part along `w` changed so that
-    this
-    holds: `u_hat = u + (kappa - w'u) w / |w|^2`. With `v = L w'u`, `L kappa` is
+    this holds: `u_hat = u + (kappa - w'u) w / |w|^2`. With `v = L w'u`, `L kappa` is
 
-    - `softplus(v + log(e - 1)) - 1` for `constraint="shifted"`: the identity at `u =
-      0`, and harmless at `w = 0`. All real parameters give an invertible map.
+    - `(1 - 1e-3) (softplus(v + log(e - 1)) - 1)` for `constraint="shifted"`: the
+      identity at `u = 0`, and harmless at `w = 0`. All real parameters give an
+      invertible map, whose slopes stay above 1e-3 in all directions.
     - `softplus(v) - 1` for `constraint="paper"`, as in their appendix, for parameters
-      that were trained so elsewhere. `u_hat` grows as `1 / |w|` where `w` goes to 0.
+      that were trained so elsewhere. `u_hat` grows as `1 / |w|` where `w` goes to 0,
+      and slopes go down to a few rounding units, where an inverse loses all digits.
     - `v` for `constraint=None`: the parameters are said to be in the support already.
 
     The inverse solves `a + kappa h(a) = w'y + b` for the scalar `a`, in closed form for
@@ -73,7 +79,7 @@ class Planar(tfb.Bijector):
     ):
         parameters = dict(locals())
         self.u, self.w, self.b = as_parameters(u=u, w=w, b=b)
-        check_shapes(dict(u="D", w="D", b=""), u=self.u, w=self.w, b=self.b)
+        check_shapes(_AXES, u=self.u, w=self.w, b=self.b)
         self.activation, self.constraint = activation, _known(constraint)
         self._h = as_activation(activation)
         super().__init__(
@@ -106,8 +112,8 @@ class Planar(tfb.Bijector):
         return -_planar_layers.inverse(self._layers(y), self._h, y)[1]
 
     def _layers(self, x):
-        check_event_size(x, w=self.w)
-        u, w, b = map(tf.convert_to_tensor, (self.u, self.w, self.b))
+        check_input(self, x, w=self.w)
+        u, w, b = broadcast_batch(_AXES, u=self.u, w=self.w, b=self.b)
         u, w, b = u[..., tf.newaxis, :], w[..., tf.newaxis, :], b[..., tf.newaxis]
         return _planar_layers.constrained(u, w, b, self._h, self.constraint)
 
@@ -146,7 +152,7 @@ class PlanarStack(tfb.Bijector):
     ):
         parameters = dict(locals())
         self.u, self.w, self.b = as_parameters(u=u, w=w, b=b)
-        check_shapes(dict(u="KD", w="KD", b="K"), u=self.u, w=self.w, b=self.b)
+        check_shapes(_STACK_AXES, u=self.u, w=self.w, b=self.b)
         self.activation, self.constraint = activation, _known(constraint)
         self._h = as_activation(activation)
         super().__init__(
@@ -183,18 +189,22 @@ class PlanarStack(tfb.Bijector):
         return -_planar_layers.inverse(self._layers(y), self._h, y)[1]
 
     def _layers(self, x):
-        check_event_size(x, w=self.w)
-        u, w, b = map(tf.convert_to_tensor, (self.u, self.w, self.b))
+        check_input(self, x, w=self.w)
+        u, w, b = broadcast_batch(_STACK_AXES, u=self.u, w=self.w, b=self.b)
         return _planar_layers.constrained(u, w, b, self._h, self.constraint)
 
 
 def _assertions(bijector, is_init):
     assertions = assert_each(bijector, is_init, dict(u=FINITE, w=FINITE, b=FINITE))
-    if bijector.constraint is None and bijector.validate_args:
-        v = tf.reduce_sum(tf.convert_to_tensor(bijector.w) * bijector.u, axis=-1)
+    if bijector.constraint is None:
         bound = -1.0 / bijector._h.max_slope
-        words = f"`u` must have a product with `w` above {bound}; got"
-        assertions.append(tf.debugging.Assert(tf.reduce_all(v > bound), [words, v]))
+        assertions += assert_that(
+            bijector,
+            is_init,
+            ["u", "w"],
+            lambda u, w: tf.reduce_sum(u * w, axis=-1) > bound,
+            f"`u` must have a product with `w` above {bound}",
+        )
     return assertions
 
 

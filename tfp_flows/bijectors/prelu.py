@@ -4,7 +4,12 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows._cache import never_stale
-from tfp_flows._parameters import POSITIVE, as_parameters, assert_each
+from tfp_flows._parameters import (
+    POSITIVE,
+    as_parameters,
+    assert_each,
+    check_broadcasts,
+)
 
 tfb = tfp.bijectors
 
@@ -53,14 +58,20 @@ class PReLU(tfb.Bijector):
         return True
 
     def _forward(self, x):
+        self._check(x)
         return tf.where(x < 0.0, self.slope * x, x)
 
     def _inverse(self, y):
+        self._check(y)
         return tf.where(y < 0.0, y / self.slope, y)
 
     def _inverse_log_det_jacobian(self, y):
         return -self._forward_log_det_jacobian(y)  # it depends on the sign alone
 
     def _forward_log_det_jacobian(self, x):
+        self._check(x)
         log_slope = tf.math.log(self.slope)
         return tf.where(x < 0.0, log_slope, tf.zeros_like(log_slope))
+
+    def _check(self, x):
+        check_broadcasts(x.shape, self.slope.shape, "The input")

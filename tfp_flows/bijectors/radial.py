@@ -10,7 +10,7 @@ from tfp_flows._parameters import (
     POSITIVE,
     as_parameters,
     assert_each,
-    check_event_size,
+    check_input,
     check_shapes,
     is_reference,
 )
@@ -140,7 +140,7 @@ class Radial(tfb.Bijector):
 
     def _polar(self, x):
         """Returns `x - center`, and its norm in units of `radius`."""
-        check_event_size(x, center=self.center)
+        check_input(self, x, center=self.center)
         offset = x - self.center
         tiny = np.finfo(x.dtype.as_numpy_dtype).tiny  # for 0, where sqrt has no slope
         norm = tf.sqrt(tf.maximum(tf.reduce_sum(offset**2, axis=-1), tiny))

@@ -8,7 +8,9 @@ from tfp_flows._parameters import (
     FINITE,
     as_parameters,
     assert_each,
-    check_event_size,
+    assert_that,
+    broadcast_batch,
+    check_input,
     check_shapes,
 )
 from tfp_flows.bijectors import _triangular
@@ -16,6 +18,8 @@ from tfp_flows.bijectors.activations import as_activation
 from tfp_flows.bijectors.bases import triangular_factor_bijector
 
 tfb = tfp.bijectors
+
+_AXES = dict(q="DM", r="MM", r_tilde="MM", b="M")
 
 
 @never_stale
@@ -71,8 +75,7 @@ class Sylvester(tfb.Bijector):
         self.q, self.r, self.r_tilde, self.b = as_parameters(
             q=q, r=r, r_tilde=r_tilde, b=b)
         sizes = check_shapes(
-            dict(q="DM", r="MM", r_tilde="MM", b="M"),
-            q=self.q, r=self.r, r_tilde=self.r_tilde, b=self.b)
+            _AXES, q=self.q, r=self.r, r_tilde=self.r_tilde, b=self.b)
         if None not in sizes.values() and not 1 <= sizes["M"] <= sizes["D"]:
             raise ValueError(
                 "`q` must have at least 1 column and no more columns than rows; "
@@ -108,14 +111,14 @@ class Sylvester(tfb.Bijector):
         orthonormal = (_is_orthonormal, "have orthonormal columns")
         assertions = assert_each(
             self, is_init, dict(q=orthonormal, r=FINITE, r_tilde=FINITE, b=FINITE))
-        if self.validate_args:
-            diagonal = tf.linalg.diag_part(self.r) * tf.linalg.diag_part(self.r_tilde)
-            bound = -1.0 / self._h.max_slope
-            words = f"Diagonals of `r` and `r_tilde` must have products above {bound}"
-            assertions.append(
-                tf.debugging.Assert(
-                    tf.reduce_all(diagonal > bound), [f"{words}; got", diagonal]))
-        return assertions
+        bound = -1.0 / self._h.max_slope
+        return assertions + assert_that(
+            self,
+            is_init,
+            ["r", "r_tilde"],
+            lambda r, s: tf.linalg.diag_part(r) * tf.linalg.diag_part(s) > bound,
+            f"Diagonals of `r` and `r_tilde` must have products above {bound}",
+        )
 
     def _forward(self, x):
         y, log_det = self._evaluate(x)
@@ -156,16 +159,16 @@ class Sylvester(tfb.Bijector):
 
     def _read(self, x):
         """Returns `R_tilde Q'`, `R'Q'`, `U`, `1 + U_mm L`, and `R_tilde Q'x + b`."""
-        q = tf.convert_to_tensor(self.q)
-        check_event_size(x, q=q[..., 0])
-        r, r_tilde = (tf.linalg.band_part(r, 0, -1) for r in (self.r, self.r_tilde))
+        check_input(self, x, q=self.q[..., 0])
+        q, r, r_tilde, b = broadcast_batch(
+            _AXES, q=self.q, r=self.r, r_tilde=self.r_tilde, b=self.b)
+        r, r_tilde = (tf.linalg.band_part(factor, 0, -1) for factor in (r, r_tilde))
         w = tf.matmul(r_tilde, q, transpose_b=True)
         v = tf.matmul(r, q, transpose_a=True, transpose_b=True)
         u = tf.matmul(r_tilde, r)
         margin = 1.0 + self._h.max_slope * tf.linalg.diag_part(u)
         t = _triangular.project(w, x)
-        return w, v, u, margin, t + _triangular.rows_first(
-            tf.convert_to_tensor(self.b), 1, t)
+        return w, v, u, margin, t + _triangular.rows_first(b, 1, t)
 
 
 def _is_orthonormal(q):
