@@ -78,20 +78,24 @@ def find_root(
         # A comparison with NaN is false: NaN counts as found.
         low = tf.where(excess < 0.0, x, low)
         high = tf.where(excess > 0.0, x, high)
-        gap = unit * tf.maximum(tf.abs(low), tf.abs(high))
+        gap = 4.0 * unit * tf.maximum(tf.abs(low), tf.abs(high))
         searching = (tf.abs(excess) > tolerance(x)) & (high - low > gap)
         return x, low, high, excess / tf.maximum(slope, _tiny(dtype)), searching
 
     def iterate(i, x, low, high, step, last, searching):
-        newton = x - step
+        # Where Newton's step is lost in rounding, a step across the root closes the
+        # bracket; but if the slope has misled, only bisection does.
+        across = 2.0 * unit * tf.abs(x)
+        tiny = tf.abs(step) <= across
+        newton = x - tf.where(tiny, tf.sign(step) * across, step)
+        inside = tf.clip_by_value(newton, low, high)  # an end may be the root
         accepted = (
-            (tf.abs(step) <= 0.75 * last)
-            & (newton > low)
-            & (newton < high)
+            tf.where(tiny, last > across, tf.abs(step) <= 0.75 * last)
+            & (tf.abs(newton - inside) <= across)
             & (i < newton_iterations)
         )
-        last = tf.where(accepted, tf.abs(step), high - low)
-        candidate = tf.where(accepted, newton, _middle(low, high))
+        last = tf.where(accepted, tf.maximum(tf.abs(step), across), high - low)
+        candidate = tf.where(accepted, inside, _middle(low, high))
         x = tf.where(searching, candidate, x)
         x, low, high, step, still = evaluate(x, low, high)
         return i + 1, x, low, high, step, last, searching & still
@@ -111,7 +115,9 @@ def find_root(
         state,
         maximum_iterations=max_iterations - unrolled,
     )
-    return state[1]
+    _, x, low, high, step, _, _ = state
+    polished = tf.clip_by_value(x - step, low, high)
+    return tf.where(tf.abs(step) <= 4.0 * unit * tf.abs(x), polished, x)
 
 
 def _middle(low, high):

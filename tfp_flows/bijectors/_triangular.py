@@ -103,7 +103,7 @@ def _attach(t, u, d, activation, margin, lower):
 def _substitute(u, d, activation, margin, lower):
     columns = tf.transpose(u, [1, 0, *range(2, u.shape.rank)])
     if lower:
-        return _sweep(columns, d, lambda k, right: (right, activation(right)), False)
+        return _sweep(columns, d, lambda k, right: (None, activation(right)), False)
     diagonal = _diagonal(u)
 
     def row(k, right):
@@ -132,7 +132,8 @@ def _sweep(columns, remains, row, backwards):
       columns: shape `[K, K, ...]`.
       remains: right side, shape `[K, ...]`.
       row: function of `k` and of what remains for row `k`, which returns the result of
-        the row, and the number whose product with `columns[k]` is to go from all rows.
+        the row, None where that is just what remains, and the number whose product with
+        `columns[k]` is to go from all rows.
       backwards: whether to begin with the last row.
 
     Returns:
@@ -140,14 +141,16 @@ def _sweep(columns, remains, row, backwards):
     """
     size = remains.shape[0]
     if size == 1:
-        return row(0, remains[0])[0][tf.newaxis]
+        result, _ = row(0, remains[0])
+        return remains if result is None else result[tf.newaxis]
     rows = tf.reshape(tf.range(size), [size] + [1] * (remains.shape.rank - 1))
 
     def step(i, remains):
         k = size - 1 - i if backwards else i
         result, number = row(k, remains[k])
-        # A row that is done holds its result from then on.
-        remains = tf.where(rows == k, result, remains - columns[k] * number)
+        remains -= columns[k] * number
+        if result is not None:  # a row that is done holds its result from then on
+            remains = tf.where(rows == k, result, remains)
         return i + 1, remains
 
     return tf.while_loop(

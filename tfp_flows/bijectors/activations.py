@@ -77,7 +77,7 @@ class Activation:
         unit = np.finfo(c.dtype.as_numpy_dtype).eps
 
         def tolerance(a):
-            return unit * (tf.abs(c) + tf.abs(a))
+            return 2.0 * unit * (tf.abs(c) + tf.abs(a))
 
         def left_side(a):
             h, slope, lack = self.evaluate(a)
