@@ -8,8 +8,8 @@ cache of its own, which answers only where computing again would give the same v
 recorded by the same tapes, in the same graph.
 
 What it cannot see: that a tape which recorded how an output was made is then told to
-`watch` that output as if it were an input; and values that a layer reads from what is no
-`tf.Variable` of its own.
+`watch` that output as if it were an input; and values that a layer reads from what is
+no `tf.Variable` of its own.
 
 This is the one file that knows private parts of TFP and TensorFlow.
 """

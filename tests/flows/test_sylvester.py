@@ -1,10 +1,18 @@
 """Tests of `tfp_flows.flows.sylvester`."""
 
+import contextlib
+from unittest import mock
+
 import numpy as np
 import pytest
+import tensorflow as tf
+import tensorflow_probability as tfp
 
 from tests.flows.recipes import check_recipe
 from tfp_flows import flows
+from tfp_flows.bijectors import Sylvester
+
+tfb, tfd = tfp.bijectors, tfp.distributions
 
 
 @pytest.mark.parametrize("basis", ["orthogonal", "householder", "triangular"])
@@ -13,6 +21,18 @@ def test_sylvester_is_a_good_recipe(basis, tmp_path):
         return flows.sylvester(3, 2, 2, basis=basis, **kwargs)
 
     check_recipe(make, 3, tmp_path)
+
+
+@pytest.mark.parametrize("scope", [contextlib.nullcontext, tf.GradientTape])
+def test_each_layer_is_evaluated_once(scope):
+    flow = flows.sylvester(3, 4, 2, seed=0)
+    base = tfd.MultivariateNormalDiag(tf.zeros(3))
+    for bijector, method in [(flow, "_solve"), (tfb.Invert(flow), "_evaluate")]:
+        model = tfd.TransformedDistribution(base, bijector)
+        counted = dict(autospec=True, side_effect=getattr(Sylvester, method))
+        with mock.patch.object(Sylvester, method, **counted) as calls, scope():
+            model.log_prob(tf.ones([5, 3]))
+        assert calls.call_count == 4
 
 
 def test_triangular_layers_alternate():
