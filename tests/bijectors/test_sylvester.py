@@ -77,6 +77,21 @@ def test_every_diagonal_of_triangular_factors_is_allowed_in_float32():
     assert np.all(np.isfinite(bijector.forward_log_det_jacobian(np.zeros([1, 2], "f"))))
 
 
+def test_makes_its_basis_once_a_call():
+    calls = []
+
+    def make(matrix):
+        calls.append(matrix)
+        return bases.qr_basis(matrix)
+
+    q = tfp.util.DeferredTensor(tf.Variable(Q), make, shape=Q.shape)
+    bijector = Sylvester(q, R, R_TILDE, B)
+    for method in ["forward", "inverse"]:
+        calls.clear()
+        getattr(bijector, method)(X)
+        assert len(calls) == 1
+
+
 def test_rejects_more_columns_than_rows():
     with pytest.raises(ValueError, match=r"more columns than rows; got .*\(2, 3\)"):
         Sylvester(np.zeros([2, 3]), np.eye(3), np.eye(3), np.zeros(3))

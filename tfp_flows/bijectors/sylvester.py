@@ -159,9 +159,9 @@ class Sylvester(tfb.Bijector):
 
     def _read(self, x):
         """Returns `R_tilde Q'`, `R'Q'`, `U`, `1 + U_mm L`, and `R_tilde Q'x + b`."""
-        check_input(self, x, q=self.q[..., 0])
         q, r, r_tilde, b = broadcast_batch(
             _AXES, q=self.q, r=self.r, r_tilde=self.r_tilde, b=self.b)
+        check_input(self, x, q=q[..., 0])
         r, r_tilde = (tf.linalg.band_part(factor, 0, -1) for factor in (r, r_tilde))
         w = tf.matmul(r_tilde, q, transpose_b=True)
         v = tf.matmul(r, q, transpose_a=True, transpose_b=True)
