@@ -3,7 +3,7 @@
 A case makes its bijector from numbers, wrapped as the caller wants them: as constants
 or variables, in float64 or float32. Parameters of the steep cases are of order 1 to 5,
 since small ones hide errors. `x` has the batch axes of the parameters, and more before
-them.
+them. The cases of layers with networks are in `network_cases.py`.
 """
 
 import dataclasses
@@ -13,8 +13,11 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tests import network_cases
 from tfp_flows.bijectors import (
     Activation,
+    BatchNorm,
+    DiagonalScale,
     LeakyReLU,
     Planar,
     PlanarStack,
@@ -98,6 +101,23 @@ def _prelu(seed, slope_shape, x_shape, center):
     return Case(PReLU, dict(slope=slope), rng.normal(size=x_shape, scale=2.0))
 
 
+def _batch_norm(seed, shape, x_shape, **others):
+    rng = np.random.default_rng(seed)
+    tensors = dict(
+        mean=rng.normal(size=shape, scale=3.0),
+        variance=rng.uniform(0.2, 9.0, size=shape),
+        shift=rng.normal(size=shape),
+        log_scale=rng.normal(size=shape, scale=2.0),
+    )
+    return Case(BatchNorm, tensors, rng.normal(size=x_shape, scale=2.0), others)
+
+
+def _diagonal_scale(seed, shape, x_shape):
+    rng = np.random.default_rng(seed)
+    tensors = dict(log_scale=rng.normal(size=shape, scale=3.0))
+    return Case(DiagonalScale, tensors, rng.normal(size=x_shape, scale=2.0))
+
+
 # Made on first use: making a case takes TensorFlow a while, listing them should not.
 _MAKERS = {
     "planar/flat": lambda: _planar(0, [], None, 3, 1e-3, [4]),
@@ -134,11 +154,17 @@ _MAKERS = {
     "prelu/channel": lambda: _prelu(25, [3], [4, 2, 3], 3.0),
     "prelu/element": lambda: _prelu(26, [2, 3], [4, 2, 3], 0.5),
     "prelu/flat": lambda: _prelu(27, [], [4, 3], 1e-6),
+    "batch_norm/steep": lambda: _batch_norm(28, [3], [4, 3]),
+    "batch_norm/batch": lambda: _batch_norm(29, [2, 3], [4, 2, 3]),
+    "batch_norm/image": lambda: _batch_norm(30, [3], [2, 2, 1, 3], event_ndims=3),
+    "diagonal_scale/steep": lambda: _diagonal_scale(31, [3], [4, 3]),
+    "diagonal_scale/batch": lambda: _diagonal_scale(32, [2, 3], [4, 2, 3]),
 }
-NAMES = sorted(_MAKERS)
+PARAMETRIC = sorted(_MAKERS)  # made of tensors alone, so they are `Case`s
+NAMES = PARAMETRIC + sorted(network_cases.MAKERS)
 
 
 @functools.cache
 def case(name):
-    """Returns the `Case` of that name."""
-    return _MAKERS[name]()
+    """Returns the `Case` or `NetworkCase` of that name."""
+    return {**_MAKERS, **network_cases.MAKERS}[name]()

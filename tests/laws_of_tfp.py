@@ -66,13 +66,20 @@ def check_composition(bijector, x):
 
 def check_state(make, x, path):
     """Its variables are complete, and survive checkpoint, SavedModel and copy."""
-    bijector, other = make(), make()
-    names = set(bijector.parameter_properties())
-    assert {v.name.split(":")[0] for v in bijector.trainable_variables} == names
+    created = []
+
+    def create(creator, **kwargs):
+        created.append(creator(**kwargs))
+        return created[-1]
+
+    with tf.variable_creator_scope(create):
+        bijector = make()
+    assert {id(v) for v in bijector.variables} == set(map(id, created))
+    assert len(bijector.trainable_variables) == sum(v.trainable for v in created)
+    other = make()
     y = bijector.forward(fresh(x))
     expected = evaluate(bijector, x, y)
-    for variable in other.variables:
-        variable.assign(variable * 0.5)
+    _scale(other.variables, 0.5)
     saved = tf.train.Checkpoint(model=bijector).save(f"{path}/checkpoint")
     status = tf.train.Checkpoint(model=other).restore(saved)
     status.assert_consumed()
@@ -80,7 +87,7 @@ def check_state(make, x, path):
         for name, value in evaluate(restored, x, y).items():
             np.testing.assert_array_equal(value, expected[name])
     clone = copy.deepcopy(bijector)
-    clone.variables[0].assign(clone.variables[0] * 0.5)
+    _scale(clone.variables, 0.5)
     assert np.any(clone.forward(fresh(x)) != expected["forward"])
 
     module = tf.Module()
@@ -114,8 +121,7 @@ def check_cache(make, x):
             kept.append(everything(point))
             for actual, expected in zip(kept[-1], everything(fresh(x))):
                 np.testing.assert_array_equal(actual, expected)
-            for variable in bijector.variables:
-                variable.assign(variable * 0.9)
+            _scale(bijector.variables, 0.9)
         kept.append(everything(point))  # no tape sees these
 
         def gradient(p):
@@ -135,16 +141,24 @@ def check_cache(make, x):
         with tf.GradientTape() as tape:
             tape.watch(point)
             log_prob = distribution_of(bijector, x.shape).log_prob(point)
-        gradients.append(tape.gradient(log_prob, [point, *bijector.variables]))
+        sources = [point, *bijector.trainable_variables]
+        gradients.append(tape.gradient(log_prob, sources))
     for actual, expected in zip(*gradients):
         close(actual, expected)
+
+
+def _scale(variables, factor):
+    """Moves those that are numbers and not places or degrees."""
+    for variable in variables:
+        if variable.dtype.is_floating:
+            variable.assign(variable * factor)
 
 
 def check_cache_in_graphs(make, x):
     """So it is within one graph, where branches are graphs of their own."""
     bijector = make()
     flow = tfb.Chain([bijector])
-    variable = bijector.variables[0]
+    variable = bijector.trainable_variables[0]
     start = variable.numpy()
 
     def both(p):

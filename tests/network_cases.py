@@ -1,0 +1,122 @@
+"""The cases of layers that a network steers, with weights far from where they start.
+
+`x` has the batch axes of the context, if there is one, and more before them.
+"""
+
+import dataclasses
+import typing
+
+import numpy as np
+import tensorflow as tf
+
+from tfp_flows import masks
+from tfp_flows.bijectors import Coupling, transformers
+from tfp_flows.networks import MLP, ResidualMLP
+
+
+@dataclasses.dataclass
+class NetworkCase:
+    """A bijector as a function of a dtype and a context, and points of its domain."""
+
+    seed: int
+    make_bijector: typing.Callable
+    x: np.ndarray
+    context: np.ndarray = None
+
+    def make(self, wrap=tf.constant, dtype=tf.float64):
+        """Returns the bijector, of the same numbers in each dtype."""
+        context = self.context
+        if context is not None:
+            context = wrap(context, dtype=dtype, name="context")
+        bijector = self.make_bijector(dtype, context)
+        rng = np.random.default_rng(self.seed)
+        for variable in bijector.trainable_variables:
+            if variable is not context:
+                # Some layers halve the variance of what they are given.
+                inputs = max(1, np.prod(variable.shape[:-1]))
+                value = rng.normal(size=variable.shape, scale=1.5 / np.sqrt(inputs))
+                variable.assign(tf.cast(value, dtype))
+        return bijector
+
+    def make_variable(self, dtype=tf.float64):
+        """Returns the bijector; its context is a variable."""
+        return self.make(tf.Variable, dtype)
+
+
+class OfImage(tf.Module):
+    """Network of an image as a whole."""
+
+    def __init__(self, event_shape, num_parameters, seed, dtype):
+        super().__init__()
+        self.dtype, self.event_shape = dtype, event_shape
+        shape = [*event_shape, num_parameters]
+        size = int(np.prod(event_shape))
+        self.net = MLP(size, shape, (5,), seed=seed, activation="tanh", dtype=dtype)
+
+    def __call__(self, x):
+        shape = tf.concat([tf.shape(x)[:-3], [self.net.input_size]], axis=0)
+        flat = tf.reshape(x, shape)
+        return self.net(tf.ensure_shape(flat, [*x.shape[:-3], self.net.input_size]))
+
+
+def _network(seed, make_bijector, x_shape, context_shape=None):
+    rng = np.random.default_rng(seed)
+    context = None if context_shape is None else rng.normal(size=context_shape)
+    return NetworkCase(seed, make_bijector, rng.normal(size=x_shape), context)
+
+
+def _coupling(seed, mask, transformer, x_shape, context_shape=None, network=MLP):
+    row = mask.reshape(-1, mask.shape[-1])[0]
+
+    def make_bijector(dtype, context):
+        net = network(
+            int(np.sum(row)), [int(np.sum(~row)), transformer.num_parameters], (5,),
+            seed=seed, activation="tanh", dtype=dtype,
+            context_size=context_shape[-1] if context_shape else 0)
+        return Coupling(mask, net, transformer, context)
+
+    return _network(seed, make_bijector, x_shape, context_shape)
+
+
+def _checkerboard(seed, event_shape, transformer):
+    def make_bijector(dtype, context):
+        net = OfImage(event_shape, transformer.num_parameters, seed, dtype)
+        mask = masks.checkerboard(*event_shape[:2])
+        return Coupling(mask, net, transformer, context)
+
+    return _network(seed, make_bijector, [2, *event_shape])
+
+
+_AFFINE = transformers.Affine()
+_SPLINE = transformers.RationalQuadraticSpline(num_bins=4, bound=2.0)
+_SCATTERED = np.array([True, False, False, True, False])
+
+MAKERS = {
+    "coupling/steep": lambda: _coupling(40, masks.half(5), _AFFINE, [4, 5]),
+    "coupling/batch": lambda: _coupling(
+        41, masks.half(4, True), _AFFINE, [2, 2, 3, 4], [2, 3, 2]
+    ),
+    "coupling/additive": lambda: _coupling(
+        42, masks.alternating(5), transformers.Additive(), [4, 5], network=ResidualMLP
+    ),
+    "coupling/gated": lambda: _coupling(
+        43, masks.alternating(4, True), transformers.GatedAffine(), [4, 4]
+    ),
+    "coupling/spline": lambda: _coupling(44, masks.half(3), _SPLINE, [4, 3]),
+    "coupling/scattered_batch": lambda: _coupling(
+        45, _SCATTERED, _AFFINE, [2, 3, 5], [3, 2]
+    ),
+    "coupling/checkerboard": lambda: _checkerboard(
+        46, [3, 3, 1], transformers.GatedAffine()
+    ),
+    "coupling/channels": lambda: _coupling(
+        47, masks.channel(3), transformers.GatedAffine(), [2, 3, 2, 3]
+    ),
+    "coupling/one": lambda: _coupling(48, masks.half(1, True), _AFFINE, [4, 1]),
+}
+GRAPHS = (
+    "coupling/steep",
+    "coupling/scattered_batch",
+    "coupling/checkerboard",
+    "coupling/one",
+)

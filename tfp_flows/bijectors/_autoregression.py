@@ -1,0 +1,146 @@
+"""Both directions of an autoregressive map, and the gradients of the sequential one.
+
+The map is `w_i = t(z_i; p_i(z_1, ..., z_{i-1}))`, with an elementwise `t` whose
+parameters come from a network. From `z` to `w` it takes one pass of the network. From
+`w` to `z` it takes one for each element, at the most; the gradient of a solution needs
+none of those passes, since it solves a linear system with the Jacobian at the solution.
+"""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable
+
+import tensorflow as tf
+
+
+@dataclasses.dataclass(frozen=True)
+class AutoregressiveMap:
+    """The map, and what is needed to undo it.
+
+    Args:
+      parameters: the network, from `z` and `inputs` to parameters of each element. What
+        else it depends on must be variables.
+      inputs: list of tensors, such as a context.
+      transform: from parameters and `z` to `w` and the logarithm of its slope,
+        elementwise.
+      invert: from parameters and `w` to `z`, elementwise.
+      walk: None, or a callable from `w` to `z` and whether it is exact, for networks
+        that know a better way.
+      event_ndims: number of axes of an event.
+    """
+
+    parameters: Callable
+    inputs: list
+    transform: Callable
+    invert: Callable
+    walk: Callable | None
+    event_ndims: int
+
+    def evaluate(self, z):
+        """Returns `w` and the logarithms of the diagonal of the Jacobian."""
+        return self.transform(self.parameters(z, *self.inputs), z)
+
+    def solve(self, w):
+        """Returns `z` and the logarithms of the diagonal at it, for a `w` of full shape.
+
+        Gradients of all orders are those of the exact inverse.
+        """
+        # Eager tapes would keep what each round computes.
+        pause = tf.init_scope if tf.executing_eagerly() else contextlib.nullcontext
+        with pause():
+            solution = self._find(tf.stop_gradient(w))
+        solution = tf.stop_gradient(solution)
+
+        @tf.custom_gradient
+        def attach(w, *inputs):
+            here = dataclasses.replace(self, inputs=inputs)
+
+            def backward(of_z, of_log_slope, variables=()):
+                z, _ = attach(w, *inputs)  # this gradient has a gradient, too
+                with tf.GradientTape(persistent=True) as tape:
+                    point = tf.identity(z)
+                    tape.watch([point, *inputs])
+                    values = here.evaluate(point)
+                of_z += _gradient(tape, values[1], point, of_log_slope)
+                of_w = here._solve_linear(z, of_z, transpose=True)
+                of_inputs, of_variables = _gradient(
+                    tape, values, [list(inputs), list(variables)], [-of_w, of_log_slope])
+                return (of_w, *of_inputs), of_variables
+
+            _, log_slope = here.evaluate(solution)
+            return (tf.identity(solution), log_slope), backward
+
+        return attach(w, *self.inputs)
+
+    def _find(self, w):
+        start, exact = tf.zeros_like(w), tf.constant(False)
+        if self.walk is not None:
+            start, exact = self.walk(w)
+        return self._settle(
+            lambda z: self.invert(self.parameters(z, *self.inputs), w), start, ~exact)
+
+    def _solve_linear(self, z, b, transpose):
+        """Returns the `v` with `J v = b` for the Jacobian `J` at `z`, or its transpose."""
+        fixed_z, fixed_b = tf.stop_gradient(z), tf.stop_gradient(b)
+        slope = tf.exp(self.evaluate(fixed_z)[1])
+
+        def others(point):  # what `w` has from other elements than its own
+            return self.transform(self.parameters(point, *self.inputs), fixed_z)[0]
+
+        solution = tf.stop_gradient(self._settle(
+            lambda v: (fixed_b - _product(others, fixed_z, v, transpose)) / slope,
+            tf.zeros_like(b), tf.constant(True)))
+
+        @tf.custom_gradient
+        def attach(z, b, *inputs):
+            here = dataclasses.replace(self, inputs=inputs)
+
+            def backward(of_v, variables=()):
+                v = attach(z, b, *inputs)
+                of_b = here._solve_linear(z, of_v, not transpose)
+                with tf.GradientTape() as tape:
+                    tape.watch([z, *inputs])
+                    value = _product(lambda z: here.evaluate(z)[0], z, v, transpose)
+                of_z, of_inputs, of_variables = _gradient(
+                    tape, value, [z, list(inputs), list(variables)], -of_b)
+                return (of_z, of_b, *of_inputs), of_variables
+
+            here.evaluate(z)  # shows TensorFlow which variables there are
+            return tf.identity(solution), backward
+
+        return attach(z, b, *self.inputs)
+
+    def _settle(self, step, start, changed):
+        """Applies `step` until nothing changes; each time settles one more element."""
+        size = tf.reduce_prod(tf.shape(start)[tf.rank(start) - self.event_ndims :])
+
+        def again(_, old):
+            new = step(old)
+            return tf.reduce_any(new != old), tf.ensure_shape(new, old.shape)
+
+        _, result = tf.while_loop(
+            lambda changed, _: changed,
+            again,
+            (changed, start),
+            maximum_iterations=size,
+        )
+        return result
+
+
+def _product(fn, z, v, transpose):
+    """Returns the Jacobian of `fn` at `z`, or its transpose, times `v`."""
+    z = tf.identity(z)  # `fn` may know the tensor as a constant
+    cotangent = v if transpose else tf.ones_like(v)
+    with tf.GradientTape() as outer:
+        outer.watch(cotangent)
+        with tf.GradientTape() as inner:
+            inner.watch(z)
+            value = fn(z)
+        backward = _gradient(inner, value, z, cotangent)
+    return backward if transpose else _gradient(outer, backward, cotangent, v)
+
+
+def _gradient(tape, values, sources, cotangents):
+    return tape.gradient(
+        values, sources, cotangents,
+        unconnected_gradients=tf.UnconnectedGradients.ZERO)

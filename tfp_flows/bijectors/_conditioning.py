@@ -1,0 +1,146 @@
+"""What layers with a network do to it: ask it, track it, give it its context."""
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+
+def check_conditioner(conditioner, transformer):
+    """Checks that both can be called, and that a network has its variables by now.
+
+    Returns:
+      variables: variables of a Keras network, which `tf.Module` does not find by
+        itself; none of other conditioners.
+
+    Raises:
+      TypeError: one of them is not what a layer can use.
+      ValueError: a Keras network has no variables so far.
+    """
+    if not callable(conditioner):
+        raise TypeError(f"`conditioner` must be callable; got {conditioner!r}.")
+    if not (callable(transformer) and hasattr(transformer, "num_parameters")):
+        raise TypeError(
+            "`transformer` must be callable and have `num_parameters`, as those of "
+            f"`tfp_flows.bijectors.transformers` have; got {transformer!r}."
+        )
+    if isinstance(conditioner, tf.Module) or not hasattr(conditioner, "variables"):
+        return []
+    if not getattr(conditioner, "built", True):
+        raise ValueError(
+            "A Keras network as `conditioner` must be built, so that its variables are "
+            f"known; got {conditioner!r}. Call it once before."
+        )
+    return [getattr(variable, "value", variable) for variable in conditioner.variables]
+
+
+def dtype_of(conditioner):
+    """Returns the dtype of a network that has one, else None."""
+    dtype = getattr(conditioner, "dtype", None)
+    return dtype if isinstance(dtype, tf.DType) else None
+
+
+def check_context(conditioner, context, context_size, dtype):
+    """Returns the context as a tensor, or None, and its size, or None if unknown.
+
+    Args:
+      conditioner: callable, which may have an attribute `context_size`.
+      context: what the user gave.
+      context_size: length of the context's last axis, as the user gave it.
+      dtype: dtype for contexts that have none.
+
+    Raises:
+      ValueError: the sizes of conditioner, layer and context disagree.
+    """
+    own = getattr(conditioner, "context_size", None)
+    if None not in (own, context_size) and own != context_size:
+        raise ValueError(
+            "`context_size` must be that of `conditioner`; "
+            f"got {context_size} and {own}."
+        )
+    size = own if context_size is None else context_size
+    if context is None:
+        return None, size
+    if isinstance(getattr(context, "value", 0), tf.Variable):  # one of Keras
+        context = context.value
+    if not isinstance(context, (tf.Variable, tfp.util.DeferredTensor)):
+        context = tf.convert_to_tensor(context, dtype_hint=dtype, name="context")
+    if size == 0:
+        raise ValueError(
+            "`context` must be None where the network takes none (`context_size` 0); "
+            f"got shape {context.shape}."
+        )
+    if dtype is not None and context.dtype != dtype:
+        raise TypeError(
+            f"`context` must have the dtype of the network, {tf.as_dtype(dtype).name}; "
+            f"got {tf.as_dtype(context.dtype).name}."
+        )
+    known = context.shape.rank is not None
+    if known and (
+        context.shape.rank == 0
+        or size is not None and not context.shape[-1:].is_compatible_with([size])
+    ):
+        raise ValueError(
+            "`context` must have a last axis as long as `context_size`; "
+            f"got shape {context.shape} and {size}."
+        )
+    return context, size
+
+
+def parameters_for(bijector, x, event_shape, context=None):
+    """Asks the conditioner of a layer for the parameters of its transformer.
+
+    Args:
+      bijector: layer with `conditioner`, `transformer`, `context` and `context_size`.
+      x: what the conditioner sees.
+      event_shape: shape of what is transformed, one set of parameters an element.
+      context: tensor to take for the context of the layer, or None for its own.
+
+    Returns:
+      parameters: tensor of shape `[..., *event_shape, num_parameters]`.
+
+    Raises:
+      ValueError: the context is missing, or the conditioner returns another shape.
+    """
+    check_has_context(bijector)
+    if bijector.context is None:
+        parameters = bijector.conditioner(x)
+    else:
+        if context is None:
+            context = tf.convert_to_tensor(bijector.context)
+        parameters = bijector.conditioner(x, context)
+    parameters = tf.convert_to_tensor(parameters, name="parameters")
+    expected = tf.TensorShape(event_shape).concatenate(
+        bijector.transformer.num_parameters
+    )
+    rank = parameters.shape.rank
+    if rank is None or not parameters.shape[
+        max(0, rank - expected.rank) :
+    ].is_compatible_with(expected):
+        raise ValueError(
+            f"`conditioner` must return a tensor of shape [..., "
+            f"{', '.join(map(str, expected))}], one set of `num_parameters` for each "
+            f"element; got shape {parameters.shape}."
+        )
+    if parameters.dtype != x.dtype:
+        raise TypeError(
+            f"`conditioner` must return the dtype of the input, {x.dtype.name}; "
+            f"got {parameters.dtype.name}."
+        )
+    return parameters
+
+
+def check_has_context(bijector):
+    """Raises `ValueError` if a layer lacks the context that its network needs."""
+    if bijector.context is None and bijector.context_size:
+        raise ValueError(
+            f"`{bijector.name}` needs a context of size {bijector.context_size}, and "
+            "has none. Bind one with `tfp_flows.flows.condition(flow, context)`."
+        )
+
+
+def checked_input(bijector, x):
+    """Returns `x`, which under `validate_args` must be finite."""
+    if not bijector.validate_args:
+        return x
+    finite = tf.debugging.assert_all_finite(x, "The input must be finite.")
+    with tf.control_dependencies([finite]):
+        return tf.identity(x)

@@ -1,0 +1,174 @@
+"""Batch normalisation layer."""
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfp_flows._cache import never_stale
+from tfp_flows._parameters import (
+    FINITE,
+    as_parameters,
+    assert_each,
+    broadcast_batch,
+    check_broadcasts,
+    check_shapes,
+)
+
+tfb = tfp.bijectors
+
+_AXES = dict(mean="C", variance="C", shift="C", log_scale="C")
+
+
+@never_stale
+class BatchNorm(tfb.Bijector):
+    """Normalises the features of data by given statistics, on the way to the noise.
+
+    `x = (y - mean) / sqrt(variance + epsilon) * exp(log_scale) + shift`, and `forward`
+    undoes it. The log determinant of inverse is `log_scale - log(variance + epsilon) /
+    2`, summed over the features, times the number of pixels. Dinh et al. (2017),
+    https://arxiv.org/abs/1605.08803, section 3.7 and appendix E, have it without the
+    learned `log_scale` and `shift` of Ioffe and Szegedy, which are 0 there.
+
+    The layer has no state and no mode: it normalises by the statistics that it is
+    given. For data at large these are running ones, variables that are not trained; in
+    training, `copy(mean=..., variance=...)` binds those of a batch, as
+    `batch_statistics` tells them. Both directions agree either way.
+
+    `x` and `y` have shape `[..., C]`, or `[..., H, W, C]` with `event_ndims=3`. The
+    axes before an event broadcast with the batch axes of the parameters; the log
+    determinants have the shape that results.
+
+    Args:
+      mean: shape `[..., C]`, in the units of `y`.
+      variance: shape `[..., C]`, at least 0, in the units of `y` squared.
+      shift: shape `[..., C]`, in the units of `x`.
+      log_scale: shape `[..., C]`, the logarithm of a scale in the units of `x`.
+      epsilon: positive; below its root a spread of data counts as none. No feature is
+        stretched by more than `exp(log_scale) / sqrt(epsilon)`, 32 by default.
+      event_ndims: rank of an event, whose last axis the features are.
+      validate_args: whether to check that tensors and variables are finite and that
+        `variance` is not negative.
+      name: prefix of the ops.
+
+    Raises:
+      TypeError: the parameters do not share one floating dtype.
+      ValueError: the shapes of the parameters, or of the input and the parameters, do
+        not fit; `epsilon` is not positive or `event_ndims` below 1; numbers are outside
+        of their support.
+      tf.errors.InvalidArgumentError: a check of `validate_args` fails.
+    """
+
+    def __init__(
+        self,
+        mean,
+        variance,
+        shift,
+        log_scale,
+        epsilon=1e-3,
+        event_ndims=1,
+        validate_args=False,
+        name="batch_norm",
+    ):
+        parameters = dict(locals())
+        self.mean, self.variance, self.shift, self.log_scale = as_parameters(
+            mean=mean, variance=variance, shift=shift, log_scale=log_scale)
+        check_shapes(
+            _AXES, mean=self.mean, variance=self.variance, shift=self.shift,
+            log_scale=self.log_scale)
+        if not 0.0 < epsilon < float("inf"):
+            raise ValueError(f"`epsilon` must be positive and finite; got {epsilon}.")
+        if event_ndims < 1:
+            raise ValueError(f"`event_ndims` must be at least 1; got {event_ndims}.")
+        self.epsilon, self.event_ndims = epsilon, event_ndims
+        super().__init__(
+            forward_min_event_ndims=event_ndims, dtype=self.mean.dtype,
+            is_constant_jacobian=True, validate_args=validate_args,
+            parameters=parameters, name=name)
+
+    @classmethod
+    def _parameter_properties(cls, dtype):
+        parameter = dict(event_ndims=1, shape_fn=lambda shape: shape[-1:])
+        positive = tfp.util.ParameterProperties(
+            default_constraining_bijector_fn=tfb.Exp, **parameter)
+        plain = tfp.util.ParameterProperties(**parameter)
+        return dict(mean=plain, variance=positive, shift=plain, log_scale=plain)
+
+    def _parameter_control_dependencies(self, is_init):
+        not_negative = (
+            lambda v: (v >= 0.0) & tf.math.is_finite(v), "be at least 0 and finite")
+        checks = {**dict.fromkeys(_AXES, FINITE), "variance": not_negative}
+        return assert_each(self, is_init, checks)
+
+    def _forward(self, x):
+        mean, shift, log_stretch = self._read(x)
+        return (x - shift) * tf.exp(log_stretch) + mean
+
+    def _inverse(self, y):
+        mean, shift, log_stretch = self._read(y)
+        return (y - mean) * tf.exp(-log_stretch) + shift
+
+    def _forward_log_det_jacobian(self, x):
+        *_, log_stretch = self._read(x)
+        shape = tf.shape(x)
+        pixels = tf.reduce_prod(shape[-self.event_ndims : -1])
+        event = list(range(-self.event_ndims, 0))
+        log_det = tf.cast(pixels, x.dtype) * tf.reduce_sum(log_stretch, axis=event)
+        return log_det + tf.zeros(shape[: -self.event_ndims], x.dtype)
+
+    def _inverse_log_det_jacobian(self, y):
+        return -self._forward_log_det_jacobian(y)  # it does not depend on the input
+
+    def _read(self, x):
+        """Returns mean, shift and the logarithm of forward's scale, with event axes."""
+        self._check(x)
+        parameters = {name: getattr(self, name) for name in _AXES}
+        pixels = [tf.newaxis] * (self.event_ndims - 1)
+        mean, variance, shift, log_scale = (
+            value[(..., *pixels, slice(None))]
+            for value in broadcast_batch(_AXES, **parameters))
+        return mean, shift, 0.5 * tf.math.log(variance + self.epsilon) - log_scale
+
+    def _check(self, x):
+        rank, features = x.shape.rank, self.mean.shape[-1:]
+        if rank is None or rank < self.event_ndims:
+            raise ValueError(
+                f"The input must have at least `event_ndims`, {self.event_ndims}, "
+                f"axes; got shape {x.shape}."
+            )
+        if not x.shape[-1:].is_compatible_with(features):
+            raise ValueError(
+                "The last axis of the input must be as long as that of the parameters; "
+                f"got shapes {x.shape} and {features}."
+            )
+        check_broadcasts(
+            x.shape[: rank - self.event_ndims], self.experimental_batch_shape(),
+            "The axes of the input before an event")
+
+
+def batch_statistics(y, event_ndims=1):
+    """Statistics of a batch for `BatchNorm`, through which gradients flow.
+
+    Args:
+      y: data, shape `[..., C]`, or `[..., H, W, C]` with `event_ndims=3`.
+      event_ndims: rank of an event.
+
+    Returns:
+      mean, variance: tensors of shape `[C]`, over all axes but the last, with the
+        number of values as divisor.
+
+    Raises:
+      ValueError: `y` has fewer axes than an event, or fewer than 2 values a feature, as
+        far as static shapes tell.
+    """
+    y = tf.convert_to_tensor(y)
+    if y.shape.rank is None or y.shape.rank < event_ndims:
+        raise ValueError(
+            f"`y` must have at least `event_ndims`, {event_ndims}, axes; "
+            f"got shape {y.shape}."
+        )
+    count = y.shape[:-1].num_elements()
+    if count is not None and count < 2:
+        raise ValueError(
+            f"`y` must have at least 2 values of each feature; got shape {y.shape}."
+        )
+    axes = list(range(y.shape.rank - 1))
+    return tf.reduce_mean(y, axis=axes), tf.math.reduce_variance(y, axis=axes)

@@ -1,0 +1,72 @@
+"""Diagonal scaling layer."""
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfp_flows._cache import never_stale
+from tfp_flows._parameters import (
+    FINITE,
+    as_parameters,
+    assert_each,
+    check_input,
+    check_shapes,
+)
+
+tfb = tfp.bijectors
+
+
+@never_stale
+class DiagonalScale(tfb.Bijector):
+    """Scales each element.
+
+    `y = x exp(log_scale)`, with log determinant `sum_d log_scale_d`: the last layer of
+    NICE, whose other layers all keep volumes (Dinh et al., 2015, section 3.3),
+    https://arxiv.org/abs/1410.8516. They write it from the data to the noise, so that
+    their `S_dd` is `exp(-log_scale_d)`.
+
+    `x` and `y` have shape `[..., D]`. The axes before `D` broadcast with the batch axes
+    of `log_scale`; the log determinants have the shape that results.
+
+    Args:
+      log_scale: shape `[..., D]`, logarithm of a scale without unit; 0 is the identity.
+      validate_args: whether to check that a tensor or variable is finite.
+      name: prefix of the ops.
+
+    Raises:
+      TypeError: `log_scale` has a dtype that is not floating.
+      ValueError: the last axes of the input and of `log_scale` differ in length, or
+        `log_scale` is numbers that are not all finite.
+      tf.errors.InvalidArgumentError: a check of `validate_args` fails.
+    """
+
+    def __init__(self, log_scale, validate_args=False, name="diagonal_scale"):
+        parameters = dict(locals())
+        (self.log_scale,) = as_parameters(log_scale=log_scale)
+        check_shapes(dict(log_scale="D"), log_scale=self.log_scale)
+        super().__init__(
+            forward_min_event_ndims=1, dtype=self.log_scale.dtype,
+            is_constant_jacobian=True, validate_args=validate_args,
+            parameters=parameters, name=name)
+
+    @classmethod
+    def _parameter_properties(cls, dtype):
+        return dict(log_scale=tfp.util.ParameterProperties(event_ndims=1))
+
+    def _parameter_control_dependencies(self, is_init):
+        return assert_each(self, is_init, dict(log_scale=FINITE))
+
+    def _forward(self, x):
+        check_input(self, x, log_scale=self.log_scale)
+        return x * tf.exp(self.log_scale)
+
+    def _inverse(self, y):
+        check_input(self, y, log_scale=self.log_scale)
+        return y * tf.exp(-self.log_scale)
+
+    def _forward_log_det_jacobian(self, x):
+        check_input(self, x, log_scale=self.log_scale)
+        log_det = tf.reduce_sum(self.log_scale, axis=-1)
+        return log_det + tf.zeros(tf.shape(x)[:-1], x.dtype)
+
+    def _inverse_log_det_jacobian(self, y):
+        return -self._forward_log_det_jacobian(y)  # it does not depend on the input

@@ -1,0 +1,181 @@
+"""Elementwise transformations of network layers, by what a network tells of each one.
+
+A transformer has `num_parameters`, how many numbers it takes for each element, and is
+called with a tensor of shape `[..., num_parameters]`. It returns a bijector of scalars
+with batch shape `[...]`, increasing. Any object like that will do. Those here are the
+identity, or near it, where the numbers are 0.
+"""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfp_flows._cache import never_stale
+
+tfb = tfp.bijectors
+
+
+@dataclasses.dataclass(frozen=True)
+class Additive:
+    """`y = x + t`, which keeps volumes, as in NICE (Dinh et al., 2015).
+
+    See https://arxiv.org/abs/1410.8516, section 3.2. One parameter: `t`.
+    """
+
+    num_parameters = 1
+
+    def __call__(self, parameters):
+        return tfb.Shift(parameters[..., 0])
+
+
+@dataclasses.dataclass(frozen=True)
+class Affine:
+    """`y = x exp(s) + t`, as in MAF, IAF and RealNVP, with a bounded `s`.
+
+    Dinh et al. (2017), https://arxiv.org/abs/1605.08803, equation 8. Two parameters:
+    `t` and a number `r`, `s = r / (1 + |r| / max_log_scale)`. The bound is approached
+    but never reached, so that the gradient stays alive.
+
+    Args:
+      max_log_scale: bound of `|s|`, positive. By default scales are in (1e-3, 1e3).
+
+    Raises:
+      ValueError: `max_log_scale` is not positive and finite.
+    """
+
+    max_log_scale: float = float(np.log(1e3))
+    num_parameters = 2
+
+    def __post_init__(self):
+        _check_positive(max_log_scale=self.max_log_scale)
+
+    def __call__(self, parameters):
+        shift, raw = tf.unstack(parameters, axis=-1)
+        log_scale = raw / (1.0 + tf.abs(raw) / self.max_log_scale)
+        return _ScaleAndShift(log_scale, shift)
+
+
+@dataclasses.dataclass(frozen=True)
+class GatedAffine:
+    """`y = g x + (1 - g) m`, `g = sigmoid(s + bias)`, which only contracts.
+
+    The update of an LSTM, as Kingma et al. (2016) have it for their inverse
+    autoregressive flow, https://arxiv.org/abs/1606.04934, equation 14. Two parameters:
+    `m` and `s`.
+
+    Args:
+      bias: what opens the gate at the start. It is never the identity: at `s = 0` and
+        `bias = 1.5` the gate is 0.82.
+
+    Raises:
+      ValueError: `bias` is not finite.
+    """
+
+    bias: float = 1.5
+    num_parameters = 2
+
+    def __post_init__(self):
+        if not np.isfinite(self.bias):
+            raise ValueError(f"`bias` must be finite; got {self.bias}.")
+
+    def __call__(self, parameters):
+        candidate, raw = tf.unstack(parameters, axis=-1)
+        raw += self.bias
+        log_gate = tf.math.log_sigmoid(raw)
+        return _ScaleAndShift(log_gate, tf.sigmoid(-raw) * candidate)
+
+
+@dataclasses.dataclass(frozen=True)
+class RationalQuadraticSpline:
+    """Monotonic spline of rational-quadratic pieces, the identity outside an interval.
+
+    Durkan et al. (2019), https://arxiv.org/abs/1906.04032; the spline is
+    `tfb.RationalQuadraticSpline`. `3 num_bins - 1` parameters: the widths and the
+    heights of the bins, through a softmax, and the slopes at the inner knots, through a
+    softplus. All parameters 0 are the identity.
+
+    Args:
+      num_bins: number of pieces, at least 1.
+      bound: `B`, the interval is `(-B, B)`.
+      min_bin_size: least width and height of a bin, as a share of the interval.
+      min_slope: least slope at a knot, below 1.
+
+    Raises:
+      ValueError: an argument is out of its range.
+    """
+
+    num_bins: int = 8
+    bound: float = 5.0
+    min_bin_size: float = 1e-3
+    min_slope: float = 1e-3
+
+    def __post_init__(self):
+        _check_positive(
+            num_bins=self.num_bins, bound=self.bound,
+            min_bin_size=self.min_bin_size, min_slope=self.min_slope)
+        if self.min_bin_size * self.num_bins >= 1.0 or self.min_slope >= 1.0:
+            raise ValueError(
+                "`min_bin_size` times `num_bins` and `min_slope` must be below 1; got "
+                f"{self.min_bin_size}, {self.num_bins} and {self.min_slope}."
+            )
+
+    @property
+    def num_parameters(self):
+        return 3 * self.num_bins - 1
+
+    def __call__(self, parameters):
+        k = self.num_bins
+        widths, heights = (
+            2.0 * self.bound * (
+                self.min_bin_size
+                + (1.0 - k * self.min_bin_size) * tf.nn.softmax(raw, axis=-1)
+            )
+            for raw in (parameters[..., :k], parameters[..., k : 2 * k])
+        )
+        above = 1.0 - self.min_slope  # of a slope of 1, that of the identity
+        slopes = self.min_slope + tf.math.softplus(
+            parameters[..., 2 * k :] + float(np.log(np.expm1(above)))
+        )
+        return tfb.RationalQuadraticSpline(
+            widths, heights, slopes, range_min=-self.bound
+        )
+
+
+@never_stale
+class _ScaleAndShift(tfb.Bijector):
+    """`y = x exp(log_scale) + shift`; a chain of two does more, in part in float32."""
+
+    def __init__(self, log_scale, shift, validate_args=False, name="scale_and_shift"):
+        parameters = dict(locals())
+        self.log_scale, self.shift = log_scale, shift
+        super().__init__(
+            forward_min_event_ndims=0, dtype=shift.dtype, is_constant_jacobian=True,
+            validate_args=validate_args, parameters=parameters, name=name)
+
+    @classmethod
+    def _parameter_properties(cls, dtype):
+        return dict.fromkeys(["log_scale", "shift"], tfp.util.ParameterProperties())
+
+    @classmethod
+    def _is_increasing(cls):
+        return True
+
+    def _forward(self, x):
+        return x * tf.exp(self.log_scale) + self.shift
+
+    def _inverse(self, y):
+        return (y - self.shift) * tf.exp(-self.log_scale)
+
+    def _forward_log_det_jacobian(self, x):
+        return self.log_scale
+
+    def _inverse_log_det_jacobian(self, y):
+        return -self.log_scale
+
+
+def _check_positive(**numbers):
+    for name, value in numbers.items():
+        if not 0.0 < value < np.inf:
+            raise ValueError(f"`{name}` must be positive and finite; got {value}.")

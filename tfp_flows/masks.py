@@ -1,0 +1,122 @@
+"""Who may see whom: degrees of autoregressive networks, and masks of coupling layers.
+
+An input of degree d is the d-th in its order, from 1. A hidden unit of degree m sees
+the inputs of degree m and below, and an output of degree d the hidden units below d:
+so an output sees the inputs that come before it, as Germain et al. (2015) have it,
+https://arxiv.org/abs/1502.03509.
+
+The masks of coupling layers are true where a layer leaves its input as it is. They have
+the rank of an event; an axis of length 1 stands for one of any length.
+"""
+
+import numpy as np
+
+
+def order(event_size, kind, rng):
+    """Returns a permutation of the inputs: which comes first, second, ...
+
+    Args:
+      event_size: `D`, number of inputs.
+      kind: "given", "reversed", "random", or the permutation itself.
+      rng: `np.random.Generator`, for "random".
+
+    Raises:
+      ValueError: `kind` is none of those.
+    """
+    if isinstance(kind, str):
+        if kind == "given":
+            return np.arange(event_size)
+        if kind == "reversed":
+            return np.arange(event_size)[::-1]
+        if kind == "random":
+            return rng.permutation(event_size)
+        raise ValueError(
+            "`order` must be 'given', 'reversed', 'random' or a permutation; "
+            f"got {kind!r}."
+        )
+    result = np.asarray(kind)
+    if result.ndim != 1 or not np.array_equal(np.sort(result), np.arange(event_size)):
+        raise ValueError(
+            f"`order` must be a permutation of the numbers 0 to {event_size - 1}; "
+            f"got {kind!r}."
+        )
+    return result
+
+
+def input_degrees(permutation):
+    """Returns the degree of each input: its place in the order, from 1."""
+    return np.argsort(permutation) + 1
+
+
+def hidden_degrees(event_size, units, kind, lowest, rng):
+    """Returns the degrees of the units of one hidden layer, in ascending order.
+
+    Args:
+      event_size: number of inputs.
+      units: number of units.
+      kind: "equal", as many units of each degree as can be, or "random".
+      lowest: least degree to give, 0 for units that see no input at all.
+      rng: `np.random.Generator`, for "random".
+
+    Raises:
+      ValueError: `kind` is none of those.
+    """
+    highest = max(event_size - 1, lowest)  # who sees all the inputs helps no output
+    if kind == "equal":
+        return lowest + np.arange(units) * (highest - lowest + 1) // units
+    if kind == "random":
+        return np.sort(rng.integers(lowest, highest + 1, size=units))
+    raise ValueError(f"`degrees` must be 'equal' or 'random'; got {kind!r}.")
+
+
+def half(event_size, flip=False):
+    """Mask of a vector: the first half stays, the larger one of an odd size.
+
+    Args:
+      event_size: length of the vector.
+      flip: whether the other half stays.
+
+    Returns:
+      mask: boolean array of shape `[event_size]`.
+    """
+    return (np.arange(event_size) < (event_size + 1) // 2) ^ bool(flip)
+
+
+def alternating(event_size, flip=False):
+    """Mask of a vector: every second element stays, the first one among them.
+
+    Args:
+      event_size: length of the vector.
+      flip: whether the others stay.
+
+    Returns:
+      mask: boolean array of shape `[event_size]`.
+    """
+    return (np.arange(event_size) % 2 == 0) ^ bool(flip)
+
+
+def checkerboard(height, width, flip=False):
+    """Mask of an image: the pixels of one colour of a chess board stay.
+
+    Args:
+      height, width: number of rows and columns.
+      flip: whether those of the other colour stay.
+
+    Returns:
+      mask: boolean array of shape `[height, width, 1]`.
+    """
+    rows, columns = np.indices([height, width])
+    return ((rows + columns) % 2 == 0)[..., np.newaxis] ^ bool(flip)
+
+
+def channel(channels, flip=False):
+    """Mask of an image: the first half of the channels stays.
+
+    Args:
+      channels: number of channels.
+      flip: whether the other half stays.
+
+    Returns:
+      mask: boolean array of shape `[1, 1, channels]`.
+    """
+    return half(channels, flip)[np.newaxis, np.newaxis]

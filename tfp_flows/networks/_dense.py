@@ -1,0 +1,118 @@
+"""Variables and products that the networks share."""
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+
+def split_seed(seed, number):
+    """Returns as many stateless seeds, the same in each process.
+
+    Raises:
+      TypeError: `seed` is no integer.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise TypeError(f"`seed` must be an integer; got {seed!r}.")
+    # TFP draws a new seed for an integer on every call; a pair is taken as it is.
+    return tf.unstack(tfp.random.split_seed([0, seed], n=number))
+
+
+def make_kernel(seed, shape, dtype, name, scale=1.0):
+    """Returns a variable for a layer of rectifiers, as He et al. (2015) start it.
+
+    Args:
+      seed: one of `split_seed`; None for zeros.
+      shape: shape, inputs before outputs.
+      dtype: dtype of the variable.
+      name: its name.
+      scale: factor of the standard deviation, `sqrt(2 / inputs)`.
+    """
+    if seed is None:
+        return tf.Variable(tf.zeros(shape, dtype), name=name)
+    stddev = scale * (2.0 / max(1, shape[0])) ** 0.5
+    value = tf.random.stateless_normal(shape, seed, stddev=stddev, dtype=dtype)
+    return tf.Variable(value, name=name)
+
+
+def make_bias(size, dtype, name):
+    """Returns a variable of zeros."""
+    return tf.Variable(tf.zeros([size], dtype), name=name)
+
+
+def multiply(x, kernel):
+    """Returns `x @ kernel` for `x` of shape `[..., inputs]`, as one product."""
+    if x.shape.rank == 2:
+        return tf.matmul(x, kernel)
+    flat = tf.matmul(tf.reshape(x, [-1, kernel.shape[0]]), kernel)
+    shape = tf.concat([tf.shape(x)[:-1], [kernel.shape[1]]], axis=0)
+    result = tf.reshape(flat, shape)
+    return tf.ensure_shape(result, x.shape[:-1].concatenate(kernel.shape[1]))
+
+
+def as_function(activation):
+    """Returns the elementwise function: a callable, or the name of one of `tf.nn`.
+
+    Raises:
+      ValueError: there is no such function.
+    """
+    if callable(activation):
+        return activation
+    function = getattr(tf.nn, activation, None) if isinstance(activation, str) else None
+    if not callable(function):
+        raise ValueError(
+            "`activation` must be callable or the name of a function of `tf.nn`; "
+            f"got {activation!r}."
+        )
+    return function
+
+
+def check_sizes(**sizes):
+    """Checks that sizes, or all sizes in a sequence, are integers of at least 1.
+
+    Raises:
+      ValueError: one is not.
+    """
+    for name, value in sizes.items():
+        numbers = value if isinstance(value, (tuple, list)) else [value]
+        if any(isinstance(n, bool) or int(n) != n or n < 1 for n in numbers):
+            raise ValueError(
+                f"`{name}` must be an integer of at least 1, or a sequence of such; "
+                f"got {value!r}."
+            )
+
+
+def check_inputs(network, x, context, input_size):
+    """Checks what a network is called with.
+
+    Args:
+      network: network with `context_size` and `dtype`.
+      x: tensor of shape `[..., input_size]`.
+      context: tensor of shape `[..., context_size]`, or None.
+      input_size: length of the last axis of `x`.
+
+    Returns:
+      x, context: as tensors of the network's dtype.
+
+    Raises:
+      ValueError: a last axis does not fit, or the context is missing or not wanted.
+    """
+    x = tf.convert_to_tensor(x, dtype_hint=network.dtype)
+    if x.shape.rank is None or not x.shape[-1:].is_compatible_with([input_size]):
+        raise ValueError(
+            f"The last axis of the input must have length {input_size}; "
+            f"got shape {x.shape}."
+        )
+    if (context is not None) != (network.context_size > 0):
+        raise ValueError(
+            f"`context` must be given if and only if `context_size` is above 0; got "
+            f"{'none' if context is None else 'one'}, and {network.context_size}."
+        )
+    if context is not None:
+        context = tf.convert_to_tensor(context, dtype_hint=network.dtype)
+        if context.shape.rank is None or not context.shape[-1:].is_compatible_with(
+            [network.context_size]
+        ):
+            raise ValueError(
+                "The last axis of `context` must have length `context_size`, "
+                f"{network.context_size}; got shape {context.shape}."
+            )
+    return x, context
