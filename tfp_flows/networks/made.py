@@ -106,7 +106,7 @@ class MADE(tf.Module):
 
     def _draw_masks(self, num_masks, seed):
         """Returns an array of degrees `[num_masks, units]` for each space."""
-        rng = np.random.default_rng(seed)
+        rng = np.random.default_rng(seed % 2**32)
         lowest = 1 if self.context_size == 0 else 0  # the first output sees a context
         widths = self.hidden_units[:1] if self.residual else self.hidden_units
         sets = []

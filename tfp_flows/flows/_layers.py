@@ -1,0 +1,91 @@
+"""What the recipes for flows of layers with networks share."""
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfp_flows import masks
+from tfp_flows.bijectors import BatchNorm, Coupling
+from tfp_flows.networks import MADE, MLP
+
+tfb, tfd = tfp.bijectors, tfp.distributions
+
+
+def check_sizes(event_size, num_layers):
+    """Raises `ValueError` if a size is below 1."""
+    if min(event_size, num_layers) < 1:
+        raise ValueError(
+            "`event_size` and `num_layers` must be at least 1; "
+            f"got {event_size} and {num_layers}."
+        )
+
+
+def layer_seeds(seed, num_layers):
+    """Returns an integer for each layer.
+
+    Raises:
+      TypeError: `seed` is no integer.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise TypeError(f"`seed` must be an integer; got {seed!r}.")
+    return [int(pair[1]) for pair in tfp.random.split_seed([0, seed], n=num_layers)]
+
+
+def autoregressive_layers(
+    kind, event_size, num_layers, hidden_units, transformer, seed, order, **network
+):
+    """Returns layers of a class, from noise to data; every second one in reverse."""
+    check_sizes(event_size, num_layers)
+    orders = ["given", "reversed"] if order == "alternating" else [order, order]
+    return [
+        kind(
+            MADE(
+                event_size, transformer.num_parameters, hidden_units,
+                seed=layer_seed, order=orders[i % 2], **network),
+            transformer,
+        )
+        for i, layer_seed in enumerate(layer_seeds(seed, num_layers))
+    ]
+
+
+def coupling_layers(
+    event_size, num_layers, hidden_units, transformer, seed, mask, **network
+):
+    """Returns coupling layers, from noise to data; every second one the other way."""
+    check_sizes(event_size, num_layers)
+    kinds = dict(half=masks.half, alternating=masks.alternating)
+    if mask not in kinds:
+        raise ValueError(f"`mask` must be one of {tuple(kinds)}; got {mask!r}.")
+    layers = []
+    for i, layer_seed in enumerate(layer_seeds(seed, num_layers)):
+        # A single element is never kept: then the layers are not conditioned on it.
+        kept = kinds[mask](event_size, flip=i % 2 == 1 or event_size == 1)
+        net = MLP(
+            int(kept.sum()), [int((~kept).sum()), transformer.num_parameters],
+            hidden_units, seed=layer_seed, **network)
+        layers.append(Coupling(kept, net, transformer))
+    return layers
+
+
+def with_batch_norm(layers, event_size, dtype, epsilon=1e-3):
+    """Returns the layers, each but the last followed by the identity to start from."""
+    result = []
+    for i, layer in enumerate(layers):
+        result.append(layer)
+        if i + 1 < len(layers):
+            zeros = tf.zeros([event_size], dtype)
+            result.append(BatchNorm(
+                tf.Variable(zeros, trainable=False, name=f"mean_{i}"),
+                tf.Variable(zeros + (1.0 - epsilon), trainable=False,
+                            name=f"variance_{i}"),
+                tf.Variable(zeros, name=f"shift_{i}"),
+                tf.Variable(zeros, name=f"log_scale_{i}"),
+                epsilon=epsilon))
+    return result
+
+
+def distribution(layers, event_size, dtype, name, base=tfd.Normal):
+    """Returns the distribution of independent noise that went through the layers."""
+    noise = tfd.Independent(
+        base(tf.zeros([event_size], dtype), tf.ones([], dtype)),
+        reinterpreted_batch_ndims=1)
+    return tfd.TransformedDistribution(noise, tfb.Chain(layers[::-1]), name=name)

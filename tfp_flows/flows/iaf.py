@@ -1,0 +1,58 @@
+"""Inverse autoregressive flow."""
+
+import tensorflow as tf
+
+from tfp_flows.bijectors import InverseAutoregressive, transformers
+from tfp_flows.flows import _layers
+
+
+def iaf(
+    event_size,
+    num_layers=5,
+    hidden_units=(256, 256),
+    *,
+    seed,
+    transformer=transformers.GatedAffine(),
+    order="alternating",
+    activation="relu",
+    residual=False,
+    context_size=0,
+    dtype=tf.float32,
+    name="iaf",
+):
+    """Builds an inverse autoregressive flow.
+
+    IAF as in Kingma et al. (2016), https://arxiv.org/abs/1606.04934: the flow for
+    posteriors. `sample` and the density of samples take one pass of each network, the
+    density of other points the arithmetic of about two.
+
+    Args:
+      event_size: `D`, the length of one point.
+      num_layers: number of layers.
+      hidden_units: widths of the hidden layers of each `tfp_flows.networks.MADE`.
+      seed: integer that decides weights and orders, in each process alike.
+      transformer: one of `tfp_flows.bijectors.transformers`. The gate of the paper only
+        contracts, and starts at 0.82 in each layer; the flow starts as its noise with
+        `Affine()`.
+      order: order of the inputs: "alternating" between the given one and its reverse,
+        "given", "reversed", "random", or a permutation.
+      activation: elementwise function of the networks, or the name of one of `tf.nn`.
+      residual: whether the networks have residual blocks; `hidden_units` are equal then.
+      context_size: length of a context, 0 for none. A flow that has one is to be bound
+        to a context by `tfp_flows.flows.condition` before use.
+      dtype: floating dtype of the variables.
+      name: name of the distribution.
+
+    Returns:
+      distribution: `tfd.TransformedDistribution` of standard normal noise, on variables
+        of its own; `distribution.bijector` is the flow, which goes onto other noise too.
+
+    Raises:
+      TypeError: `seed` is no integer.
+      ValueError: a size is below 1, or another argument is none of those named.
+    """
+    layers = _layers.autoregressive_layers(
+        InverseAutoregressive, event_size, num_layers, hidden_units, transformer, seed,
+        order, activation=activation, residual=residual, context_size=context_size,
+        dtype=dtype)
+    return _layers.distribution(layers, event_size, dtype, name)

@@ -1,0 +1,65 @@
+"""Neural spline flow."""
+
+import tensorflow as tf
+
+from tfp_flows.bijectors import MaskedAutoregressive, transformers
+from tfp_flows.flows import _layers
+
+
+def neural_spline(
+    event_size,
+    num_layers=5,
+    hidden_units=(256, 256),
+    *,
+    seed,
+    kind="coupling",
+    num_bins=8,
+    bound=5.0,
+    activation="relu",
+    context_size=0,
+    dtype=tf.float32,
+    name="neural_spline",
+):
+    """Builds a flow of rational-quadratic splines, which starts as its noise.
+
+    Durkan et al. (2019), https://arxiv.org/abs/1906.04032. The splines are the identity
+    outside of an interval: standardise the data.
+
+    Args:
+      event_size: `D`, the length of one point.
+      num_layers: number of layers.
+      hidden_units: widths of the hidden layers of each network.
+      seed: integer that decides the weights, in each process alike.
+      kind: "coupling", with halves in turn: densities and samples take one pass of each
+        network; or "autoregressive", in an order and its reverse in turn: samples take
+        the arithmetic of about two.
+      num_bins: number of pieces of a spline.
+      bound: `B`, the interval of a spline is `(-B, B)`.
+      activation: elementwise function of the networks, or the name of one of `tf.nn`.
+      context_size: length of a context, 0 for none. A flow that has one is to be bound
+        to a context by `tfp_flows.flows.condition` before use.
+      dtype: floating dtype of the variables.
+      name: name of the distribution.
+
+    Returns:
+      distribution: `tfd.TransformedDistribution` of standard normal noise, on variables
+        of its own; `distribution.bijector` is the flow from noise to data.
+
+    Raises:
+      TypeError: `seed` is no integer.
+      ValueError: a size is below 1, or another argument is none of those named.
+    """
+    spline = transformers.RationalQuadraticSpline(num_bins, bound)
+    network = dict(activation=activation, context_size=context_size, dtype=dtype)
+    if kind == "coupling":
+        layers = _layers.coupling_layers(
+            event_size, num_layers, hidden_units, spline, seed, "half", **network)
+    elif kind == "autoregressive":
+        layers = _layers.autoregressive_layers(
+            MaskedAutoregressive, event_size, num_layers, hidden_units, spline, seed,
+            "alternating", **network)
+    else:
+        raise ValueError(
+            f"`kind` must be 'coupling' or 'autoregressive'; got {kind!r}."
+        )
+    return _layers.distribution(layers, event_size, dtype, name)

@@ -1,0 +1,57 @@
+"""NICE, a flow that keeps volumes but for a diagonal scale."""
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfp_flows.bijectors import DiagonalScale, transformers
+from tfp_flows.flows import _layers
+
+
+def nice(
+    event_size,
+    num_layers=4,
+    hidden_units=(1000, 1000, 1000, 1000, 1000),
+    *,
+    seed,
+    base=tfp.distributions.Logistic,
+    mask="alternating",
+    activation="relu",
+    context_size=0,
+    dtype=tf.float32,
+    name="nice",
+):
+    """Builds a flow of additive coupling layers, which starts as its noise.
+
+    NICE as in Dinh et al. (2015), https://arxiv.org/abs/1410.8516: additive couplings by
+    networks of rectifiers, which take odd and even elements in turn, a diagonal scale,
+    and a logistic prior. The sizes are those of their section 5.1 for MNIST.
+
+    Args:
+      event_size: `D`, the length of one point.
+      num_layers: number of couplings; in the paper 4, and at least 3 for each element to
+        depend on all.
+      hidden_units: widths of the hidden layers of each `tfp_flows.networks.MLP`.
+      seed: integer that decides the weights, in each process alike.
+      base: class of the noise of an element, called with location and scale:
+        `tfd.Logistic` or `tfd.Normal`.
+      mask: what a layer keeps: "half" or "alternating" elements; every second layer
+        keeps the others.
+      activation: elementwise function of the networks, or the name of one of `tf.nn`.
+      context_size: length of a context, 0 for none. A flow that has one is to be bound
+        to a context by `tfp_flows.flows.condition` before use.
+      dtype: floating dtype of the variables.
+      name: name of the distribution.
+
+    Returns:
+      distribution: `tfd.TransformedDistribution` of independent noise, on variables of
+        its own; `distribution.bijector` is the flow from noise to data.
+
+    Raises:
+      TypeError: `seed` is no integer.
+      ValueError: a size is below 1, or another argument is none of those named.
+    """
+    couplings = _layers.coupling_layers(
+        event_size, num_layers, hidden_units, transformers.Additive(), seed, mask,
+        activation=activation, context_size=context_size, dtype=dtype)
+    scale = DiagonalScale(tf.Variable(tf.zeros([event_size], dtype), name="log_scale"))
+    return _layers.distribution([scale, *couplings], event_size, dtype, name, base)

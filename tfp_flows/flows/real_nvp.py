@@ -1,0 +1,57 @@
+"""RealNVP, a flow of affine coupling layers."""
+
+import tensorflow as tf
+
+from tfp_flows.bijectors import transformers
+from tfp_flows.flows import _layers
+
+
+def real_nvp(
+    event_size,
+    num_layers=10,
+    hidden_units=(256, 256),
+    *,
+    seed,
+    transformer=transformers.Affine(),
+    mask="half",
+    activation="relu",
+    batch_norm=False,
+    context_size=0,
+    dtype=tf.float32,
+    name="real_nvp",
+):
+    """Builds a flow of affine coupling layers for vectors, which starts as its noise.
+
+    RealNVP as in Dinh et al. (2017), https://arxiv.org/abs/1605.08803. Densities and
+    samples both take one pass of each network. Standardise the data.
+
+    Args:
+      event_size: `D`, the length of one point.
+      num_layers: number of couplings.
+      hidden_units: widths of the hidden layers of each `tfp_flows.networks.MLP`.
+      seed: integer that decides the weights, in each process alike.
+      transformer: one of `tfp_flows.bijectors.transformers`.
+      mask: what a layer keeps: "half" or "alternating" elements; every second layer
+        keeps the others.
+      activation: elementwise function of the networks, or the name of one of `tf.nn`.
+      batch_norm: whether `BatchNorm` layers go in between. Train such a flow through
+        `tfp_flows.flows.with_batch_statistics`.
+      context_size: length of a context, 0 for none. A flow that has one is to be bound
+        to a context by `tfp_flows.flows.condition` before use.
+      dtype: floating dtype of the variables.
+      name: name of the distribution.
+
+    Returns:
+      distribution: `tfd.TransformedDistribution` of standard normal noise, on variables
+        of its own; `distribution.bijector` is the flow from noise to data.
+
+    Raises:
+      TypeError: `seed` is no integer.
+      ValueError: a size is below 1, or another argument is none of those named.
+    """
+    layers = _layers.coupling_layers(
+        event_size, num_layers, hidden_units, transformer, seed, mask,
+        activation=activation, context_size=context_size, dtype=dtype)
+    if batch_norm:
+        layers = _layers.with_batch_norm(layers, event_size, dtype)
+    return _layers.distribution(layers, event_size, dtype, name)
