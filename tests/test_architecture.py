@@ -27,7 +27,8 @@ MAY_IMPORT = {
     "keras": set(),
 }
 EXTERNAL = {"numpy", "tensorflow", "tensorflow_probability"}
-STANDARD = {"collections", "contextlib", "copy", "dataclasses", "functools", "math", "tfp_flows"}
+STANDARD = {"collections", "contextlib", "copy", "dataclasses", "functools", "math"}
+STANDARD |= {"tfp_flows"}
 # The one file that may know what is private to TFP and TensorFlow.
 PRIVATE = {"_cache"}
 ITS_STANDARD = {"ctypes", "itertools", "sys", "threading", "weakref"}

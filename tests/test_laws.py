@@ -49,10 +49,7 @@ def test_modes(name):
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if not n.endswith("batch")])
-def test_vectorized_map(name, request):
-    if name == "coupling/spline":
-        reason = "TensorFlow maps `tf.pad`, of `tfb.RationalQuadraticSpline`, to zeros"
-        request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
+def test_vectorized_map(name):
     laws.check_vectorized_map(case(name).make(), case(name).x)
 
 

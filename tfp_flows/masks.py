@@ -69,6 +69,37 @@ def hidden_degrees(event_size, units, kind, lowest, rng):
     raise ValueError(f"`degrees` must be 'equal' or 'random'; got {kind!r}.")
 
 
+def degree_sets(event_size, widths, number, order_kind, degree_kind, lowest, rng):
+    """Draws degrees for a masked network: of its inputs, and of each hidden layer.
+
+    Args:
+      event_size: number of inputs.
+      widths: list of the numbers of units of the hidden layers.
+      number: how many sets to draw. From 2 on all are random, and the units of a layer
+        are in any order: they keep their weights from set to set, and change places.
+      order_kind: `kind` of `order`.
+      degree_kind: `kind` of `hidden_degrees`.
+      lowest: least degree of hidden units.
+      rng: `np.random.Generator`.
+
+    Returns:
+      degrees: list of arrays of shape `[number, event_size]`, `[number, width]`, ...
+    """
+    if number > 1:
+        order_kind = degree_kind = "random"
+    sets = []
+    for _ in range(number):
+        inputs = input_degrees(order(event_size, order_kind, rng))
+        hidden = [
+            hidden_degrees(event_size, width, degree_kind, lowest, rng)
+            for width in widths
+        ]
+        if number > 1:
+            hidden = [rng.permutation(degrees) for degrees in hidden]
+        sets.append([inputs, *hidden])
+    return [np.stack(space) for space in zip(*sets)]
+
+
 def half(event_size, flip=False):
     """Mask of a vector: the first half stays, the larger one of an odd size.
 

@@ -1,11 +1,15 @@
 """Facts of `tfp_flows.bijectors.transformers`."""
 
+from unittest import mock
+
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_probability as tfp
 
-from tests.laws import close, fresh
+from tests.laws import METHODS, check_vectorized_map, close, evaluate, fresh
 from tfp_flows.bijectors import transformers
+from tfp_flows.bijectors._spline import Spline
 
 X = np.array([-1e4, -3.0, -0.5, 0.0, 0.5, 3.0, 1e4])
 SPLINE = transformers.RationalQuadraticSpline(num_bins=5, bound=2.0)
@@ -99,27 +103,152 @@ def test_gated_affine_is_equation_14():
 def test_spline_is_the_identity_outside_of_its_interval():
     outside = np.array([-1e4, -2.1, -2.0, 2.0, 2.1, 1e4])
     bijector = SPLINE(random(SPLINE, 6))
-    close(bijector.forward(outside), outside)
-    close(bijector.inverse(outside), outside)
-    close(bijector.forward_log_det_jacobian(outside), np.zeros(6))
+    close(bijector.forward(outside), outside, 0.0)
+    close(bijector.inverse(outside), outside, 0.0)
+    close(bijector.forward_log_det_jacobian(outside), np.zeros(6), 0.0)
+
+
+def knots_and_slopes(parameters):
+    """The knots of `SPLINE` in `x` and `y`, with both ends, and the inner slopes."""
+
+    def knots(raw):
+        shares = np.exp(raw) / np.sum(np.exp(raw), axis=-1, keepdims=True)
+        sizes = 4.0 * (1e-3 + (1.0 - 5e-3) * shares)
+        starts = np.cumsum(sizes, axis=-1)[..., :-1] - 2.0
+        ends = np.full([*raw.shape[:-1], 1], 2.0)
+        return np.concatenate([-ends, starts, ends], axis=-1)
+
+    raw = parameters[..., 10:] + np.log(np.expm1(1.0 - 1e-3))
+    x, y = knots(parameters[..., :5]), knots(parameters[..., 5:10])
+    return x, y, 1e-3 + np.logaddexp(0.0, raw)
+
+
+def around_knots(x_or_y, dtype):
+    """The knots in a dtype, the numbers next to them, and points between."""
+    knots = x_or_y.astype(dtype)
+    near = [np.nextafter(knots, side) for side in np.array([-9.0, 9.0], dtype)]
+    between = [knots[:-1] * (1.0 - t) + knots[1:] * t for t in (0.01, 0.5, 0.9)]
+    return np.concatenate([knots, *near, *between]).astype(dtype)
 
 
 def test_spline_goes_through_its_knots_with_their_slopes():
     (parameters,) = random(SPLINE, 1, scale=1.0)
+    x, y, slopes = knots_and_slopes(parameters)
+    bijector = SPLINE(parameters)
+    for shift in [-1e-12, 0.0, 1e-12]:
+        close(bijector.forward(x + shift), y)
+        close(bijector.inverse(y + shift), x)
+        expected = np.concatenate([[0.0], np.log(slopes), [0.0]])
+        close(bijector.forward_log_det_jacobian(x + shift), expected, 1e-8)
 
-    def softmax(raw):
-        return np.exp(raw) / np.sum(np.exp(raw))
 
-    def knots(raw):
-        sizes = 4.0 * (1e-3 + (1.0 - 5e-3) * softmax(raw))
-        return np.cumsum(sizes)[:-1] - 2.0
+@pytest.mark.parametrize("scale", [1.0, 5.0])
+def test_spline_is_that_of_tfp(scale):
+    parameters = random(SPLINE, 40, scale=scale)
+    x, y, slopes = knots_and_slopes(parameters)
+    expected = tfp.bijectors.RationalQuadraticSpline(
+        np.diff(x), np.diff(y), slopes, range_min=np.float64(-2.0)
+    )
+    points = np.random.default_rng(1).uniform(-2.2, 2.2, size=[50, 40])
+    expected = evaluate(expected, points, points)
+    actual = evaluate(SPLINE(parameters), points, points)
+    for name in METHODS:
+        close(actual[name], expected[name])
 
-    bijector = SPLINE(np.broadcast_to(parameters, [4, 14]))
-    x = knots(parameters[:5])
-    close(bijector.forward(x), knots(parameters[5:10]))
-    offset = np.log(np.expm1(1.0 - 1e-3))
-    slopes = 1e-3 + np.log1p(np.exp(parameters[10:] + offset))
-    close(bijector.forward_log_det_jacobian(x), np.log(slopes))
+
+@pytest.mark.parametrize("scale", [0.0, 1.0, 5.0])
+@pytest.mark.parametrize("dtype, tolerance", [(np.float32, 1e-5), (np.float64, 1e-12)])
+def test_spline_round_trips_at_its_knots(scale, dtype, tolerance):
+    for parameters in random(SPLINE, 10, scale=scale):
+        x, y, _ = knots_and_slopes(parameters)
+        bijector = SPLINE(tf.constant(parameters, dtype))
+        directions = ["forward", "inverse"]
+        for knots, there, back in zip([x, y], directions, directions[::-1]):
+            points = around_knots(knots, dtype)
+            between = fresh(getattr(bijector, there)(points))
+            again = getattr(bijector, back)(between)
+            log_det = getattr(bijector, f"{back}_log_det_jacobian")(between)
+            # What the rounding of what is between becomes on the way back.
+            carried = 8.0 * np.finfo(dtype).eps * np.exp(log_det)
+            assert again.dtype == between.dtype == log_det.dtype == dtype
+            assert np.all(np.abs(again - points) <= tolerance + carried)
+
+
+@pytest.mark.parametrize("direction", ["forward", "inverse"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_spline_has_gradients_at_its_knots_and_far_away(direction, dtype):
+    parameters = tf.constant(random(SPLINE, 1)[0], dtype)
+    x, y, _ = knots_and_slopes(parameters.numpy())
+    points = around_knots(x if direction == "forward" else y, dtype)
+    points = tf.constant([*points, -1e4, 1e4], dtype)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch([points, parameters])
+        bijector = SPLINE(parameters)
+        result = getattr(bijector, direction)(points)
+        log_det = getattr(bijector, f"{direction}_log_det_jacobian")(points)
+    slopes = tape.gradient(result, points)
+    close(tf.math.log(slopes), log_det, 2e-5 if dtype == np.float32 else 1e-9)
+    for target in [result, log_det]:
+        for gradient in tape.gradient(target, [points, parameters]):
+            assert np.all(np.isfinite(gradient))
+
+
+@pytest.mark.parametrize("direction", ["forward", "inverse"])
+@pytest.mark.parametrize("num_bins, scale", [(5, 1.0), (1, 0.0)])
+def test_spline_has_first_and_second_derivatives(direction, num_bins, scale):
+    spline = transformers.RationalQuadraticSpline(num_bins, 2.0)
+    (parameters,) = random(spline, 1, scale=scale)
+    # With one bin and zeros, the inverse switches at 0 to another form of the root.
+    start = [np.array([-1.7, -0.6, 0.0, 0.4, 1.1, 3.0]), parameters]
+    rng = np.random.default_rng(1)
+    steps = [rng.normal(size=value.shape) for value in start]
+    weights = rng.normal(size=[2, 6])
+
+    def first(values):
+        with tf.GradientTape() as tape:
+            tape.watch(values)
+            points, numbers = values
+            bijector = spline(numbers)
+            result = getattr(bijector, direction)(points)
+            log_det = getattr(bijector, f"{direction}_log_det_jacobian")(points)
+            total = tf.reduce_sum(weights * tf.stack([result, log_det]))
+        return total, tape.gradient(total, values)
+
+    def moved(h):
+        return first([tf.constant(v + h * step) for v, step in zip(start, steps)])
+
+    with tf.GradientTape() as tape:
+        values = list(map(tf.constant, start))
+        tape.watch(values)
+        gradients = first(values)[1]
+        along = sum(tf.reduce_sum(g * step) for g, step in zip(gradients, steps))
+    second = tape.gradient(along, values)
+    (above, gradients_above), (below, gradients_below) = moved(1e-6), moved(-1e-6)
+    close(along, (above - below) / 2e-6, 1e-7)
+    for actual, high, low in zip(second, gradients_above, gradients_below):
+        close(actual, (high - low) / 2e-6, 1e-7)
+
+
+def test_spline_maps_over_points():
+    check_vectorized_map(SPLINE(random(SPLINE, 1)[0]), X)
+
+
+@pytest.mark.parametrize("direction", ["forward", "inverse"])
+def test_spline_evaluates_once_for_value_and_log_det(direction):
+    evaluate_spline = mock.Mock(side_effect=Spline._evaluate)
+    with mock.patch.object(
+        Spline, "_evaluate", lambda *args, **kwargs: evaluate_spline(*args, **kwargs)
+    ):
+
+        def both(points):
+            bijector = SPLINE(random(SPLINE, 7))
+            result = getattr(bijector, direction)(points)
+            return result, getattr(bijector, f"{direction}_log_det_jacobian")(points)
+
+        both(tf.constant(X))
+        assert evaluate_spline.call_count == 1
+        tf.function(both, autograph=False)(tf.constant(X))
+        assert evaluate_spline.call_count == 2
 
 
 def test_equal_arguments_make_equal_transformers():
@@ -136,6 +265,10 @@ def test_equal_arguments_make_equal_transformers():
         (
             lambda: transformers.RationalQuadraticSpline(num_bins=0),
             "`num_bins` must be positive .* got 0",
+        ),
+        (
+            lambda: transformers.RationalQuadraticSpline(num_bins=2.5),
+            "`num_bins` must be an integer; got 2.5",
         ),
         (
             lambda: transformers.RationalQuadraticSpline(num_bins=10, min_bin_size=0.1),

@@ -12,6 +12,54 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from tfp_flows.bijectors._conditioning import (
+    check_has_context,
+    checked_input,
+    parameters_for,
+)
+
+
+def evaluate(bijector, z):
+    """Returns what one pass of the network makes of `z`, and the log determinant."""
+    return _summed(bijector, *_map_of(bijector).evaluate(checked_input(bijector, z)))
+
+
+def solve(bijector, w):
+    """Returns what one pass makes `w` of, and the log determinant of that pass."""
+    check_has_context(bijector)
+    w = checked_input(bijector, w)
+    if bijector.context is not None:
+        batch = tf.shape(tf.convert_to_tensor(bijector.context))[:-1]
+        axis = tf.rank(w) - bijector.forward_min_event_ndims
+        batch = tf.broadcast_dynamic_shape(tf.shape(w)[:axis], batch)
+        w = tf.broadcast_to(w, tf.concat([batch, tf.shape(w)[axis:]], axis=0))
+    return _summed(bijector, *_map_of(bijector).solve(w))
+
+
+def _map_of(bijector):
+    conditioner, invert = bijector.conditioner, bijector._invert
+    event_ndims = bijector.forward_min_event_ndims
+    walk = None
+    if event_ndims == 1 and hasattr(conditioner, "solve"):
+
+        def walk(w):
+            return conditioner.solve(invert, w, bijector.context)
+
+    def parameters(z, *context):
+        event_shape = z.shape[z.shape.rank - event_ndims :]
+        return parameters_for(bijector, z, event_shape, *context)
+
+    context = bijector.context
+    inputs = [] if context is None else [tf.convert_to_tensor(context)]
+    return AutoregressiveMap(
+        parameters, inputs, bijector._transform, invert, walk, event_ndims)
+
+
+def _summed(bijector, value, log_slopes):
+    axes = list(range(-bijector.forward_min_event_ndims, 0))
+    log_slopes = tf.broadcast_to(log_slopes, tf.shape(value))
+    return value, tf.reduce_sum(log_slopes, axes)
+
 
 @dataclasses.dataclass(frozen=True)
 class AutoregressiveMap:
@@ -41,9 +89,10 @@ class AutoregressiveMap:
         return self.transform(self.parameters(z, *self.inputs), z)
 
     def solve(self, w):
-        """Returns `z` and the logarithms of the diagonal at it, for a `w` of full shape.
+        """Returns `z` and the logarithms of the diagonal at it.
 
-        Gradients of all orders are those of the exact inverse.
+        Gradients of all orders are those of the exact inverse. `w` must have the batch
+        axes of the result.
         """
         # Eager tapes would keep what each round computes.
         pause = tf.init_scope if tf.executing_eagerly() else contextlib.nullcontext
@@ -63,8 +112,9 @@ class AutoregressiveMap:
                     values = here.evaluate(point)
                 of_z += _gradient(tape, values[1], point, of_log_slope)
                 of_w = here._solve_linear(z, of_z, transpose=True)
+                sources = [list(inputs), list(variables)]
                 of_inputs, of_variables = _gradient(
-                    tape, values, [list(inputs), list(variables)], [-of_w, of_log_slope])
+                    tape, values, sources, [-of_w, of_log_slope])
                 return (of_w, *of_inputs), of_variables
 
             _, log_slope = here.evaluate(solution)
@@ -80,7 +130,7 @@ class AutoregressiveMap:
             lambda z: self.invert(self.parameters(z, *self.inputs), w), start, ~exact)
 
     def _solve_linear(self, z, b, transpose):
-        """Returns the `v` with `J v = b` for the Jacobian `J` at `z`, or its transpose."""
+        """Returns the `v` with `J v = b`, for the Jacobian at `z` or its transpose."""
         fixed_z, fixed_b = tf.stop_gradient(z), tf.stop_gradient(b)
         slope = tf.exp(self.evaluate(fixed_z)[1])
 

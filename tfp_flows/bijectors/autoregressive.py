@@ -5,14 +5,11 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows._cache import never_stale
-from tfp_flows.bijectors._autoregression import AutoregressiveMap
+from tfp_flows.bijectors._autoregression import evaluate, solve
 from tfp_flows.bijectors._conditioning import (
     check_conditioner,
     check_context,
-    check_has_context,
-    checked_input,
     dtype_of,
-    parameters_for,
 )
 from tfp_flows.bijectors.transformers import Affine
 
@@ -28,13 +25,13 @@ class MaskedAutoregressive(tfb.Bijector):
     flow of Papamakarios et al. (2017), https://arxiv.org/abs/1705.07057, equation 4.
     In general `y_i = t(x_i; p_i(y_1, ..., y_{i-1}))` for an increasing `t`.
 
-    The inverse, and so the density of a `tfd.TransformedDistribution`, takes one pass of
-    the network. `forward`, which samples, takes the arithmetic of about two passes with
-    `tfp_flows.networks.MADE`; with any other conditioner one for each element at most,
-    and stops as soon as nothing changes. Both are exact, and so are gradients.
+    The inverse, and so the density of a `tfd.TransformedDistribution`, takes one pass
+    of the network. `forward`, which samples, takes the arithmetic of about two passes
+    with `tfp_flows.networks.MADE`; with any other conditioner one for each element at
+    most, and stops as soon as nothing changes. Both are exact, and so are gradients.
 
-    `x` and `y` have shape `[..., *event]`, `event_ndims` axes. The axes before broadcast
-    with those of the context before its last.
+    `x` and `y` have shape `[..., *event]`, `event_ndims` axes. The axes before
+    broadcast with those of the context before its last.
 
     Args:
       conditioner: callable from `y`, or from `y` and `context`, to parameters of shape
@@ -80,20 +77,20 @@ class MaskedAutoregressive(tfb.Bijector):
         return dict(context=tfp.util.ParameterProperties(event_ndims=1))
 
     def _forward(self, x):
-        y, ildj = _solve(self, x)
+        y, ildj = solve(self, x)
         self._cache.forward_attributes(x)["ildj"] = ildj
         return y
 
     def _inverse(self, y):
-        x, ildj = _evaluate(self, y)
+        x, ildj = evaluate(self, y)
         self._cache.inverse_attributes(y)["ildj"] = ildj
         return x
 
     def _forward_log_det_jacobian(self, x):
-        return -_solve(self, x)[1]
+        return -solve(self, x)[1]
 
     def _inverse_log_det_jacobian(self, y):
-        return _evaluate(self, y)[1]
+        return evaluate(self, y)[1]
 
     def _transform(self, parameters, y):
         t = self.transformer(parameters)
@@ -118,8 +115,8 @@ class InverseAutoregressive(tfb.Bijector):
     `tfp_flows.networks.MADE`; with any other conditioner one for each element at most,
     and stops as soon as nothing changes. Both are exact, and so are gradients.
 
-    `x` and `y` have shape `[..., *event]`, `event_ndims` axes. The axes before broadcast
-    with those of the context before its last.
+    `x` and `y` have shape `[..., *event]`, `event_ndims` axes. The axes before
+    broadcast with those of the context before its last.
 
     Args:
       conditioner: callable from `x`, or from `x` and `context`, to parameters of shape
@@ -157,20 +154,20 @@ class InverseAutoregressive(tfb.Bijector):
         return dict(context=tfp.util.ParameterProperties(event_ndims=1))
 
     def _forward(self, x):
-        y, fldj = _evaluate(self, x)
+        y, fldj = evaluate(self, x)
         self._cache.forward_attributes(x)["ildj"] = -fldj
         return y
 
     def _inverse(self, y):
-        x, fldj = _solve(self, y)
+        x, fldj = solve(self, y)
         self._cache.inverse_attributes(y)["ildj"] = -fldj
         return x
 
     def _forward_log_det_jacobian(self, x):
-        return _evaluate(self, x)[1]
+        return evaluate(self, x)[1]
 
     def _inverse_log_det_jacobian(self, y):
-        return -_solve(self, y)[1]
+        return -solve(self, y)[1]
 
     def _transform(self, parameters, x):
         t = self.transformer(parameters)
@@ -223,44 +220,3 @@ def check_autoregressive(conditioner, x, context=None, order=None):
             f"got {len(leaks)} dependences that break the order: {pairs}"
             f"{', ...' if len(leaks) > 10 else ''}."
         )
-
-
-def _evaluate(bijector, z):
-    """Returns what one pass of the network makes of `z`, and the log determinant."""
-    return _summed(bijector, *_map_of(bijector).evaluate(checked_input(bijector, z)))
-
-
-def _solve(bijector, w):
-    """Returns what one pass makes `w` of, and the log determinant of that pass."""
-    check_has_context(bijector)
-    w = checked_input(bijector, w)
-    if bijector.context is not None:
-        batch = tf.shape(tf.convert_to_tensor(bijector.context))[:-1]
-        axis = tf.rank(w) - bijector.forward_min_event_ndims
-        batch = tf.broadcast_dynamic_shape(tf.shape(w)[:axis], batch)
-        w = tf.broadcast_to(w, tf.concat([batch, tf.shape(w)[axis:]], axis=0))
-    return _summed(bijector, *_map_of(bijector).solve(w))
-
-
-def _map_of(bijector):
-    conditioner, invert = bijector.conditioner, bijector._invert
-    event_ndims = bijector.forward_min_event_ndims
-    walk = None
-    if event_ndims == 1 and hasattr(conditioner, "solve"):
-
-        def walk(w):
-            return conditioner.solve(invert, w, bijector.context)
-
-    def parameters(z, *context):
-        event_shape = z.shape[z.shape.rank - event_ndims :]
-        return parameters_for(bijector, z, event_shape, *context)
-
-    inputs = [] if bijector.context is None else [tf.convert_to_tensor(bijector.context)]
-    return AutoregressiveMap(
-        parameters, inputs, bijector._transform, invert, walk, event_ndims)
-
-
-def _summed(bijector, value, log_slopes):
-    axes = list(range(-bijector.forward_min_event_ndims, 0))
-    log_slopes = tf.broadcast_to(log_slopes, tf.shape(value))
-    return value, tf.reduce_sum(log_slopes, axes)

@@ -13,6 +13,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows._cache import never_stale
+from tfp_flows.bijectors._spline import Spline
 
 tfb = tfp.bijectors
 
@@ -91,10 +92,10 @@ class GatedAffine:
 class RationalQuadraticSpline:
     """Monotonic spline of rational-quadratic pieces, the identity outside an interval.
 
-    Durkan et al. (2019), https://arxiv.org/abs/1906.04032; the spline is
-    `tfb.RationalQuadraticSpline`. `3 num_bins - 1` parameters: the widths and the
-    heights of the bins, through a softmax, and the slopes at the inner knots, through a
-    softplus. All parameters 0 are the identity.
+    Durkan et al. (2019), https://arxiv.org/abs/1906.04032, equations 4 to 8.
+    `3 num_bins - 1` parameters: the widths and the heights of the bins, through a
+    softmax, and the slopes at the inner knots, through a softplus. All parameters 0 are
+    the identity.
 
     Args:
       num_bins: number of pieces, at least 1.
@@ -112,6 +113,8 @@ class RationalQuadraticSpline:
     min_slope: float = 1e-3
 
     def __post_init__(self):
+        if not isinstance(self.num_bins, (int, np.integer)):
+            raise ValueError(f"`num_bins` must be an integer; got {self.num_bins}.")
         _check_positive(
             num_bins=self.num_bins, bound=self.bound,
             min_bin_size=self.min_bin_size, min_slope=self.min_slope)
@@ -127,6 +130,7 @@ class RationalQuadraticSpline:
 
     def __call__(self, parameters):
         k = self.num_bins
+        parameters = tf.convert_to_tensor(parameters)
         widths, heights = (
             2.0 * self.bound * (
                 self.min_bin_size
@@ -134,12 +138,8 @@ class RationalQuadraticSpline:
             )
             for raw in (parameters[..., :k], parameters[..., k : 2 * k])
         )
-        above = 1.0 - self.min_slope  # of a slope of 1, that of the identity
-        slopes = self.min_slope + tf.math.softplus(
-            parameters[..., 2 * k :] + float(np.log(np.expm1(above)))
-        )
-        return tfb.RationalQuadraticSpline(
-            widths, heights, slopes, range_min=-self.bound
+        return Spline(
+            widths, heights, parameters[..., 2 * k :], self.bound, self.min_slope
         )
 
 

@@ -8,9 +8,9 @@ tfb = tfp.bijectors
 
 
 def with_batch_statistics(flow, batch):
-    """Returns a flow on the same variables that normalises by the statistics of a batch.
+    """Returns the flow as it is in training, normalised by the statistics of a batch.
 
-    It is the flow in training: `with_batch_statistics(flow, x).log_prob(x)`. As any
+    It has the same variables: train `with_batch_statistics(flow, x).log_prob(x)`. As any
     bijector it is its own inverse's inverse, and gradients flow through the statistics.
     Nothing is changed in `flow`; `update_running_statistics` does that.
 

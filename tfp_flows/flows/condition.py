@@ -6,7 +6,7 @@ tfb, tfd = tfp.bijectors, tfp.distributions
 
 
 def condition(flow, context):
-    """Returns a flow on the same variables, with a context for each layer that takes one.
+    """Returns a flow whose layers have a context, on the same variables.
 
     Args:
       flow: `tfd.TransformedDistribution`, or a bijector: a layer of this package that
@@ -20,7 +20,8 @@ def condition(flow, context):
 
     Raises:
       TypeError: `flow` is none of those.
-      ValueError: no layer takes a context, or `context` has another size than they take.
+      ValueError: no layer takes a context, or `context` has another size than they
+        take.
     """
     if isinstance(flow, tfd.Distribution) and hasattr(flow, "bijector"):
         return flow.copy(bijector=condition(flow.bijector, context))

@@ -37,7 +37,8 @@ def iaf(
       order: order of the inputs: "alternating" between the given one and its reverse,
         "given", "reversed", "random", or a permutation.
       activation: elementwise function of the networks, or the name of one of `tf.nn`.
-      residual: whether the networks have residual blocks; `hidden_units` are equal then.
+      residual: whether the networks have residual blocks; `hidden_units` are equal
+        then.
       context_size: length of a context, 0 for none. A flow that has one is to be bound
         to a context by `tfp_flows.flows.condition` before use.
       dtype: floating dtype of the variables.
@@ -45,7 +46,8 @@ def iaf(
 
     Returns:
       distribution: `tfd.TransformedDistribution` of standard normal noise, on variables
-        of its own; `distribution.bijector` is the flow, which goes onto other noise too.
+        of its own; `distribution.bijector` is the flow, which goes onto other noise
+        too.
 
     Raises:
       TypeError: `seed` is no integer.

@@ -24,8 +24,8 @@ def maf(
     """Builds a masked autoregressive flow, which starts as its noise.
 
     MAF as in Papamakarios et al. (2017), https://arxiv.org/abs/1705.07057: the flow for
-    densities. `log_prob` takes one pass of each network, `sample` the arithmetic of about
-    two. Standardise the data.
+    densities. `log_prob` takes one pass of each network, `sample` the arithmetic of
+    about two. Standardise the data.
 
     Args:
       event_size: `D`, the length of one point.
@@ -36,7 +36,8 @@ def maf(
       order: order of the inputs: "alternating" between the given one and its reverse,
         "given", "reversed", "random", or a permutation.
       activation: elementwise function of the networks, or the name of one of `tf.nn`.
-      residual: whether the networks have residual blocks; `hidden_units` are equal then.
+      residual: whether the networks have residual blocks; `hidden_units` are equal
+        then.
       batch_norm: whether `BatchNorm` layers go in between. Train such a flow through
         `tfp_flows.flows.with_batch_statistics`.
       context_size: length of a context, 0 for none. A flow that has one is to be bound

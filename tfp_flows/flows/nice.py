@@ -22,14 +22,14 @@ def nice(
 ):
     """Builds a flow of additive coupling layers, which starts as its noise.
 
-    NICE as in Dinh et al. (2015), https://arxiv.org/abs/1410.8516: additive couplings by
-    networks of rectifiers, which take odd and even elements in turn, a diagonal scale,
-    and a logistic prior. The sizes are those of their section 5.1 for MNIST.
+    NICE as in Dinh et al. (2015), https://arxiv.org/abs/1410.8516: additive couplings
+    by networks of rectifiers, which take odd and even elements in turn, a diagonal
+    scale, and a logistic prior. The sizes are those of their section 5.1 for MNIST.
 
     Args:
       event_size: `D`, the length of one point.
-      num_layers: number of couplings; in the paper 4, and at least 3 for each element to
-        depend on all.
+      num_layers: number of couplings; in the paper 4, and at least 3 for each element
+        to depend on all.
       hidden_units: widths of the hidden layers of each `tfp_flows.networks.MLP`.
       seed: integer that decides the weights, in each process alike.
       base: class of the noise of an element, called with location and scale:
