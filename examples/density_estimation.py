@@ -344,7 +344,7 @@ def fit(
         while step < steps and step - best_step < patience * every:
             count = min(every, steps - int(step))
             rows = batches(len(problem.train), batch, int(step), every, seed)
-            nats = float(run(step, rows, tf.constant(count)))
+            nats = float(run(tf.constant(int(step)), rows, tf.constant(count)))
             if not np.isfinite(nats):
                 raise FloatingPointError(
                     "Training must have a finite likelihood, which a lower "

@@ -42,9 +42,11 @@ tfb, tfd = tfp.bijectors, tfp.distributions
 
 PICTURE = pathlib.Path(__file__).with_suffix(".png")
 LIMIT = 4.0  # of the picture, in both directions
+PIXELS = 150
+DRAWN = ["RealNVP", "neural spline"]
 
 
-def main(steps=2000, points=20000, picture=PICTURE, seed=0):
+def main(steps=3000, points=20000, picture=PICTURE, seed=0):
     """Fits each flow to each data set, prints what was lost, and draws it.
 
     Args:
@@ -72,7 +74,7 @@ def main(steps=2000, points=20000, picture=PICTURE, seed=0):
             test = density.sample(points, seed=[seed, 2])
             truth = density.log_prob(test)
             figures[data_name] = {"truth": {"nats": float(np.mean(truth))}}
-            row = [data_name, train]
+            row = [data_name, density.prob(pixels()), train]
             for name, trainer in trainers.items():
                 progress.set_postfix(data=data_name, flow=name)
                 trainer.fit(train, seed, progress)
@@ -83,9 +85,10 @@ def main(steps=2000, points=20000, picture=PICTURE, seed=0):
                     "lost": float(np.mean(lost)),
                     "standard_error": float(np.std(lost) / points**0.5),
                 }
-                density_of_pixels = np.exp(trainer.log_prob(pixels()))
-                samples = models[name].sample(points, seed=[seed, 3])
-                row.append((density_of_pixels, samples))
+                if name in DRAWN:
+                    row.append(figures[data_name][name]["lost"])
+                    row.append(np.exp(trainer.log_prob(pixels())))
+                    row.append(models[name].sample(points, seed=[seed, 3]))
             rows.append(row)
     print(f"\n{'nats lost':16}", *(f"{name:>15}" for name in models))
     for data_name, scores in figures.items():
@@ -93,6 +96,8 @@ def main(steps=2000, points=20000, picture=PICTURE, seed=0):
             f"{scores[name]['lost']:7.4f} ({scores[name]['standard_error']:.4f})"
             for name in models)
         print(f"{data_name:16}", *cells)
+    if picture is not None:
+        draw(picture, rows)
     figures["seconds"] = time.perf_counter() - start
     print(f"seconds, without the imports: {figures['seconds']:.0f}")
     return figures
@@ -109,7 +114,7 @@ def densities():
         [i, j] for i in range(-2, 2) for j in range(-2, 2) if (i + j) % 2 == 0])
     return {
         "two moons": gaussians(2.0 * (moons - [0.5, 0.25]), 0.2),
-        "pinwheel": tfd.TransformedDistribution(arms(), Twist(0.9)),
+        "pinwheel": tfd.TransformedDistribution(arms(), Twist(0.6)),
         "eight Gaussians": gaussians(ring, 0.3),
         "checkerboard": mixture(tfd.Independent(tfd.Uniform(
             np.float32(1.75 * corners), np.float32(1.75 * (corners + 1))), 1)),
@@ -198,13 +203,43 @@ class Trainer:
         return loss
 
 
-def pixels(number=150):
-    line = np.linspace(-LIMIT, LIMIT, number, dtype=np.float32)
+def pixels():
+    line = np.linspace(-LIMIT, LIMIT, PIXELS, dtype=np.float32)
     return np.stack(np.meshgrid(line, line), axis=-1).reshape(-1, 2)
+
+
+def draw(path, rows):
+    """Draws a row for each data set: the data, then density and samples of two flows."""
+    figure = matplotlib.figure.Figure(figsize=(10.0, 8.4), layout="constrained")
+    axes = figure.subplots(len(rows), 1 + 2 * len(DRAWN), squeeze=False)
+    for (data_name, true_density, data, *results), row in zip(rows, axes):
+        scatter(row[0], data)
+        row[0].set_ylabel(data_name)
+        for i in range(len(DRAWN)):
+            lost, density, samples = results[3 * i : 3 * i + 3]
+            row[1 + 2 * i].imshow(
+                np.reshape(density, [PIXELS, PIXELS]), cmap="magma", origin="lower",
+                vmin=0.0, vmax=np.max(true_density), extent=[-LIMIT, LIMIT] * 2)
+            row[1 + 2 * i].set_xlabel(f"{lost:.3f} nats lost")
+            scatter(row[2 + 2 * i], samples)
+        for ax in row:
+            ax.set(xticks=[], yticks=[], xlim=(-LIMIT, LIMIT), ylim=(-LIMIT, LIMIT))
+            ax.set_aspect("equal")
+    titles = ["Data"]
+    for name in DRAWN:
+        titles += [f"{name}:\ndensity", f"{name}:\nsamples"]
+    for ax, title in zip(axes[0], titles):
+        ax.set_title(title)
+    figure.savefig(path, dpi=100)
+
+
+def scatter(ax, points, number=4000):
+    x, y = np.transpose(points[:number])
+    ax.scatter(x, y, s=1.5, color="black", alpha=0.35, linewidths=0.0)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=2000, help="training steps")
+    parser.add_argument("--steps", type=int, default=3000, help="training steps")
     parser.add_argument("--picture", default=PICTURE, help="where to write the picture")
     main(**vars(parser.parse_args()))

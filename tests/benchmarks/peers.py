@@ -1,15 +1,14 @@
 """Other people's flows, called on demand by a process that times them.
 
-    python -m tests.benchmarks.peers maf [--only zuko,nflows]
+    python -m tests.benchmarks.peers maf zuko
 
 runs in an environment that has PyTorch or JAX, and knows nothing of TensorFlow. It
-first prints the names of the calls that it has, a list in JSON on one line, and then
-`ready`. For each name that it reads from a line it makes that call once, and prints
-`done`. Those libraries that are not installed are left out.
+prepares `log_prob`, `sample` and `step` of one library, and prints those that it has, as
+a list in JSON on one line. For each of them that it then reads from a line it makes that
+call once, and prints `done`.
 """
 
 import argparse
-import importlib.util
 import json
 import os
 import sys
@@ -37,6 +36,13 @@ def nflows(model):
     from nflows import distributions, flows, transforms
     from nflows.nn import nets
 
+    class Net(nets.MLP):
+        def __init__(self, inputs, outputs):
+            super().__init__([inputs], [outputs], HIDDEN_UNITS)
+
+        def forward(self, x, context):
+            return super().forward(x)
+
     layers = []
     for i in range(NUMBERS_OF_LAYERS[model]):
         if model == "maf":
@@ -47,8 +53,7 @@ def nflows(model):
         else:
             keeps_first = (i % 2 == 0)
             mask = [2 * int((j >= SIZE // 2) == keeps_first) - 1 for j in range(SIZE)]
-            layers.append(transforms.AffineCouplingTransform(
-                mask, lambda a, b: nets.MLP([a], [b], HIDDEN_UNITS)))
+            layers.append(transforms.AffineCouplingTransform(mask, Net))
     flow = flows.Flow(
         transforms.CompositeTransform(layers), distributions.StandardNormal([SIZE]))
     return flow.log_prob, flow.sample, flow
@@ -72,47 +77,42 @@ def normflows(model):
     return flow.log_prob, lambda n: flow.sample(n)[0], flow
 
 
-def torch_calls(library, model):
-    """Yields names and calls without arguments."""
+def torch_calls(library, model, compile):
+    """Returns calls without arguments by name, after a first call of each."""
     import torch
 
     torch.set_num_threads(THREADS)
     torch.manual_seed(0)
-    log_prob, sample, module = globals()[library](model)
+    log_prob, sample, module = library(model)
     x = torch.randn(BATCH_SIZE, SIZE)
+    optimizer = torch.optim.Adam(module.parameters(), lr=1e-5, fused=True)
 
-    def loss(x):
-        return -log_prob(x).mean()
+    def prepared(function):
+        return torch.compile(function) if compile else function
 
-    def without_gradients(function, x):
+    def without_gradients(function, argument):
         def call():
             with torch.no_grad():
-                function(x)
+                function(argument)
 
         return call
 
-    def step(loss, **settings):
-        optimizer = torch.optim.Adam(module.parameters(), lr=1e-5, **settings)
+    loss = prepared(lambda x: -log_prob(x).mean())
 
-        def call():
-            optimizer.zero_grad(set_to_none=True)
-            loss(x).backward()
-            optimizer.step()
+    def step():
+        optimizer.zero_grad(set_to_none=True)
+        loss(x).backward()
+        optimizer.step()
 
-        return call
-
-    yield f"{library}, log_prob", without_gradients(log_prob, x)
-    yield f"{library}, sample", without_gradients(sample, BATCH_SIZE)
-    yield f"{library}, step", step(loss)
-    compiled = f"{library} compiled"
-    yield f"{compiled}, log_prob", without_gradients(torch.compile(log_prob), x)
-    if model != "maf":  # a loop over all inputs, laid out, takes minutes to compile
-        yield f"{compiled}, sample", without_gradients(torch.compile(sample), BATCH_SIZE)
-    yield f"{compiled}, step", step(torch.compile(loss), fused=True)
+    calls = {"log_prob": without_gradients(prepared(log_prob), x), "step": step}
+    if not (compile and model == "maf"):
+        # A loop over all inputs, laid out, would take minutes to compile.
+        calls["sample"] = without_gradients(prepared(sample), BATCH_SIZE)
+    return calls
 
 
-def flowjax_calls(_, model):
-    """Yields names and calls without arguments."""
+def flowjax(model):
+    """Returns calls without arguments by name."""
     import equinox
     import flowjax.distributions
     import flowjax.flows
@@ -158,38 +158,39 @@ def flowjax_calls(_, model):
         states[0] = jax.block_until_ready(update(*states[0]))
 
     key = jax.random.key(2)
-    yield "flowjax, log_prob", lambda: log_prob(weights, x).block_until_ready()
-    yield "flowjax, sample", lambda: sample(weights, key).block_until_ready()
-    yield "flowjax, step", step
+    return {
+        "log_prob": lambda: log_prob(weights, x).block_until_ready(),
+        "step": step,
+        "sample": lambda: sample(weights, key).block_until_ready(),
+    }
 
 
 LIBRARIES = {
-    "zuko": torch_calls,
-    "nflows": torch_calls,
-    "normflows": torch_calls,
-    "flowjax": flowjax_calls,
+    "zuko": lambda model: torch_calls(zuko, model, False),
+    "zuko, compiled": lambda model: torch_calls(zuko, model, True),
+    "nflows": lambda model: torch_calls(nflows, model, False),
+    "nflows, compiled": lambda model: torch_calls(nflows, model, True),
+    "normflows": lambda model: torch_calls(normflows, model, False),
+    "normflows, compiled": lambda model: torch_calls(normflows, model, True),
+    "flowjax": flowjax,
 }
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", choices=NUMBERS_OF_LAYERS)
-    parser.add_argument("--only", default=",".join(LIBRARIES))
+    parser.add_argument("library", choices=LIBRARIES)
     options = parser.parse_args()
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
     # What libraries print must not come between the lines of the protocol.
     answers, sys.stdout = sys.stdout, sys.stderr
-    calls = {}
-    for library in options.only.split(","):
-        if importlib.util.find_spec(library) is None:
-            continue
-        for name, call in LIBRARIES[library](library, options.model):
-            try:
-                call()
-            except Exception as error:  # noqa: BLE001 whatever a peer may raise
-                print(f"{name}: {type(error).__name__}: {error}", file=sys.stderr)
-            else:
-                calls[name] = call
+    calls = LIBRARIES[options.library](options.model)
+    for name, call in list(calls.items()):
+        try:
+            call()
+        except Exception as error:
+            print(f"{name}: {type(error).__name__}: {error}", file=sys.stderr)
+            del calls[name]
     print(json.dumps(list(calls)), file=answers, flush=True)
     for line in sys.stdin:
         calls[line.strip()]()

@@ -13,7 +13,8 @@ def check_conditioner(conditioner, transformer):
 
     Raises:
       TypeError: one of them is not what a layer can use.
-      ValueError: a Keras network has no variables so far.
+      ValueError: a Keras network has no variables so far, or the number of parameters
+        is not the same for both.
     """
     if not callable(conditioner):
         raise TypeError(f"`conditioner` must be callable; got {conditioner!r}.")
@@ -21,6 +22,12 @@ def check_conditioner(conditioner, transformer):
         raise TypeError(
             "`transformer` must be callable and have `num_parameters`, as those of "
             f"`tfp_flows.bijectors.transformers` have; got {transformer!r}."
+        )
+    number = getattr(conditioner, "num_parameters", transformer.num_parameters)
+    if number != transformer.num_parameters:
+        raise ValueError(
+            "`conditioner` must return as many parameters for each element as "
+            f"`transformer` takes, {transformer.num_parameters}; got {number}."
         )
     if isinstance(conditioner, tf.Module) or not hasattr(conditioner, "variables"):
         return []
