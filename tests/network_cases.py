@@ -10,8 +10,13 @@ import numpy as np
 import tensorflow as tf
 
 from tfp_flows import masks
-from tfp_flows.bijectors import Coupling, transformers
-from tfp_flows.networks import MLP, ResidualMLP
+from tfp_flows.bijectors import (
+    Coupling,
+    InverseAutoregressive,
+    MaskedAutoregressive,
+    transformers,
+)
+from tfp_flows.networks import MADE, MLP, ResidualMLP
 
 
 @dataclasses.dataclass
@@ -87,6 +92,19 @@ def _checkerboard(seed, event_shape, transformer):
     return _network(seed, make_bijector, [2, *event_shape])
 
 
+def _autoregressive(
+    seed, kind, transformer, x_shape, context_shape=None, **network
+):
+    def make_bijector(dtype, context):
+        net = MADE(
+            x_shape[-1], transformer.num_parameters, (5, 5), seed=seed,
+            activation="tanh", dtype=dtype,
+            context_size=context_shape[-1] if context_shape else 0, **network)
+        return kind(net, transformer, context)
+
+    return _network(seed, make_bijector, x_shape, context_shape)
+
+
 _AFFINE = transformers.Affine()
 _SPLINE = transformers.RationalQuadraticSpline(num_bins=4, bound=2.0)
 _SCATTERED = np.array([True, False, False, True, False])
@@ -112,9 +130,30 @@ MAKERS = {
     "coupling/channels": lambda: _coupling(
         47, masks.channel(3), transformers.GatedAffine(), [2, 3, 2, 3]
     ),
+    "maf/steep": lambda: _autoregressive(50, MaskedAutoregressive, _AFFINE, [4, 3]),
+    "maf/batch": lambda: _autoregressive(
+        51, MaskedAutoregressive, _AFFINE, [2, 2, 3, 3], [2, 3, 2], order="random"
+    ),
+    "maf/residual": lambda: _autoregressive(
+        52, MaskedAutoregressive, transformers.GatedAffine(), [4, 3],
+        residual=True, skip=True, order="reversed",
+    ),
+    "maf/spline": lambda: _autoregressive(53, MaskedAutoregressive, _SPLINE, [4, 3]),
+    "maf/one": lambda: _autoregressive(54, MaskedAutoregressive, _AFFINE, [4, 1]),
+    "iaf/steep": lambda: _autoregressive(
+        55, InverseAutoregressive, _AFFINE, [4, 3], order="reversed"
+    ),
+    "iaf/gated_batch": lambda: _autoregressive(
+        56, InverseAutoregressive, transformers.GatedAffine(), [2, 3, 3], [3, 2]
+    ),
+    "iaf/additive": lambda: _autoregressive(
+        57, InverseAutoregressive, transformers.Additive(), [4, 3]
+    ),
     "coupling/one": lambda: _coupling(48, masks.half(1, True), _AFFINE, [4, 1]),
 }
 GRAPHS = (
+    "maf/steep",
+    "iaf/gated_batch",
     "coupling/steep",
     "coupling/scattered_batch",
     "coupling/checkerboard",

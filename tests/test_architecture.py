@@ -112,9 +112,15 @@ def test_every_bijector_is_one_of_tfp(bijector_class):
     }, "public methods of TFP are not ours to override"
 
 
-@pytest.mark.parametrize("name", tfp_flows.flows.__all__ + tfp_flows.bijectors.__all__)
-def test_every_public_name_is_described(name):
-    module = tfp_flows.flows if name in tfp_flows.flows.__all__ else tfp_flows.bijectors
+@pytest.mark.parametrize(
+    "module, name",
+    [
+        (module, name)
+        for module in [tfp_flows.flows, tfp_flows.bijectors, tfp_flows.networks]
+        for name in module.__all__
+    ],
+)
+def test_every_public_name_is_described(module, name):
     documentation = getattr(module, name).__doc__
     assert documentation
     if not isinstance(getattr(module, name), type(tfp_flows)):

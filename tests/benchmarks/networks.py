@@ -12,6 +12,7 @@ import functools
 import json
 import os
 import subprocess
+import tempfile
 
 import numpy as np
 import tensorflow as tf
@@ -95,7 +96,7 @@ def _race_flows(model, options):
                 arguments = [] if quantity == "sample" else [x]
                 calls[f"{library}, {compiler}", quantity] = functools.partial(
                     compiled, *arguments)
-    with _Peers(model, options.peers_python) as others:
+    with _Peers(model, options) as others:
         calls |= others.calls
         race = timing.race(calls, options.rounds, options.sample)
     names = list(dict.fromkeys(name for name, _ in calls))
@@ -108,19 +109,13 @@ def _race_flows(model, options):
 
     headers = [f"`{quantity}`" for quantity in QUANTITIES]
     _table(["", *headers], cells(lambda *key: race.time(key)))
-    best = {
-        quantity: min(
-            (f"ours, {compiler}" for compiler in COMPILERS),
-            key=lambda name: race.median((name, quantity)))
-        for quantity in QUANTITIES
-    }
-    _table(["over the better of ours", *headers], cells(
-        lambda name, q: race.ratio((name, q), (best[q], q))))
+    for compiler in COMPILERS:
+        _table([f"over ours, {compiler}", *headers], cells(
+            lambda name, q: race.ratio((name, q), (f"ours, {compiler}", q))))
 
 
-def _functions(distribution, update):
+def _functions(distribution, variables, update):
     """Returns functions: log density, sample, and training step."""
-    variables = distribution.trainable_variables
 
     def step(x):
         with tf.GradientTape() as tape:
@@ -168,36 +163,34 @@ def _our_flow(model):
     make = {"maf": flows.maf, "real_nvp": flows.real_nvp}[model]
     flow = make(
         peers.SIZE, peers.NUMBERS_OF_LAYERS[model], peers.HIDDEN_UNITS, seed=0)
-    _move(flow.trainable_variables, 0.3)
-    return flow, _Adam(flow.trainable_variables)
+    variables = flow.trainable_variables
+    _move(variables, 0.3)
+    return flow, variables, _Adam(variables)
 
 
 def _tfp_flow(model):
-    """What the guide of TFP's bijectors would have one write."""
-    layers = []
-    swap = list(range(peers.SIZE))[::-1]
+    """What the pages of TFP's bijectors would have one write."""
+    networks, layers, masks = [], [], {}
     for _ in range(peers.NUMBERS_OF_LAYERS[model]):
         if model == "maf":
-            network = _tfp_network(peers.SIZE, peers.HIDDEN_UNITS)
-            layers.append(tfb.MaskedAutoregressiveFlow(network))
+            networks.append(_tfp_network(peers.SIZE, peers.HIDDEN_UNITS))
+            layer = tfb.MaskedAutoregressiveFlow(networks[-1])
         else:
-            network = _TemplateOfRealNVP()
-            layers.append(tfb.RealNVP(peers.SIZE // 2, shift_and_log_scale_fn=network))
-        layers.append(tfb.Permute(swap))
+            networks.append(_TemplateOfRealNVP())
+            layer = tfb.RealNVP(
+                peers.SIZE // 2, shift_and_log_scale_fn=networks[-1])
+        layers += [layer, tfb.Permute(list(range(peers.SIZE))[::-1])]
     noise = tfd.MultivariateNormalDiag(tf.zeros([peers.SIZE]))
     flow = tfd.TransformedDistribution(noise, tfb.Chain(layers))
-    variables = flow.trainable_variables
-    if not variables:
-        raise AssertionError("TFP's flow must have variables.")
-    # What `AutoregressiveNetwork` asks of Keras: masks after each update.
-    masks = {
-        i: tf.constant(variable.numpy() != 0.0, variable.dtype)
-        for i, variable in enumerate(variables)
-        if model == "maf" and variable.shape.rank == 2
-    }
-    masks = {i: tf.cast(mask, tf.float32) for i, mask in masks.items()}
+    variables = [v for network in networks for v in network.trainable_variables]
+    if model == "maf":
+        # `AutoregressiveNetwork` asks Keras to mask its kernels after each update.
+        masks = {
+            i: tf.cast(tf.not_equal(variable, 0.0), tf.float32)
+            for i, variable in enumerate(variables) if variable.shape.rank == 2
+        }
     _move(variables, 0.3, masks)
-    return flow, _Adam(variables, masks)
+    return flow, variables, _Adam(variables, masks)
 
 
 def _tfp_network(size, hidden_units):
@@ -259,22 +252,24 @@ def _density(bijector):
 class _Peers:
     """Processes of `peers.py`, one for each library; they wait for their turns."""
 
-    def __init__(self, model, python):
+    def __init__(self, model, options):
         self._processes = {}
         self.calls = {}
-        if python is None:
+        if options.peers_python is None:
             print("No peers: `--peers-python` names no interpreter.\n")
             return
         environment = dict(os.environ, OMP_NUM_THREADS=str(peers.THREADS))
-        for library in peers.LIBRARIES:
+        for library in options.peers.split(","):
+            errors = tempfile.TemporaryFile("w+")  # a pipe that nobody reads would fill
             process = subprocess.Popen(
-                [python, "-m", "tests.benchmarks.peers", model, library],
+                [options.peers_python, "-m", "tests.benchmarks.peers", model, library],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE, text=True, env=environment)
+                stderr=errors, text=True, env=environment)
             line = process.stdout.readline()
             if not line:  # it has said why, and ended
-                reason = process.stderr.read().strip().split("\n")[-1]
                 process.communicate()
+                errors.seek(0)
+                reason = errors.read().strip().split("\n")[-1]
                 print(f"{library} takes no part: {reason}\n")
                 continue
             self._processes[library] = process
@@ -294,7 +289,7 @@ def _ask(process, quantity):
     process.stdin.write(f"{quantity}\n")
     process.stdin.flush()
     if process.stdout.readline() != "done\n":
-        raise RuntimeError(process.stderr.read())
+        raise RuntimeError(f"A peer ended in its {quantity}: {process.args}.")
 
 
 def main():
@@ -307,6 +302,9 @@ def main():
         "--sample", type=float, default=0.02, help="least seconds of a sample")
     parser.add_argument(
         "--peers-python", help="interpreter that has other people's libraries")
+    parser.add_argument(
+        "--peers", default=",".join(peers.LIBRARIES),
+        help="those to take part, with commas between them")
     options = parser.parse_args()
     only = options.only.split(",")
     if set(only) - set(names):

@@ -167,11 +167,11 @@ def flowjax(model):
 
 LIBRARIES = {
     "zuko": lambda model: torch_calls(zuko, model, False),
-    "zuko, compiled": lambda model: torch_calls(zuko, model, True),
+    "zuko compiled": lambda model: torch_calls(zuko, model, True),
     "nflows": lambda model: torch_calls(nflows, model, False),
-    "nflows, compiled": lambda model: torch_calls(nflows, model, True),
+    "nflows compiled": lambda model: torch_calls(nflows, model, True),
     "normflows": lambda model: torch_calls(normflows, model, False),
-    "normflows, compiled": lambda model: torch_calls(normflows, model, True),
+    "normflows compiled": lambda model: torch_calls(normflows, model, True),
     "flowjax": flowjax,
 }
 

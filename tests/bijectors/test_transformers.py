@@ -180,7 +180,7 @@ def test_spline_has_gradients_at_its_knots_and_far_away(direction, dtype):
     parameters = tf.constant(random(SPLINE, 1)[0], dtype)
     x, y, _ = knots_and_slopes(parameters.numpy())
     points = around_knots(x if direction == "forward" else y, dtype)
-    points = tf.constant([*points, -1e4, 1e4], dtype)
+    points = tf.constant([*points, -1e4, 1e4, 1e30, -np.inf, np.inf], dtype)
     with tf.GradientTape(persistent=True) as tape:
         tape.watch([points, parameters])
         bijector = SPLINE(parameters)

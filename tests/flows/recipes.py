@@ -3,12 +3,81 @@
 import hashlib
 
 import numpy as np
+import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tests.laws import check_log_dets, check_round_trips, close, fresh
+from tfp_flows import flows
 
 tfd = tfp.distributions
+
+
+def check_density_recipe(make, size, path, starts_as_noise=True):
+    """Checks a recipe that makes a distribution, conditional ones among them.
+
+    Args:
+      make: callable that takes `seed`, `dtype` and `context_size` and returns the flow.
+      size: length of one point.
+      path: empty folder.
+      starts_as_noise: whether the flow is the identity at first.
+    """
+    x = np.random.default_rng(0).normal(size=[6, size])
+    model = make(seed=1, dtype=tf.float64)
+    assert model.event_shape == [size] and model.batch_shape == []
+    if starts_as_noise:
+        close(model.log_prob(x), model.distribution.log_prob(x), 1e-12)
+    assert {v.dtype for v in model.trainable_variables} == {tf.float64}
+    assert {v.dtype for v in make(seed=1).trainable_variables} == {tf.float32}
+    _check_seed(make, model)
+
+    before = tf.reduce_mean(model.log_prob(x))
+    for _ in range(4):  # a step moves the outputs of the networks, the next one all
+        with tf.GradientTape() as tape:
+            loss = -tf.reduce_mean(model.log_prob(fresh(x)))
+        gradients = tape.gradient(loss, model.trainable_variables)
+        for variable, gradient in zip(model.trainable_variables, gradients):
+            variable.assign_sub(0.05 * gradient)
+    assert all(np.any(gradient != 0.0) for gradient in gradients if gradient.shape)
+    assert tf.reduce_mean(model.log_prob(fresh(x))) > before
+    check_round_trips(model.bijector, x, 1e-9, model.bijector)
+    check_log_dets(model.bijector, x)
+
+    saved = tf.train.Checkpoint(model=model).save(f"{path}/checkpoint")
+    other = make(seed=2, dtype=tf.float64)
+    tf.train.Checkpoint(model=other).restore(saved).assert_consumed()
+    close(other.log_prob(x), model.log_prob(fresh(x)), 0.0)
+    _check_context(make, x)
+    for seed in [0.5, True]:
+        with pytest.raises(TypeError, match=f"`seed` must be an integer; got {seed}"):
+            make(seed=seed)
+
+
+def _check_context(make, x):
+    size = x.shape[-1]
+    conditional = make(seed=1, dtype=tf.float64, context_size=3)
+    with pytest.raises(ValueError, match="needs a context of size 3, and has none"):
+        conditional.log_prob(x)
+    rng = np.random.default_rng(1)
+    for variable in conditional.trainable_variables:
+        variable.assign(0.5 * rng.normal(size=variable.shape) / size**0.5)
+    contexts = rng.normal(size=[4, 3])
+    model = flows.condition(conditional, contexts)
+    assert model.batch_shape == [4] and model.event_shape == [size]
+    assert len(model.trainable_variables) == len(conditional.trainable_variables)
+    sample = model.sample(5, seed=(0, 1))
+    assert sample.shape == [5, 4, size]
+    log_prob = model.log_prob(fresh(sample))
+    for i, context in enumerate(contexts):
+        alone = flows.condition(conditional, context)
+        close(alone.log_prob(fresh(sample[:, i])), log_prob[:, i])
+        assert np.all(np.abs(log_prob[:, i] - alone.log_prob(sample[:, i - 1])) > 1e-9)
+
+    joint = tfd.JointDistributionNamed(
+        dict(c=tfd.Sample(tfd.Normal(tf.zeros([], tf.float64), 1.0), 3),
+             x=lambda c: flows.condition(conditional, c)))
+    draw = joint.sample(7, seed=(0, 1))
+    assert draw["x"].shape == [7, size] and joint.log_prob(draw).shape == [7]
 
 
 def check_recipe(make, size, path):

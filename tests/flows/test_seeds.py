@@ -13,6 +13,8 @@ def build():
         flows.planar(3, 4, seed=7),
         flows.radial(3, 4, seed=7),
         flows.sylvester(3, 2, 2, seed=7),
+        flows.maf(3, 2, (4, 4), seed=7, order="random"),
+        flows.real_nvp(3, 2, (4, 4), seed=7),
     ]
 
 

@@ -1,0 +1,58 @@
+"""Tests of `tfp_flows.flows.condition`."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tests.laws import close, fresh
+from tfp_flows import flows
+from tfp_flows.bijectors import Radial
+
+tfb, tfd = tfp.bijectors, tfp.distributions
+
+
+def conditional():
+    return flows.real_nvp(3, 2, (4,), seed=0, context_size=2, dtype=tf.float64)
+
+
+def test_binds_within_chain_and_invert_and_keeps_other_layers():
+    flow = conditional()
+    for variable in flow.trainable_variables:
+        variable.assign(variable + 0.3)
+    radial = Radial(np.zeros(3), 1.0, 2.0)
+    whole = tfb.Invert(tfb.Chain([radial, tfb.Invert(flow.bijector)]))
+    context = np.array([0.5, -1.0])
+    bound = flows.condition(whole, context)
+    x = np.random.default_rng(0).normal(size=[4, 3])
+    inner = flows.condition(flow.bijector, context)
+    expected = inner.forward(radial.inverse(x))
+    close(bound.forward(x), expected)
+    close(bound.inverse(fresh(expected)), x)
+    assert bound.bijector.bijectors[0] is radial
+
+
+def test_context_may_be_a_variable_and_has_a_gradient():
+    context = tf.Variable([0.5, -1.0], dtype=tf.float64)
+    flow = conditional()
+    for variable in flow.trainable_variables:
+        variable.assign(variable + 0.3)
+    model = flows.condition(flow, context)
+    x = tf.constant(np.random.default_rng(0).normal(size=[4, 3]))
+    before = model.log_prob(x)
+    with tf.GradientTape() as tape:
+        value = tf.reduce_sum(model.log_prob(x))
+    assert np.all(tape.gradient(value, context) != 0.0)
+    context.assign_add([1.0, 1.0])
+    assert np.all(model.log_prob(x) != before)
+
+
+def test_rejects_what_cannot_be_bound():
+    with pytest.raises(ValueError, match="no layer has a `context_size` above 0"):
+        flows.condition(flows.maf(3, 1, (4,), seed=0), tf.zeros([2]))
+    with pytest.raises(ValueError, match=r"`context_size`; got shape \(3,\) and 2"):
+        flows.condition(conditional(), np.zeros(3))
+    with pytest.raises(TypeError, match="`flow` must be a bijector or .* got 3"):
+        flows.condition(3, np.zeros(2))
+    with pytest.raises(TypeError, match="dtype of the network, float64; got float32"):
+        flows.condition(conditional(), tf.zeros([2]))

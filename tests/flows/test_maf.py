@@ -1,0 +1,74 @@
+"""Tests of `tfp_flows.flows.maf`."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.flows.recipes import check_density_recipe
+from tfp_flows import flows
+from tfp_flows.bijectors import transformers
+
+
+def test_maf_is_a_good_recipe(tmp_path):
+    def make(**kwargs):
+        return flows.maf(3, 2, (8, 8), activation="tanh", **kwargs)
+
+    check_density_recipe(make, 3, tmp_path)
+
+
+def test_orders_alternate():
+    layers = flows.maf(4, 3, (8,), seed=0).bijector.bijectors[::-1]
+    orders = [layer.conditioner.order.tolist() for layer in layers]
+    assert orders == [[0, 1, 2, 3], [3, 2, 1, 0], [0, 1, 2, 3]]
+    given = flows.maf(4, 1, (8,), seed=0, order=[2, 0, 1, 3]).bijector.bijectors[0]
+    assert given.conditioner.order.tolist() == [2, 0, 1, 3]
+
+
+def test_arguments_reach_the_layers():
+    spline = transformers.RationalQuadraticSpline(4)
+    flow = flows.maf(4, 2, (8, 8), seed=0, transformer=spline, residual=True)
+    for layer in flow.bijector.bijectors:
+        assert layer.transformer == spline
+        assert len(layer.trainable_variables) == 12  # kernels and biases of 6 maps
+
+
+def test_one_dimension_is_an_affine_map():
+    flow = flows.maf(1, 2, (4,), seed=0)
+    for variable in flow.trainable_variables:
+        variable.assign(variable + 0.3)
+    x = np.float32([[0.0], [1.0], [3.0]])
+    y = flow.bijector.forward(x).numpy()
+    np.testing.assert_allclose(y[2] - y[1], 2.0 * (y[1] - y[0]), rtol=1e-5)
+
+
+@pytest.mark.parametrize("recipe", [flows.maf, flows.iaf, flows.real_nvp, flows.nice])
+def test_rejects_sizes_below_one(recipe):
+    with pytest.raises(ValueError, match="at least 1; got 0 and 2"):
+        recipe(0, 2, seed=0)
+    with pytest.raises(ValueError, match="`hidden_units` must be .* got 0"):
+        recipe(3, 2, (4, 0), seed=0)
+
+
+def test_rejects_an_unknown_order():
+    with pytest.raises(ValueError, match="`order` must be 'given', .* got 'up'"):
+        flows.maf(3, 2, seed=0, order="up")
+
+
+def test_training_under_xla_changes_every_variable():
+    flow = flows.maf(4, 2, (8,), seed=0, batch_norm=False)
+    x = tf.constant(np.random.default_rng(0).normal(size=[64, 4]) ** 3, tf.float32)
+    start = [variable.numpy() for variable in flow.trainable_variables]
+
+    @tf.function(jit_compile=True, autograph=False)
+    def step():
+        with tf.GradientTape() as tape:
+            loss = -tf.reduce_mean(flow.log_prob(x))
+        gradients = tape.gradient(loss, flow.trainable_variables)
+        for variable, gradient in zip(flow.trainable_variables, gradients):
+            variable.assign_sub(0.01 * gradient)
+        return loss
+
+    losses = [step() for _ in range(5)]
+    assert losses[-1] < losses[0]
+    for variable, old in zip(flow.trainable_variables, start):
+        assert np.any(variable != old)

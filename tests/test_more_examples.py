@@ -1,0 +1,101 @@
+"""The tutorials run, at a small size, and what they build upon holds."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.test_examples import load
+
+MOST_BYTES = 300_000
+
+
+def test_toy_densities_tells_what_is_lost(tmp_path, capsys):
+    picture = tmp_path / "toy.png"
+    figures = load("toy_densities").main(
+        steps=10, layers=1, points=1000, picture=picture)
+    assert 10_000 < picture.stat().st_size < MOST_BYTES
+    printed = capsys.readouterr().out
+    for data in ["two moons", "pinwheel", "eight Gaussians", "checkerboard"]:
+        for flow in ["RealNVP", "MAF", "neural spline"]:
+            scores = figures[data][flow]
+            difference = figures[data]["truth"]["nats"] - scores["nats"]
+            np.testing.assert_allclose(scores["lost"], difference, atol=1e-4)
+            assert scores["lost"] > 0.1
+            assert f"{scores['lost']:.3f}" in printed
+    area = 8 * 1.75**2
+    np.testing.assert_allclose(
+        figures["checkerboard"]["truth"]["nats"], -np.log(area), rtol=1e-5)
+
+
+def test_toy_densities_integrate_to_one():
+    module = load("toy_densities")
+    for density in module.densities().values():
+        mean = np.mean(density.prob(module.pixels()))
+        total = mean * (2 * module.LIMIT) ** 2
+        np.testing.assert_allclose(total, 1.0, atol=0.03)
+
+
+def test_class_conditional_classifies(tmp_path, capsys):
+    picture = tmp_path / "classes.png"
+    figures = load("class_conditional").main(steps=20, layers=1, picture=picture)
+    assert 10_000 < picture.stat().st_size < MOST_BYTES
+    assert figures["accuracy"] > 0.7
+    assert figures["given_class"] > figures["over_classes"] > figures["unconditional"]
+    np.testing.assert_allclose(
+        figures["gain"], figures["over_classes"] - figures["unconditional"], atol=1e-3)
+    printed = capsys.readouterr().out
+    assert f"{figures['accuracy']:.4f}" in printed
+    assert f"{figures['given_class']:.2f}" in printed
+
+
+def test_histogram_is_the_distribution_function_of_its_bins():
+    module = load("class_conditional")
+    mass = np.random.RandomState(0).rand(module.LEVELS, 3) + 0.1
+    mass /= np.sum(mass, axis=0)
+    layer = module.Histogram(mass)
+    edges = np.arange(module.LEVELS + 1, dtype=np.float32)[:, np.newaxis]
+    below = np.concatenate([np.zeros([1, 3]), np.cumsum(mass, axis=0)])
+    u = layer.inverse(tf.tile(edges / module.LEVELS, [1, 3]))
+    np.testing.assert_allclose(u, below, atol=1e-6)
+
+    x = np.float32(np.random.RandomState(1).rand(50, 3))
+    again = layer.forward(tf.identity(layer.inverse(x)))
+    np.testing.assert_allclose(again, x, atol=1e-6)
+    level = np.int32(module.LEVELS * x)
+    slope = module.LEVELS * np.take_along_axis(mass, level, axis=0)
+    np.testing.assert_allclose(
+        layer.inverse_log_det_jacobian(x, event_ndims=0), np.log(slope), rtol=1e-5)
+
+
+@pytest.mark.parametrize("from_files", [False, True])
+def test_mnist_samples_scores_both_flows(from_files, tmp_path, capsys):
+    files = {}
+    if from_files:
+        images = np.random.RandomState(0).randint(0, 256, [120, 6, 6], dtype=np.uint8)
+        np.savez(tmp_path / "images.npz", x=images)
+        path = str(tmp_path / "images.npz")
+        files = dict(data=[path, path], test=path)
+    picture = tmp_path / "samples.png"
+    figures = load("mnist_samples").main(**files, steps=3, picture=picture)
+    assert 10_000 < picture.stat().st_size < MOST_BYTES
+    size, levels = (36, 256) if from_files else (64, 17)
+    printed = capsys.readouterr().out
+    for name in ["NICE", "RealNVP"]:
+        scores = figures[name]
+        bits = scores["bits_per_dimension"]
+        nats = size * (np.log(levels) - bits * np.log(2.0))
+        np.testing.assert_allclose(scores["nats"], nats, atol=1e-3)
+        # Noise of all levels alike takes the most bits; digits take fewer.
+        assert (8.0 if from_files else 2.0) < bits < (8.6 if from_files else 4.0)
+        assert f"{bits:.3f}" in printed
+
+
+def test_mnist_samples_models_what_the_paper_does():
+    layer = load("mnist_samples").unit_interval()
+    x = np.linspace(0.0, 1.0, 101)
+    inside = 0.05 + 0.9 * x
+    logit = np.log(inside) - np.log(1.0 - inside)
+    np.testing.assert_allclose(layer.inverse(np.float32(x)), logit, atol=2e-6)
+    np.testing.assert_allclose(
+        layer.inverse_log_det_jacobian(np.float32(x), event_ndims=0),
+        np.log(0.9 / (inside * (1.0 - inside))), atol=2e-6)
