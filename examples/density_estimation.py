@@ -25,7 +25,8 @@ tfb, tfd = tfp.bijectors, tfp.distributions
 FLOWS = {
     "made": lambda size, **options: flows.maf(size, **options),
     "maf": lambda size, **options: flows.maf(size, **options),
-    "real_nvp": lambda size, **options: flows.real_nvp(size, **options),
+    "real_nvp": lambda size, **options: flows.real_nvp(
+        size, mask="alternating", **options),
     "spline": lambda size, **options: flows.neural_spline(size, **options),
     "spline_ar": lambda size, **options: flows.neural_spline(
         size, kind="autoregressive", **options),
@@ -211,7 +212,7 @@ def load_moons(directory):
     """Two half circles in the plane, with noise."""
     sizes = [16384, 2048, 16384]
     return Problem(*(
-        np.float32(sklearn.datasets.make_moons(size, noise=0.05, random_state=i)[0])
+        np.float32(sklearn.datasets.make_moons(size, noise=0.1, random_state=i)[0])
         for i, size in enumerate(sizes)
     ))
 

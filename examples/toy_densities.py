@@ -2,26 +2,35 @@
 
 A flow with few layers bends a Gaussian as it can. `flows.real_nvp` with 5 affine
 couplings shifts and stretches one coordinate by what the other one is, in turns;
-`flows.maf` does the same to both coordinates in each layer. `flows.neural_spline` has 5
+`flows.maf` does so to both coordinates in each layer. `flows.neural_spline` has 5
 couplings, too, but puts a monotonic spline in place of the affine map: each layer may
 gather points in several places along a line, and thin them out in between.
 
 Four densities, all known exactly, so that one can say how much a flow lost:
-- two moons, those of scikit-learn: the two arcs want to be bent;
-- pinwheel: five arms, twisted;
-- eight Gaussians: a Gaussian must be torn into pieces. A flow is continuous, and leaves
-  threads between the pieces;
-- checkerboard: flat squares with sharp edges, the hardest for all.
+
+- two moons, those of scikit-learn: to be bent, and parted;
+- pinwheel: five Gaussians, twisted;
+- eight Gaussians: to be torn into pieces. A flow is continuous, and leaves threads
+  between them, thin ones if its layers are able;
+- checkerboard: flat squares that touch at corners, with edges that no flow has.
 
 Each flow sees 20000 points, and is scored on as many others. Its mean log-likelihood
-there, less that of the true density, is the Kullback-Leibler divergence: the nats that
-are lost. Run
+there, less that of the true density, is what it lost: an estimate of the
+Kullback-Leibler divergence. Run
 
     pip install -e ".[examples]"
     python examples/toy_densities.py
 
-The table has the nats lost on held-out points, with their standard error; the picture,
-`toy_densities.png`, has the densities and as many samples as data.
+It draws `toy_densities.png`, with densities in the colours of one scale for each row.
+With 3000 steps for each fit and seed 0 the nats lost were, with their standard error,
+
+                              RealNVP            MAF   neural spline
+    two moons           0.067 (0.003)  0.091 (0.003)   0.016 (0.001)
+    pinwheel            0.230 (0.042)  0.322 (0.083)   0.029 (0.002)
+    eight Gaussians     0.191 (0.012)  0.199 (0.010)   0.037 (0.002)
+    checkerboard        0.260 (0.004)  0.187 (0.005)   0.056 (0.002)
+
+All took 435 s on 2 cores that were busy with other work.
 """
 
 import argparse

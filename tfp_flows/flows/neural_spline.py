@@ -30,9 +30,9 @@ def neural_spline(
       num_layers: number of layers.
       hidden_units: widths of the hidden layers of each network.
       seed: integer that decides the weights, in each process alike.
-      kind: "coupling", with halves in turn: densities and samples take one pass of each
-        network; or "autoregressive", in an order and its reverse in turn: samples take
-        the arithmetic of about two.
+      kind: "coupling", with odd and even elements in turn: densities and samples take
+        one pass of each network; or "autoregressive", in an order and its reverse in
+        turn: samples take the arithmetic of about two.
       num_bins: number of pieces of a spline.
       bound: `B`, the interval of a spline is `(-B, B)`.
       activation: elementwise function of the networks, or the name of one of `tf.nn`.
@@ -53,7 +53,7 @@ def neural_spline(
     network = dict(activation=activation, context_size=context_size, dtype=dtype)
     if kind == "coupling":
         layers = _layers.coupling_layers(
-            event_size, num_layers, hidden_units, spline, seed, "half", **network)
+            event_size, num_layers, hidden_units, spline, seed, "alternating", **network)
     elif kind == "autoregressive":
         layers = _layers.autoregressive_layers(
             MaskedAutoregressive, event_size, num_layers, hidden_units, spline, seed,

@@ -13,7 +13,7 @@ def real_nvp(
     *,
     seed,
     transformer=transformers.Affine(),
-    mask="half",
+    mask="alternating",
     activation="relu",
     batch_norm=False,
     context_size=0,
@@ -31,7 +31,7 @@ def real_nvp(
       hidden_units: widths of the hidden layers of each `tfp_flows.networks.MLP`.
       seed: integer that decides the weights, in each process alike.
       transformer: one of `tfp_flows.bijectors.transformers`.
-      mask: what a layer keeps: "half" or "alternating" elements; every second layer
+      mask: what a layer keeps: "alternating" elements or "half"; every second layer
         keeps the others.
       activation: elementwise function of the networks, or the name of one of `tf.nn`.
       batch_norm: whether `BatchNorm` layers go in between. Train such a flow through
