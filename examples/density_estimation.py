@@ -1,10 +1,45 @@
 """Fits a flow to data by maximum likelihood, and tells how good it is on held-out data.
 
-RESULTS
+Maximum likelihood by Adam, with new noise in each batch where the data are whole
+numbers, and with the weights that were the best on validation data in the end. Run
+
+    pip install -e ".[examples]"
+    python examples/density_estimation.py --data digits --flow maf
+
+The digits come with scikit-learn, the moons are drawn; other data are files that you
+have, see the functions `load_...`. With `--checkpoint DIR` a training that was
+interrupted goes on where it was. Means of held-out log densities in nats, with standard
+errors over the points, and seconds of processor time of the training on 2 cores, shared
+with other work, without 4 to 20 s to compile:
+
+    data         flow and options                             nats         s  Gaussian
+    digits       maf                                  86.19 (0.60)        11     49.85
+      seed 1                                          86.37 (0.60)        10
+      seed 2                                          86.23 (0.59)        10
+    digits       real_nvp --hidden 128,128 --weight-decay 4 --steps 600 --no-xla
+      seed 1                                          86.74 (0.55)        14
+    digits       spline --layers 4 --hidden 128,128 --weight-decay 4 --steps 600
+                   --no-xla                           92.42 (0.59)        21
+    moons        spline --layers 3 --hidden 64,64 --batch 256 --no-xla
+                                                      -1.03 (0.01)         8     -1.91
+    bsds300      made --hidden 512,512 --epochs 12   146.97 (0.24)       193     96.24
+    bsds300      maf --epochs 6                      150.38 (0.24)       155
+    bsds300      real_nvp --epochs 4 --weight-decay 0.1
+                                                     150.52 (0.24)       160
+    power plant  maf --hidden 128,128 --steps 4000 --learning-rate 2e-3 --no-xla
+                                                      -3.71 (0.06)        31     -4.72
+    power        maf --hidden 64,64 --no-xla          -0.04 (0.08)         8     -7.74
+    miniboone    maf --hidden 64,64 --steps 500 --weight-decay 2 --no-xla
+                                                     -27.20 (1.07)         3    -36.16
+
+No distribution has more than -1.006 (0.005) on the moons, the entropy of what they are
+drawn from. `bsds300` are 200000 patches to train on, a fifth of the usual number, and
+`power` and `miniboone` are the first rows of tables; "power plant" is a table of UCI.
 """
 
 import argparse
 import dataclasses
+import functools
 import json
 import math
 import pathlib
@@ -23,14 +58,12 @@ from tfp_flows import flows
 tfb, tfd = tfp.bijectors, tfp.distributions
 
 FLOWS = {
-    "made": lambda size, **options: flows.maf(size, **options),
-    "maf": lambda size, **options: flows.maf(size, **options),
-    "real_nvp": lambda size, **options: flows.real_nvp(
-        size, mask="alternating", **options),
-    "spline": lambda size, **options: flows.neural_spline(size, **options),
-    "spline_ar": lambda size, **options: flows.neural_spline(
-        size, kind="autoregressive", **options),
-    "nice": lambda size, **options: flows.nice(size, base=tfd.Normal, **options),
+    "made": flows.maf,  # of one layer
+    "maf": flows.maf,
+    "real_nvp": functools.partial(flows.real_nvp, mask="alternating"),
+    "spline": flows.neural_spline,
+    "spline_ar": functools.partial(flows.neural_spline, kind="autoregressive"),
+    "nice": functools.partial(flows.nice, base=tfd.Normal),
 }
 LAYERS = dict(made=1, maf=5, real_nvp=10, spline=5, spline_ar=5, nice=10)
 OF_THE_MACHINE = ("checkpoint", "directory")  # arguments that do not change a result
@@ -127,14 +160,11 @@ def main(
     test = [problem.prepare(problem.test, [seed, 3 + i]) for i in range(problem.draws)]
     figures |= score(log_prob, test, problem)
     figures |= score(gaussian, test, problem, prefix="gaussian_")
-    print(f"\n{'held out':10} {'nats (standard error)':>24}", end="")
-    print("   bits per dimension" if problem.levels else "")
+    headings = ["nats (standard error)", "bits per dimension"]
+    headings = headings if problem.levels else headings[:1]
+    print(f"\n{'held out':12}", *(f"{heading:>24}" for heading in headings))
     for name, prefix in [(flow, ""), ("Gaussian", "gaussian_")]:
-        print(f"{name:10} {_with_error(figures, prefix + 'nats', prefix):>24}", end="")
-        if problem.levels:
-            print(f"   {_with_error(figures, prefix + 'bits_per_dimension', prefix)}")
-        else:
-            print()
+        print(f"{name:12}", *(f"{cell:>24}" for cell in cells(figures, prefix)))
     print(
         f"best weights at step {figures['step']}; seconds of training: "
         f"{figures['seconds']:.0f}, of processor time {figures['cpu_seconds']:.0f}; to "
@@ -144,10 +174,15 @@ def main(
     return figures
 
 
-def _with_error(figures, key, prefix):
-    if key.endswith("nats"):
-        return f"{figures[key]:.2f} ({figures[prefix + 'standard_error']:.2f})"
-    return f"{figures[key]:.3f} ({figures[prefix + 'bits_standard_error']:.3f})"
+def cells(figures, prefix):
+    """Returns texts of a mean with its error in nats, and in bits if there are any."""
+    pairs = [
+        ("nats", "standard_error", 2), ("bits_per_dimension", "bits_standard_error", 3)
+    ]
+    return [
+        f"{figures[prefix + mean]:.{digits}f} ({figures[prefix + error]:.{digits}f})"
+        for mean, error, digits in pairs if prefix + mean in figures
+    ]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -194,7 +229,7 @@ def load_digits(directory):
     """The digits of scikit-learn: 8 x 8 pixels with levels 0 to 16.
 
     Half of the pixels are black. The logit gives the interval that they are spread over
-    as much room as all others: with it a flow gains some 15 nats. A margin keeps the
+    more room: without it the same flows come to about 70 nats. A margin keeps the
     logarithms away from 0.
     """
     levels = sklearn.datasets.load_digits().data.astype(np.uint8)
@@ -211,10 +246,11 @@ def load_digits(directory):
 def load_moons(directory):
     """Two half circles in the plane, with noise."""
     sizes = [16384, 2048, 16384]
-    return Problem(*(
+    parts = [
         np.float32(sklearn.datasets.make_moons(size, noise=0.1, random_state=i)[0])
         for i, size in enumerate(sizes)
-    ))
+    ]
+    return Problem(*parts, steps=1500, learning_rate=3e-3)
 
 
 def load_bsds300(directory):

@@ -26,6 +26,19 @@ for the digits of scikit-learn, 8 x 8 pixels with 17 levels, or with files of ar
 of shape `[N, 28, 28]`, whole numbers from 0 to 255,
 
     python examples/mnist_samples.py --data train.npz ... --test test.npz
+
+With the 60000 training and 10000 test images of MNIST, 1500 steps for each flow and
+seed 0 the test images had
+
+                nats (standard error)  bits per dimension
+    NICE             1393.69 (2.20)               5.435
+    RealNVP          2860.77 (4.00)               2.736
+
+and `mnist_samples.png` has the samples: those of NICE tell where ink is found and
+little more, those of RealNVP begin to be strokes. This is a short training, 2.5 passes
+through the data for each flow. The paper of NICE, with wider networks and 1500 passes,
+has 1980.50 nats. All took 907 s on 2 cores that were busy with other work, and 246 s of
+processor time.
 """
 
 import argparse
@@ -35,6 +48,7 @@ import time
 import keras
 import matplotlib.figure
 import numpy as np
+import PIL.Image
 import sklearn.datasets
 import tensorflow as tf
 import tensorflow_probability as tfp
@@ -221,6 +235,8 @@ def draw(path, images):
         ax.set_title(title if title == "Data" else f"Samples of {title}")
         ax.set_axis_off()
     figure.savefig(path, dpi=100)
+    with PIL.Image.open(path) as image:  # 32 greys take less than half of the space
+        image.convert("RGB").quantize(32).save(path, optimize=True)
 
 
 if __name__ == "__main__":

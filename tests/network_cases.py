@@ -131,7 +131,7 @@ MAKERS = {
         47, masks.channel(3), transformers.GatedAffine(), [2, 3, 2, 3]
     ),
     "maf/steep": lambda: _autoregressive(50, MaskedAutoregressive, _AFFINE, [4, 3]),
-    "maf/batch": lambda: _autoregressive(
+    "maf/context_batch": lambda: _autoregressive(
         51, MaskedAutoregressive, _AFFINE, [2, 2, 3, 3], [2, 3, 2], order="random"
     ),
     "maf/residual": lambda: _autoregressive(

@@ -48,7 +48,13 @@ def test_modes(name):
     laws.check_modes(case(name).make(), case(name).x)
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if not n.endswith("batch")])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(n for n in PARAMETRIC if not n.endswith("batch")),
+        *("coupling/steep", "coupling/spline", "coupling/checkerboard", "maf/steep"),
+    ],
+)
 def test_vectorized_map(name):
     laws.check_vectorized_map(case(name).make(), case(name).x)
 
@@ -127,7 +133,9 @@ def test_memory(name):
     laws_of_tfp.check_memory(case(name).make_variable, case(name).x)
 
 
-@each_case
+@pytest.mark.parametrize(
+    "name", [*PARAMETRIC, *network_cases.GRAPHS, "coupling/spline"]
+)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_kernels(name, dtype):
     x = case(name).x.astype(dtype)

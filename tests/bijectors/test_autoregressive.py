@@ -63,7 +63,7 @@ def test_agrees_with_the_papers():
     close(maf.inverse_log_det_jacobian(X), -np.sum(s, axis=-1))
     close(iaf.forward(X), X * np.exp(s) + m)
     close(iaf.forward_log_det_jacobian(X), np.sum(s, axis=-1))
-    gate = 1.0 / (1.0 + np.exp(-raw[..., 1] - 1.0))  # equation 14
+    gate = 1.0 / (1.0 + np.exp(-s - 1.0))  # equation 14
     gated = InverseAutoregressive(network, transformers.GatedAffine(bias=1.0))
     close(gated.forward(X), gate * X + (1.0 - gate) * m)
     close(gated.forward_log_det_jacobian(X), np.sum(np.log(gate), axis=-1))

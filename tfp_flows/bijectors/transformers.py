@@ -54,8 +54,7 @@ class Affine:
 
     def __call__(self, parameters):
         shift, raw = tf.unstack(parameters, axis=-1)
-        log_scale = raw / (1.0 + tf.abs(raw) / self.max_log_scale)
-        return _ScaleAndShift(log_scale, shift)
+        return _ScaleAndShift(_bounded(raw, self.max_log_scale), shift)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,28 +63,32 @@ class GatedAffine:
 
     The update of an LSTM, as Kingma et al. (2016) have it for their inverse
     autoregressive flow, https://arxiv.org/abs/1606.04934, equation 14. Two parameters:
-    `m` and `s`.
+    `m` and a number `r`, `s = r / (1 + |r| / max_log_scale)` as for `Affine`: a gate that
+    shuts loses `x` in rounding.
 
     Args:
       bias: what opens the gate at the start. It is never the identity: at `s = 0` and
         `bias = 1.5` the gate is 0.82.
+      max_log_scale: bound of `|s|`, positive.
 
     Raises:
-      ValueError: `bias` is not finite.
+      ValueError: `bias` is not finite, or `max_log_scale` not positive and finite.
     """
 
     bias: float = 1.5
+    max_log_scale: float = float(np.log(1e3))
     num_parameters = 2
 
     def __post_init__(self):
+        _check_positive(max_log_scale=self.max_log_scale)
         if not np.isfinite(self.bias):
             raise ValueError(f"`bias` must be finite; got {self.bias}.")
 
     def __call__(self, parameters):
         candidate, raw = tf.unstack(parameters, axis=-1)
-        raw += self.bias
-        log_gate = tf.math.log_sigmoid(raw)
-        return _ScaleAndShift(log_gate, tf.sigmoid(-raw) * candidate)
+        logit = _bounded(raw, self.max_log_scale) + self.bias
+        log_gate = tf.math.log_sigmoid(logit)
+        return _ScaleAndShift(log_gate, tf.sigmoid(-logit) * candidate)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,6 +176,11 @@ class _ScaleAndShift(tfb.Bijector):
 
     def _inverse_log_det_jacobian(self, y):
         return -self.log_scale
+
+
+def _bounded(raw, bound):
+    """Number in (-bound, bound), with a slope that never vanishes."""
+    return raw / (1.0 + tf.abs(raw) / bound)
 
 
 def _check_positive(**numbers):

@@ -90,7 +90,14 @@ def walk(plan, linears, run, invert, w):
     """
     linears = [_sorted(linear, plan) for linear in linears]
     inputs = plan.spaces[0]
+    size = tf.shape(w)[0]
     w = _permuted(tf.transpose(w), inputs)
+    if not w.shape[1]:  # TensorFlow cannot update rows of no length
+        w = _lengthened(w)
+        linears = [
+            dataclasses.replace(linear, base=_lengthened(linear.base))
+            for linear in linears
+        ]
     number = tf.shape(w)[1]
     states = [
         tf.zeros([linear.kernel.shape[0], number], w.dtype) for linear in linears
@@ -145,8 +152,9 @@ def walk(plan, linears, run, invert, w):
         (tf.constant(0), tf.zeros_like(w), *states),
         maximum_iterations=plan.num_blocks,
     )
-    return tf.transpose(z if inputs.permutation is None else tf.gather(
-        z, np.argsort(inputs.permutation)))
+    if inputs.permutation is not None:
+        z = tf.gather(z, np.argsort(inputs.permutation))
+    return tf.transpose(z)[:size]
 
 
 class _Rows:
@@ -182,6 +190,12 @@ def _sorted(linear, plan):
         kernel=_permuted(_permuted(linear.kernel, source), target, axis=1),
         base=_permuted(linear.base, target),
     )
+
+
+def _lengthened(tensor):
+    """Returns the tensor with a last axis of at least 1."""
+    lacking = tf.maximum(1 - tf.shape(tensor)[-1], 0)
+    return tf.pad(tensor, [[0, 0]] * (tensor.shape.rank - 1) + [[0, lacking]])
 
 
 def _permuted(tensor, space, axis=0):
