@@ -48,6 +48,9 @@ def never_stale(bijector_class):
     `self._cache.forward_attributes(x)["ildj"]`, with the sign of the inverse, and
     `_inverse(y)` in `self._cache.inverse_attributes(y)["ildj"]`. TFP takes it from
     there.
+
+    A layer whose attribute `_conditioner_variables` is None depends on variables that
+    it does not know. Nothing is remembered of it.
     """
     bijector_class._cache = _CacheOfInstance()
     bijector_class.__hash__ = _hash
@@ -139,7 +142,10 @@ class _Cache:
             target = getattr(self._bijector, direction)(source, **kwargs)
         finally:
             del self._memory.pending[key]
-        if tf.is_tensor(source) and tf.is_tensor(target) and target is not source:
+        known = getattr(self._bijector, "_conditioner_variables", []) is not None
+        if known and tf.is_tensor(source) and tf.is_tensor(target) and (
+            target is not source
+        ):
             self._keep(direction, source, target, kwargs, attributes)
         return target
 

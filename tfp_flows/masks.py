@@ -38,7 +38,7 @@ def order(event_size, kind, rng):
     if result.ndim != 1 or not np.array_equal(np.sort(result), np.arange(event_size)):
         raise ValueError(
             f"`order` must be a permutation of the numbers 0 to {event_size - 1}; "
-            f"got {list(kind)}."
+            f"got {np.asarray(kind).tolist()}."
         )
     return result
 

@@ -264,20 +264,77 @@ def test_the_check_names_who_sees_whom():
         check_autoregressive(leaking, X[0], order=range(9))
     with pytest.raises(ValueError, match="got 1 dependences that .*: 1 sees 1[.]"):
         check_autoregressive(lambda x: (x * [0.0, 1.0])[..., tf.newaxis], [1.0, 2.0])
+    with pytest.raises(ValueError, match=r"must return shape \[1, 9\] and one more"):
+        check_autoregressive(lambda x: tf.zeros([1, 2, 9], x.dtype), X[0])
     with pytest.raises(ValueError, match="permutation of the numbers 0 to 8; got"):
         check_autoregressive(network, X[0], order=range(8))
 
 
+def test_views_average_as_an_ensemble():
+    network = made(num_masks=3)
+    base = tfd.MultivariateNormalDiag(tf.zeros(9, tf.float64))
+    members = [
+        tfd.TransformedDistribution(base, MaskedAutoregressive(view))
+        for view in network.views()
+    ]
+    ensemble = tfd.Mixture(tfd.Categorical(tf.zeros(3, tf.float64)), members)
+    densities = []
+    for _ in range(3):
+        one = tfd.TransformedDistribution(base, MaskedAutoregressive(network))
+        densities.append(np.exp(one.log_prob(fresh(X))))
+        network.next_masks()
+    assert np.max(np.std(np.log(densities), axis=0)) > 0.1
+    close(ensemble.log_prob(X), np.log(np.mean(densities, axis=0)))
+    assert ensemble.sample(2, seed=(0, 1)).shape == [2, 9]
+
+
+class Tenth(MADE):
+    """A MADE that does more than the walk knows."""
+
+    def __call__(self, x, context=None):
+        return 0.1 * super().__call__(x, context)
+
+
 @each_kind
-def test_large_inputs_stay_finite(kind):
-    layer = kind(made(dtype=tf.float32))
+@pytest.mark.parametrize("wrap", [lambda fn: fn, tf.function])
+def test_a_subclass_is_not_taken_for_a_made(kind, wrap):
+    network = Tenth(9, 2, (12,), seed=0, dtype=tf.float64)
+    scramble(network)
+    layer = kind(network)
+    there, back = wrap(layer.forward), wrap(layer.inverse)
+    close(back(fresh(there(fresh(X)))), X)
+
+
+@each_kind
+def test_nothing_is_remembered_of_functions(kind):
+    network = made()
+    layer = kind(lambda z: network(z))
+    before = [layer.forward(X), layer.inverse(X)]
+    point = tf.constant(X)
+    before += [layer.forward(point), layer.inverse(point)]
+    scramble(network, seed=5)
+    for method in [layer.forward, layer.inverse]:
+        np.testing.assert_array_equal(method(point), method(fresh(X)))
+    assert np.any(layer.forward(point) != before[2])
+
+
+@each_kind
+@pytest.mark.parametrize(
+    "transformer",
+    [transformers.Affine(), transformers.GatedAffine(), transformers.Additive(),
+     transformers.RationalQuadraticSpline()],
+    ids=["affine", "gated", "additive", "spline"],
+)
+def test_large_inputs_stay_finite(kind, transformer):
+    layer = kind(
+        made(0.2, dtype=tf.float32, num_parameters=transformer.num_parameters),
+        transformer)
     for scale in [1e4, -1e4]:
         x = np.float32(scale) * np.sign(X).astype(np.float32)
         for method in ["forward", "inverse"]:
             ldj = getattr(layer, f"{method}_log_det_jacobian")(fresh(x))
             assert np.all(np.isfinite(ldj))
-        parallel = layer.forward if kind is InverseAutoregressive else layer.inverse
-        assert np.all(np.isfinite(parallel(fresh(x))))
+            assert np.all(np.isfinite(getattr(layer, method)(fresh(x))))
 
 
 @each_kind

@@ -93,7 +93,8 @@ def test_what_a_checkerboard_keeps_cannot_make_gradients_overflow():
     mask = masks.checkerboard(2, 2)
     parameters = np.where(mask[np.newaxis, ..., np.newaxis], [-1e3, -1e3], 0.0)
     transformer = transformers.GatedAffine(max_log_scale=1e6)
-    bijector = Coupling(mask, lambda x: tf.constant(parameters, tf.float32), transformer)
+    values = tf.constant(parameters, tf.float32)
+    bijector = Coupling(mask, lambda x: values, transformer)
     y = tf.ones([1, 2, 2, 1])
     with tf.GradientTape() as tape:
         tape.watch(y)

@@ -47,6 +47,17 @@ def test_context_may_be_a_variable_and_has_a_gradient():
     assert np.all(model.log_prob(x) != before)
 
 
+def test_binds_a_flow_below_another_bijector():
+    flow = conditional()
+    for variable in flow.trainable_variables:
+        variable.assign(variable + 0.3)
+    scaled = tfd.TransformedDistribution(flow, tfb.Scale(tf.constant(2.0, tf.float64)))
+    context = np.array([0.5, -1.0])
+    x = np.random.default_rng(0).normal(size=[4, 3])
+    inner = flows.condition(flow, context).log_prob(x / 2.0)
+    close(flows.condition(scaled, context).log_prob(x), inner - 3.0 * np.log(2.0))
+
+
 def test_rejects_what_cannot_be_bound():
     with pytest.raises(ValueError, match="no layer has a `context_size` above 0"):
         flows.condition(flows.maf(3, 1, (4,), seed=0), tf.zeros([2]))

@@ -45,7 +45,7 @@ def test_one_dimension_is_an_affine_map():
 def test_rejects_sizes_below_one(recipe):
     with pytest.raises(ValueError, match="at least 1; got 0 and 2"):
         recipe(0, 2, seed=0)
-    with pytest.raises(ValueError, match="`hidden_units` must be .* got 0"):
+    with pytest.raises(ValueError, match="`hidden_units` must be .* got .4, 0"):
         recipe(3, 2, (4, 0), seed=0)
 
 

@@ -30,3 +30,5 @@ def test_one_dimension_works():
 def test_rejects_an_unknown_mask():
     with pytest.raises(ValueError, match=r"`mask` must be one of \('half'.* got 'odd'"):
         flows.real_nvp(3, 2, seed=0, mask="odd")
+    with pytest.raises(ValueError, match="`mask` must be one of"):
+        flows.real_nvp(3, 2, seed=0, mask=np.array([True, False, True]))

@@ -153,7 +153,7 @@ def test_masks_change_only_when_told():
     assert np.any(compiled(X) != seen[0])
 
 
-def test_views_share_weights_and_average_as_an_ensemble():
+def test_views_share_weights_and_keep_their_masks():
     network = build("agnostic")
     views = network.views()
     assert len(views) == 4
@@ -162,6 +162,8 @@ def test_views_share_weights_and_average_as_an_ensemble():
         network.next_masks()
     scramble(network, seed=8)
     np.testing.assert_array_equal(views[0](X), network(X))
+    with pytest.raises(ValueError, match="A view keeps its masks; got one of set 2"):
+        views[2].next_masks()
     assert {v.ref() for v in views[1].trainable_variables} == {
         v.ref() for v in network.trainable_variables}
 
@@ -174,6 +176,8 @@ def test_views_share_weights_and_average_as_an_ensemble():
         (dict(degrees="even"), "`degrees` must be 'equal' or 'random'; got 'even'"),
         (dict(hidden_units=()), "`hidden_units` must be an integer of at least 1"),
         (dict(hidden_units=(3, 4), residual=True), r"equal with .* got \(3, 4\)"),
+        (dict(order=3), "permutation of the numbers 0 to 3; got 3"),
+        (dict(hidden_units=0), "`hidden_units` must be .* got"),
         (dict(num_masks=0), "`num_masks` must be .* got 0"),
         (dict(activation="rolu"), "`activation` must be callable .* got 'rolu'"),
     ],

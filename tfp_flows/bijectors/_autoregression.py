@@ -2,8 +2,9 @@
 
 The map is `w_i = t(z_i; p_i(z_1, ..., z_{i-1}))`, with an elementwise `t` whose
 parameters come from a network. From `z` to `w` it takes one pass of the network. From
-`w` to `z` it takes one for each element, at the most; the gradient of a solution needs
-none of those passes, since it solves a linear system with the Jacobian at the solution.
+`w` to `z` it takes one for each element at most, or a walk. The gradient of a solution
+does not go back through these: it solves a triangular system with the Jacobian at the
+solution, by products with it that go on until nothing changes.
 """
 
 import contextlib
@@ -40,10 +41,10 @@ def _map_of(bijector):
     conditioner, invert = bijector.conditioner, bijector._invert
     event_ndims = bijector.forward_min_event_ndims
     walk = None
-    if event_ndims == 1 and hasattr(conditioner, "solve"):
+    if event_ndims == 1 and hasattr(conditioner, "solve_for_input"):
 
         def walk(w):
-            return conditioner.solve(invert, w, bijector.context)
+            return conditioner.solve_for_input(invert, w, bijector.context)
 
     def parameters(z, *context):
         event_shape = z.shape[z.shape.rank - event_ndims :]

@@ -9,7 +9,7 @@ def check_conditioner(conditioner, transformer):
 
     Returns:
       variables: variables of a Keras network, which `tf.Module` does not find by
-        itself; none of other conditioners.
+        itself; none of other modules; None of functions, whose variables nobody knows.
 
     Raises:
       TypeError: one of them is not what a layer can use.
@@ -29,8 +29,10 @@ def check_conditioner(conditioner, transformer):
             "`conditioner` must return as many parameters for each element as "
             f"`transformer` takes, {transformer.num_parameters}; got {number}."
         )
-    if isinstance(conditioner, tf.Module) or not hasattr(conditioner, "variables"):
+    if isinstance(conditioner, tf.Module):
         return []
+    if not hasattr(conditioner, "variables"):
+        return None
     if not getattr(conditioner, "built", True):
         raise ValueError(
             "A Keras network as `conditioner` must be built, so that its variables are "

@@ -36,7 +36,9 @@ class MaskedAutoregressive(tfb.Bijector):
     Args:
       conditioner: callable from `y`, or from `y` and `context`, to parameters of shape
         `[..., *event, num_parameters]`, autoregressive in some order. `MADE` is one, a
-        Keras network that has been built is another; `check_autoregressive` tells.
+        Keras network that has been built is another; `check_autoregressive` tells. What
+        else it depends on must be variables, or has no gradient in the sequential
+        direction. Those of a plain function are not found: make it a `tf.Module`.
       transformer: one of `tfp_flows.bijectors.transformers`, or an object like them.
       context: tensor of shape `[..., context_size]`, or None. See
         `tfp_flows.flows.condition`.
@@ -113,7 +115,9 @@ class InverseAutoregressive(tfb.Bijector):
     `forward`, which samples, takes one pass of the network. The inverse, and so the
     density of points that are no samples, takes the arithmetic of about two passes with
     `tfp_flows.networks.MADE`; with any other conditioner one for each element at most,
-    and stops as soon as nothing changes. Both are exact, and so are gradients.
+    and stops as soon as nothing changes. Both are exact, and so are gradients of all
+    orders. A gradient through that direction keeps one pass in memory, and takes passes
+    forward and back until nothing changes, one for each element at most.
 
     `x` and `y` have shape `[..., *event]`, `event_ndims` axes. The axes before
     broadcast with those of the context before its last.
@@ -121,7 +125,9 @@ class InverseAutoregressive(tfb.Bijector):
     Args:
       conditioner: callable from `x`, or from `x` and `context`, to parameters of shape
         `[..., *event, num_parameters]`, autoregressive in some order. `MADE` is one, a
-        Keras network that has been built is another; `check_autoregressive` tells.
+        Keras network that has been built is another; `check_autoregressive` tells. What
+        else it depends on must be variables, or has no gradient in the sequential
+        direction. Those of a plain function are not found: make it a `tf.Module`.
       transformer, context, context_size, event_ndims, validate_args, name: as for
         `MaskedAutoregressive`.
 
@@ -193,7 +199,8 @@ def check_autoregressive(conditioner, x, context=None, order=None):
         default that of `conditioner`, if it has one, else 0 to D - 1.
 
     Raises:
-      ValueError: it is not so; the message names who sees whom.
+      ValueError: it is not so, and the message names who sees whom; or the network
+        returns another shape, or `order` is no permutation.
     """
     x = tf.convert_to_tensor(x)
     size = x.shape.num_elements()
@@ -208,6 +215,11 @@ def check_autoregressive(conditioner, x, context=None, order=None):
     with tf.GradientTape() as tape:
         tape.watch(x)
         parameters = conditioner(x[tf.newaxis], *more)[0]
+    if parameters.shape[:-1] != x.shape:
+        raise ValueError(
+            f"`conditioner` must return shape {[1, *x.shape]} and one more axis for an "
+            f"input of that shape; got shape {[1, *parameters.shape]}."
+        )
     jacobian = tape.jacobian(
         parameters, x, unconnected_gradients=tf.UnconnectedGradients.ZERO)
     sees = np.any(np.reshape(jacobian, [size, -1, size]), axis=1)

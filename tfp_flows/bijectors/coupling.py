@@ -11,6 +11,7 @@ from tfp_flows.bijectors._conditioning import (
     check_conditioner,
     check_context,
     checked_input,
+    dtype_of,
     parameters_for,
 )
 from tfp_flows.bijectors._split import Split
@@ -75,8 +76,7 @@ class Coupling(tfb.Bijector):
         self.mask = parameters["mask"] = _as_mask(mask)
         self.conditioner, self.transformer = conditioner, transformer
         self._conditioner_variables = check_conditioner(conditioner, transformer)
-        dtype = getattr(conditioner, "dtype", None)
-        dtype = None if dtype is None else tf.as_dtype(dtype)
+        dtype = dtype_of(conditioner)
         self.context, self.context_size = check_context(
             conditioner, context, context_size, dtype)
         row = self.mask.reshape(-1, self.mask.shape[-1])[0]

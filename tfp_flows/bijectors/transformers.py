@@ -63,8 +63,8 @@ class GatedAffine:
 
     The update of an LSTM, as Kingma et al. (2016) have it for their inverse
     autoregressive flow, https://arxiv.org/abs/1606.04934, equation 14. Two parameters:
-    `m` and a number `r`, `s = r / (1 + |r| / max_log_scale)` as for `Affine`: a gate that
-    shuts loses `x` in rounding.
+    `m` and a number `r`, `s = r / (1 + |r| / max_log_scale)` as for `Affine`: a gate
+    that shuts loses `x` in rounding.
 
     Args:
       bias: what opens the gate at the start. It is never the identity: at `s = 0` and

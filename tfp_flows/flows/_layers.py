@@ -1,5 +1,7 @@
 """What the recipes for flows of layers with networks share."""
 
+import numbers
+
 import tensorflow as tf
 import tensorflow_probability as tfp
 
@@ -25,17 +27,19 @@ def layer_seeds(seed, num_layers):
     Raises:
       TypeError: `seed` is no integer.
     """
-    if isinstance(seed, bool) or not isinstance(seed, int):
+    if isinstance(seed, bool) or not isinstance(seed, numbers.Integral):
         raise TypeError(f"`seed` must be an integer; got {seed!r}.")
-    return [int(pair[1]) for pair in tfp.random.split_seed([0, seed], n=num_layers)]
+    seeds = tfp.random.split_seed([0, int(seed)], n=num_layers)
+    return [int(pair[1]) for pair in seeds]
 
 
 def autoregressive_layers(
     kind, event_size, num_layers, hidden_units, transformer, seed, order, **network
 ):
-    """Returns layers of a class, from noise to data; every second one in reverse."""
+    """Returns layers of a class, from noise to data."""
     check_sizes(event_size, num_layers)
-    orders = ["given", "reversed"] if order == "alternating" else [order, order]
+    alternating = isinstance(order, str) and order == "alternating"
+    orders = ["given", "reversed"] if alternating else [order, order]
     return [
         kind(
             MADE(
@@ -53,7 +57,7 @@ def coupling_layers(
     """Returns coupling layers, from noise to data; every second one the other way."""
     check_sizes(event_size, num_layers)
     kinds = dict(half=masks.half, alternating=masks.alternating)
-    if mask not in kinds:
+    if not isinstance(mask, str) or mask not in kinds:
         raise ValueError(f"`mask` must be one of {tuple(kinds)}; got {mask!r}.")
     layers = []
     for i, layer_seed in enumerate(layer_seeds(seed, num_layers)):

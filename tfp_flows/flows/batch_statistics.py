@@ -1,5 +1,6 @@
 """Training of flows with batch norm, where each change of state is a call."""
 
+import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows.bijectors import BatchNorm, batch_statistics
@@ -10,9 +11,9 @@ tfb = tfp.bijectors
 def with_batch_statistics(flow, batch):
     """Returns the flow as it is in training, normalised by the statistics of a batch.
 
-    It has the same variables: train `with_batch_statistics(flow, x).log_prob(x)`. As any
-    bijector it is its own inverse's inverse, and gradients flow through the statistics.
-    Nothing is changed in `flow`; `update_running_statistics` does that.
+    It has the same variables: train `with_batch_statistics(flow, x).log_prob(x)`. Its
+    two directions agree, and gradients flow through the statistics. Nothing is changed
+    in `flow`; `update_running_statistics` does that.
 
     Args:
       flow: `tfd.TransformedDistribution` of `BatchNorm` and other layers in a
@@ -25,14 +26,19 @@ def with_batch_statistics(flow, batch):
     Raises:
       ValueError: there is no `BatchNorm` in the flow, or `batch` is too small.
     """
-    parts, x = [], batch
-    for part in _parts(flow):
+    parts = _parts(flow)
+    last = max(i for i, part in enumerate(parts) if isinstance(part, BatchNorm))
+    # Held by the result, for the layers to answer from their caches.
+    values = [tf.convert_to_tensor(batch, dtype_hint=flow.dtype)]
+    for i, part in enumerate(parts[: last + 1]):
         if isinstance(part, BatchNorm):
-            mean, variance = batch_statistics(x, part.event_ndims)
-            part = part.copy(mean=mean, variance=variance)
-        parts.append(part)
-        x = part.inverse(x)
-    return flow.copy(bijector=flow.bijector.copy(bijectors=parts))
+            mean, variance = batch_statistics(values[-1], part.event_ndims)
+            parts[i] = part.copy(mean=mean, variance=variance)
+        if i < last:
+            values.append(parts[i].inverse(values[-1]))
+    bound = flow.copy(bijector=tfb.Chain(parts, name=flow.bijector.name))
+    bound._values_of_batch = values
+    return bound
 
 
 def update_running_statistics(flow, bound, decay=0.99):
@@ -63,7 +69,14 @@ def update_running_statistics(flow, bound, decay=0.99):
 
 
 def _parts(flow):
-    parts = getattr(flow.bijector, "bijectors", [])
+    """Returns a list of the layers of a flow, out of chains of chains."""
+
+    def flattened(bijector):
+        if hasattr(bijector, "bijectors"):
+            return sum(map(flattened, bijector.bijectors), [])
+        return [bijector]
+
+    parts = flattened(flow.bijector)
     if not any(isinstance(part, BatchNorm) for part in parts):
         raise ValueError(
             "The flow must be a `tfb.Chain` with `BatchNorm` layers; "

@@ -23,9 +23,8 @@ def condition(flow, context):
       ValueError: no layer takes a context, or `context` has another size than they
         take.
     """
-    if isinstance(flow, tfd.Distribution) and hasattr(flow, "bijector"):
-        return flow.copy(bijector=condition(flow.bijector, context))
-    if not isinstance(flow, tfb.Bijector):
+    transformed = isinstance(flow, tfd.Distribution) and hasattr(flow, "bijector")
+    if not (transformed or isinstance(flow, tfb.Bijector)):
         raise TypeError(
             "`flow` must be a bijector or a `tfd.TransformedDistribution`; "
             f"got {flow!r}."
@@ -39,17 +38,19 @@ def condition(flow, context):
     return bound
 
 
-def _bind(bijector, context):
-    """Returns a bound copy, or the bijector itself if nothing in it takes a context."""
-    # `tfb.Invert` and `tfb.Chain` make objects of other classes than their own.
-    if hasattr(bijector, "bijector"):
-        inner = _bind(bijector.bijector, context)
-        return bijector if inner is bijector.bijector else bijector.copy(bijector=inner)
-    if hasattr(bijector, "bijectors"):
-        parts = [_bind(part, context) for part in bijector.bijectors]
-        if all(new is old for new, old in zip(parts, bijector.bijectors)):
-            return bijector
-        return bijector.copy(bijectors=parts)
-    if getattr(bijector, "context_size", 0):
-        return bijector.copy(context=context)
-    return bijector
+def _bind(part, context):
+    """Returns a bound copy, or the part itself if nothing in it takes a context."""
+    if getattr(part, "context_size", 0):
+        return part.copy(context=context)
+    changed = {}
+    for name in ["bijector", "distribution"]:
+        inner = getattr(part, name, None)
+        if isinstance(inner, (tfb.Bijector, tfd.Distribution)):
+            bound = _bind(inner, context)
+            if bound is not inner:
+                changed[name] = bound
+    parts = getattr(part, "bijectors", [])
+    bound = [_bind(inner, context) for inner in parts]
+    if any(new is not old for new, old in zip(bound, parts)):
+        changed["bijectors"] = bound
+    return part.copy(**changed) if changed else part

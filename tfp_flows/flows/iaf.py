@@ -35,7 +35,8 @@ def iaf(
         contracts, and starts at 0.82 in each layer; the flow starts as its noise with
         `Affine()`.
       order: order of the inputs: "alternating" between the given one and its reverse,
-        "given", "reversed", "random", or a permutation.
+        or "given", "reversed", "random" or a permutation in each layer: "random" is
+        drawn anew for each, with the others the first input never sees another.
       activation: elementwise function of the networks, or the name of one of `tf.nn`.
       residual: whether the networks have residual blocks; `hidden_units` are equal
         then.

@@ -34,7 +34,8 @@ def maf(
       seed: integer that decides weights and orders, in each process alike.
       transformer: one of `tfp_flows.bijectors.transformers`.
       order: order of the inputs: "alternating" between the given one and its reverse,
-        "given", "reversed", "random", or a permutation.
+        or "given", "reversed", "random" or a permutation in each layer: "random" is
+        drawn anew for each, with the others the first input never sees another.
       activation: elementwise function of the networks, or the name of one of `tf.nn`.
       residual: whether the networks have residual blocks; `hidden_units` are equal
         then.

@@ -53,7 +53,8 @@ def neural_spline(
     network = dict(activation=activation, context_size=context_size, dtype=dtype)
     if kind == "coupling":
         layers = _layers.coupling_layers(
-            event_size, num_layers, hidden_units, spline, seed, "alternating", **network)
+            event_size, num_layers, hidden_units, spline, seed, "alternating",
+            **network)
     elif kind == "autoregressive":
         layers = _layers.autoregressive_layers(
             MaskedAutoregressive, event_size, num_layers, hidden_units, spline, seed,

@@ -24,7 +24,8 @@ def nice(
 
     NICE as in Dinh et al. (2015), https://arxiv.org/abs/1410.8516: additive couplings
     by networks of rectifiers, which take odd and even elements in turn, a diagonal
-    scale, and a logistic prior. The sizes are those of their section 5.1 for MNIST.
+    scale, and a logistic prior. The sizes are those of their section 5.1 for MNIST. The
+    diagonal scale learns slowly: scale the data to the spread of the noise, 1.8.
 
     Args:
       event_size: `D`, the length of one point.

@@ -1,5 +1,7 @@
 """Variables and products that the networks share."""
 
+import numbers
+
 import tensorflow as tf
 import tensorflow_probability as tfp
 
@@ -10,10 +12,10 @@ def split_seed(seed, number):
     Raises:
       TypeError: `seed` is no integer.
     """
-    if isinstance(seed, bool) or not isinstance(seed, int):
+    if isinstance(seed, bool) or not isinstance(seed, numbers.Integral):
         raise TypeError(f"`seed` must be an integer; got {seed!r}.")
     # TFP draws a new seed for an integer on every call; a pair is taken as it is.
-    return tf.unstack(tfp.random.split_seed([0, seed], n=number))
+    return tf.unstack(tfp.random.split_seed([0, int(seed)], n=number))
 
 
 def make_kernel(seed, shape, dtype, name, scale=1.0):
@@ -65,15 +67,22 @@ def as_function(activation):
     return function
 
 
-def check_sizes(**sizes):
+def as_widths(hidden_units):
+    """Returns a tuple of widths; one number stands for one layer."""
+    if isinstance(hidden_units, (tuple, list)):
+        return tuple(hidden_units)
+    return (hidden_units,)
+
+
+def check_sizes(**named):
     """Checks that sizes, or all sizes in a sequence, are integers of at least 1.
 
     Raises:
       ValueError: one is not.
     """
-    for name, value in sizes.items():
-        numbers = value if isinstance(value, (tuple, list)) else [value]
-        if any(isinstance(n, bool) or int(n) != n or n < 1 for n in numbers):
+    for name, value in named.items():
+        sizes = value if isinstance(value, (tuple, list)) else [value]
+        if any(not isinstance(n, numbers.Integral) or n < 1 for n in sizes):
             raise ValueError(
                 f"`{name}` must be an integer of at least 1, or a sequence of such; "
                 f"got {value!r}."

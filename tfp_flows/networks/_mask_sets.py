@@ -42,7 +42,13 @@ class MaskSets(tf.Module):
             return [degrees.numpy() for degrees in self.read()]
 
     def take_next(self):
-        """Takes the next of the set; the first after the last."""
+        """Takes the next of the set; the first after the last.
+
+        Raises:
+          ValueError: this is one of `each`.
+        """
+        if not isinstance(self.index, tf.Variable):
+            raise ValueError(f"A view keeps its masks; got one of set {self.index}.")
         self.index.assign((self.index + 1) % self._number)
 
     def resample(self, seed):
@@ -56,3 +62,15 @@ class MaskSets(tf.Module):
         for index, one in enumerate(result):
             one.index = index
         return result
+
+
+def who_sees_whom(degrees, source, target, copies):
+    """Returns the mask `[inputs, outputs]` of a linear map between two spaces.
+
+    Args:
+      degrees: what `MaskSets.read` returns.
+      source, target: numbers of the spaces; 0 as target is the output of the network.
+      copies: number of outputs of the network for each of its inputs.
+    """
+    sees, seen = degrees[source][:, tf.newaxis], degrees[target]
+    return sees < tf.repeat(seen, copies) if target == 0 else sees <= seen

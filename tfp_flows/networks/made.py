@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from tfp_flows.networks._dense import (
     as_function,
+    as_widths,
     check_inputs,
     check_sizes,
     make_bias,
@@ -14,7 +15,7 @@ from tfp_flows.networks._dense import (
     multiply,
     split_seed,
 )
-from tfp_flows.networks._mask_sets import MaskSets
+from tfp_flows.networks._mask_sets import MaskSets, who_sees_whom
 from tfp_flows.networks._walk import Linear, Plan, walk
 
 
@@ -22,17 +23,15 @@ class MADE(tf.Module):
     """Network with several outputs for each input, which see the inputs before it.
 
     Masked autoencoder as in Germain et al. (2015), https://arxiv.org/abs/1502.03509.
-    Each
-    kernel is masked in the forward pass: whatever happens to the weights, an output
-    does not see what it must not. All outputs start at zero, so that a flow over this
-    network starts as the identity.
+    Each kernel is masked in the forward pass: whatever happens to the weights, an
+    output does not see what it must not. All outputs start at zero, so that a flow over
+    this network starts as the identity.
 
     Called with `x` of shape `[..., D]`, and a context `[..., context_size]` if it has
     one, it returns a tensor of shape `[..., D, num_parameters]`. The context is added
     before the first activation; the axes before the last broadcast.
 
-    With `num_masks` above 1 it is order-agnostic and connectivity-agnostic, as the
-    paper
+    With `num_masks` above 1 it is order- and connectivity-agnostic, as the paper
     trains it: `next_masks` takes the next of a fixed set of orders and masks,
     `resample_masks` draws a new set, and `views` gives one network for each member of
     the set, on the same weights, to average over at evaluation.
@@ -78,7 +77,7 @@ class MADE(tf.Module):
         name="made",
     ):
         super().__init__(name=name)
-        hidden_units = tuple(hidden_units)
+        hidden_units = as_widths(hidden_units)
         check_sizes(
             event_size=event_size, num_parameters=num_parameters,
             hidden_units=hidden_units or 0, num_masks=num_masks)
@@ -137,7 +136,10 @@ class MADE(tf.Module):
         return np.argsort(self._masks.known()[0])
 
     def next_masks(self):
-        """Takes the next order and masks of the set; the first after the last."""
+        """Takes the next order and masks of the set; the first after the last.
+
+        Graphs made before stay right, but solve by a pass for each input from then on.
+        """
         self._masks.take_next()
 
     def resample_masks(self, seed):
@@ -187,7 +189,7 @@ class MADE(tf.Module):
         result = linear(last, activate(h))
         return result + linear(last + 1, x) if self.skip else result
 
-    def solve(self, invert, w, context=None):
+    def solve_for_input(self, invert, w, context=None):
         """Finds the input `z` for which `z = invert(self(z, context), w)`, elementwise.
 
         It computes each hidden unit when its inputs are known, for about the price of
@@ -203,9 +205,12 @@ class MADE(tf.Module):
         Returns:
           z: tensor of shape `[..., D]`.
           exact: boolean tensor: false in a graph whose masks have been replaced since
-            it was made, where `z` is but a start for another way to solve.
+            it was made, and for a subclass with a `__call__` of its own. Then `z` is
+            but a start for another way to solve.
         """
         w, context = check_inputs(self, w, context, self.event_size)
+        if type(self).__call__ is not MADE.__call__:  # who knows what it returns
+            return tf.zeros_like(w), tf.constant(False)
         known = self._masks.known()
         z = self._walk(Plan(known[0], known[1:]), invert, w, context)
         if tf.executing_eagerly():
@@ -238,12 +243,8 @@ class MADE(tf.Module):
         return tf.reshape(z, shape)
 
     def _masked_kernels(self):
-        degrees, result = self._masks.read(), []
-        for kernel, (source, target) in zip(self._kernels, self._spaces):
-            sees, seen = degrees[source][:, tf.newaxis], degrees[target]
-            if target == 0:
-                mask = sees < tf.repeat(seen, self.num_parameters)
-            else:
-                mask = sees <= seen
-            result.append(tf.where(mask, kernel, tf.zeros([], self.dtype)))
-        return result
+        degrees, zero = self._masks.read(), tf.zeros([], self.dtype)
+        return [
+            tf.where(who_sees_whom(degrees, *spaces, self.num_parameters), kernel, zero)
+            for kernel, spaces in zip(self._kernels, self._spaces)
+        ]

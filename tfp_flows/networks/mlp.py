@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from tfp_flows.networks._dense import (
     as_function,
+    as_widths,
     check_inputs,
     check_sizes,
     make_bias,
@@ -129,7 +130,7 @@ class ResidualMLP(tf.Module):
 
 def _set_sizes(network, input_size, output_shape, hidden_units, context_size):
     """Checks sizes and makes them attributes of a network."""
-    hidden_units, output_shape = tuple(hidden_units), tuple(output_shape)
+    hidden_units, output_shape = as_widths(hidden_units), tuple(output_shape)
     check_sizes(hidden_units=hidden_units, output_shape=output_shape)
     for name, size in dict(input_size=input_size, context_size=context_size).items():
         if size != 0:
