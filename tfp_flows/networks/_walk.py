@@ -10,7 +10,6 @@ inputs at the most, and is exact then, since each round settles at least one mor
 """
 
 import dataclasses
-import math
 
 import numpy as np
 import tensorflow as tf
@@ -40,7 +39,7 @@ class Plan:
         self.degrees = [input_degrees, *hidden_degrees]
         size = len(input_degrees)
         if block_size is None:
-            block_size = max(1, min(size, round(0.6 * math.sqrt(size))))
+            block_size = max(1, round(size**0.75 / 6.0))
         self.block_size = block_size
         self.num_blocks = -(-size // block_size)
         edges = np.minimum(np.arange(self.num_blocks + 1) * block_size, size)
@@ -172,9 +171,14 @@ class _Rows:
 
     def of(self, tensor, axis):
         """Returns the slice of a tensor, along one axis."""
-        begin = [self._start if i == axis else 0 for i in range(tensor.shape.rank)]
-        size = [self.width if i == axis else -1 for i in range(tensor.shape.rank)]
-        return tf.slice(tensor, begin, size)
+        # Not -1 for the whole of an axis: XLA would copy the tensor with padding.
+        sizes = [
+            tf.shape(tensor)[i] if size is None else size
+            for i, size in enumerate(tensor.shape)
+        ]
+        sizes[axis] = self.width
+        begin = [self._start if i == axis else 0 for i in range(len(sizes))]
+        return tf.slice(tensor, begin, sizes)
 
     def put(self, tensor, values):
         """Returns the tensor with the valid ones of the values in their rows."""
