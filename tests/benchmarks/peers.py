@@ -3,9 +3,9 @@
     python -m tests.benchmarks.peers maf zuko
 
 runs in an environment that has PyTorch or JAX, and knows nothing of TensorFlow. It
-prepares `log_prob`, `sample` and `step` of one library, and prints those that it has, as
-a list in JSON on one line. For each of them that it then reads from a line it makes that
-call once, and prints `done`.
+prepares `log_prob`, `sample` and `step` of one library, and prints those that it has,
+as a list in JSON on one line. For each of them that it then reads from a line it makes
+that call once, and prints `done`.
 """
 
 import argparse
