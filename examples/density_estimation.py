@@ -38,8 +38,8 @@ drawn from. `bsds300` are 200000 patches to train on, a fifth of the usual numbe
 
 Options were chosen on validation data with seed 0, of about 14 settings of `maf` on the
 digits, 2 of `real_nvp`, and 2 of `maf` on the power plant: the other one, with
-`--hidden 64,64 --steps 2000`, had -3.85. On `bsds300`, `real_nvp` had 149.93 with halves
-as masks and no weight decay, and 150.52 after 4 epochs with a weight decay of 0.1.
+`--hidden 64,64 --steps 2000`, had -3.85. On `bsds300`, `real_nvp` had 149.93 with
+halves as masks and no weight decay, and 150.52 after 4 epochs with one of 0.1.
 """
 
 import argparse
