@@ -48,6 +48,9 @@ def check_density_recipe(make, size, path, starts_as_noise=True):
     tf.train.Checkpoint(model=other).restore(saved).assert_consumed()
     close(other.log_prob(x), model.log_prob(fresh(x)), 0.0)
     _check_context(make, x)
+    bad = np.where(np.arange(x.size).reshape(x.shape) == 4, np.nan, x)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="must be finite"):
+        make(seed=1, dtype=tf.float64, validate_args=True).log_prob(bad)
     for seed in [0.5, True]:
         with pytest.raises(TypeError, match=f"`seed` must be an integer; got {seed}"):
             make(seed=seed)

@@ -34,7 +34,15 @@ def layer_seeds(seed, num_layers):
 
 
 def autoregressive_layers(
-    kind, event_size, num_layers, hidden_units, transformer, seed, order, **network
+    kind,
+    event_size,
+    num_layers,
+    hidden_units,
+    transformer,
+    seed,
+    order,
+    validate_args,
+    **network,
 ):
     """Returns layers of a class, from noise to data."""
     check_sizes(event_size, num_layers)
@@ -46,13 +54,21 @@ def autoregressive_layers(
                 event_size, transformer.num_parameters, hidden_units,
                 seed=layer_seed, order=orders[i % 2], **network),
             transformer,
+            validate_args=validate_args,
         )
         for i, layer_seed in enumerate(layer_seeds(seed, num_layers))
     ]
 
 
 def coupling_layers(
-    event_size, num_layers, hidden_units, transformer, seed, mask, **network
+    event_size,
+    num_layers,
+    hidden_units,
+    transformer,
+    seed,
+    mask,
+    validate_args,
+    **network,
 ):
     """Returns coupling layers, from noise to data; every second one the other way."""
     check_sizes(event_size, num_layers)
@@ -66,7 +82,7 @@ def coupling_layers(
         net = MLP(
             int(kept.sum()), [int((~kept).sum()), transformer.num_parameters],
             hidden_units, seed=layer_seed, **network)
-        layers.append(Coupling(kept, net, transformer))
+        layers.append(Coupling(kept, net, transformer, validate_args=validate_args))
     return layers
 
 

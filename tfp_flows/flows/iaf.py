@@ -18,6 +18,7 @@ def iaf(
     residual=False,
     context_size=0,
     dtype=tf.float32,
+    validate_args=False,
     name="iaf",
 ):
     """Builds an inverse autoregressive flow.
@@ -43,6 +44,7 @@ def iaf(
       context_size: length of a context, 0 for none. A flow that has one is to be bound
         to a context by `tfp_flows.flows.condition` before use.
       dtype: floating dtype of the variables.
+      validate_args: whether to check that the points given are finite.
       name: name of the distribution.
 
     Returns:
@@ -53,9 +55,10 @@ def iaf(
     Raises:
       TypeError: `seed` is no integer.
       ValueError: a size is below 1, or another argument is none of those named.
+      tf.errors.InvalidArgumentError: a check of `validate_args` fails.
     """
     layers = _layers.autoregressive_layers(
         InverseAutoregressive, event_size, num_layers, hidden_units, transformer, seed,
-        order, activation=activation, residual=residual, context_size=context_size,
-        dtype=dtype)
+        order, validate_args, activation=activation, residual=residual,
+        context_size=context_size, dtype=dtype)
     return _layers.distribution(layers, event_size, dtype, name)

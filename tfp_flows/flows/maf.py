@@ -19,6 +19,7 @@ def maf(
     batch_norm=False,
     context_size=0,
     dtype=tf.float32,
+    validate_args=False,
     name="maf",
 ):
     """Builds a masked autoregressive flow, which starts as its noise.
@@ -44,6 +45,7 @@ def maf(
       context_size: length of a context, 0 for none. A flow that has one is to be bound
         to a context by `tfp_flows.flows.condition` before use.
       dtype: floating dtype of the variables.
+      validate_args: whether to check that the points given are finite.
       name: name of the distribution.
 
     Returns:
@@ -53,11 +55,12 @@ def maf(
     Raises:
       TypeError: `seed` is no integer.
       ValueError: a size is below 1, or another argument is none of those named.
+      tf.errors.InvalidArgumentError: a check of `validate_args` fails.
     """
     layers = _layers.autoregressive_layers(
         MaskedAutoregressive, event_size, num_layers, hidden_units, transformer, seed,
-        order, activation=activation, residual=residual, context_size=context_size,
-        dtype=dtype)
+        order, validate_args, activation=activation, residual=residual,
+        context_size=context_size, dtype=dtype)
     if batch_norm:
         layers = _layers.with_batch_norm(layers, event_size, dtype)
     return _layers.distribution(layers, event_size, dtype, name)

@@ -18,6 +18,7 @@ def neural_spline(
     activation="relu",
     context_size=0,
     dtype=tf.float32,
+    validate_args=False,
     name="neural_spline",
 ):
     """Builds a flow of rational-quadratic splines, which starts as its noise.
@@ -39,6 +40,7 @@ def neural_spline(
       context_size: length of a context, 0 for none. A flow that has one is to be bound
         to a context by `tfp_flows.flows.condition` before use.
       dtype: floating dtype of the variables.
+      validate_args: whether to check that the points given are finite.
       name: name of the distribution.
 
     Returns:
@@ -48,17 +50,18 @@ def neural_spline(
     Raises:
       TypeError: `seed` is no integer.
       ValueError: a size is below 1, or another argument is none of those named.
+      tf.errors.InvalidArgumentError: a check of `validate_args` fails.
     """
     spline = transformers.RationalQuadraticSpline(num_bins, bound)
     network = dict(activation=activation, context_size=context_size, dtype=dtype)
     if kind == "coupling":
         layers = _layers.coupling_layers(
             event_size, num_layers, hidden_units, spline, seed, "alternating",
-            **network)
+            validate_args, **network)
     elif kind == "autoregressive":
         layers = _layers.autoregressive_layers(
             MaskedAutoregressive, event_size, num_layers, hidden_units, spline, seed,
-            "alternating", **network)
+            "alternating", validate_args, **network)
     else:
         raise ValueError(
             f"`kind` must be 'coupling' or 'autoregressive'; got {kind!r}."

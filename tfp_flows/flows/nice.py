@@ -18,6 +18,7 @@ def nice(
     activation="relu",
     context_size=0,
     dtype=tf.float32,
+    validate_args=False,
     name="nice",
 ):
     """Builds a flow of additive coupling layers, which starts as its noise.
@@ -41,6 +42,7 @@ def nice(
       context_size: length of a context, 0 for none. A flow that has one is to be bound
         to a context by `tfp_flows.flows.condition` before use.
       dtype: floating dtype of the variables.
+      validate_args: whether to check that the points given are finite.
       name: name of the distribution.
 
     Returns:
@@ -50,9 +52,10 @@ def nice(
     Raises:
       TypeError: `seed` is no integer.
       ValueError: a size is below 1, or another argument is none of those named.
+      tf.errors.InvalidArgumentError: a check of `validate_args` fails.
     """
     couplings = _layers.coupling_layers(
         event_size, num_layers, hidden_units, transformers.Additive(), seed, mask,
-        activation=activation, context_size=context_size, dtype=dtype)
+        validate_args, activation=activation, context_size=context_size, dtype=dtype)
     scale = DiagonalScale(tf.Variable(tf.zeros([event_size], dtype), name="log_scale"))
     return _layers.distribution([scale, *couplings], event_size, dtype, name, base)

@@ -18,6 +18,7 @@ def real_nvp(
     batch_norm=False,
     context_size=0,
     dtype=tf.float32,
+    validate_args=False,
     name="real_nvp",
 ):
     """Builds a flow of affine coupling layers for vectors, which starts as its noise.
@@ -39,6 +40,7 @@ def real_nvp(
       context_size: length of a context, 0 for none. A flow that has one is to be bound
         to a context by `tfp_flows.flows.condition` before use.
       dtype: floating dtype of the variables.
+      validate_args: whether to check that the points given are finite.
       name: name of the distribution.
 
     Returns:
@@ -48,10 +50,11 @@ def real_nvp(
     Raises:
       TypeError: `seed` is no integer.
       ValueError: a size is below 1, or another argument is none of those named.
+      tf.errors.InvalidArgumentError: a check of `validate_args` fails.
     """
     layers = _layers.coupling_layers(
         event_size, num_layers, hidden_units, transformer, seed, mask,
-        activation=activation, context_size=context_size, dtype=dtype)
+        validate_args, activation=activation, context_size=context_size, dtype=dtype)
     if batch_norm:
         layers = _layers.with_batch_norm(layers, event_size, dtype)
     return _layers.distribution(layers, event_size, dtype, name)
