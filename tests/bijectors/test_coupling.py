@@ -123,7 +123,7 @@ def test_asks_the_network_once(name, wrap):
         return conditioner(*inputs)
 
     conditioner = bijector.conditioner
-    counted.dtype = conditioner.dtype
+    counted.dtype, counted.variables = conditioner.dtype, conditioner.variables
     x = case(f"coupling/{name}").x
     flow = distribution_of(bijector.copy(conditioner=counted), x.shape)
     for run in [

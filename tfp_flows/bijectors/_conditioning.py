@@ -42,9 +42,9 @@ def check_conditioner(conditioner, transformer):
 
 
 def dtype_of(conditioner):
-    """Returns the dtype of a network that has one, else None."""
+    """Returns the dtype of a network that has one, by name or not, else None."""
     dtype = getattr(conditioner, "dtype", None)
-    return dtype if isinstance(dtype, tf.DType) else None
+    return tf.as_dtype(dtype) if isinstance(dtype, (str, tf.DType)) else None
 
 
 def check_context(conditioner, context, context_size, dtype):
