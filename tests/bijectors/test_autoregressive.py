@@ -154,13 +154,18 @@ def test_gradients_are_those_through_all_passes(kind):
         z = tf.zeros_like(x)
         for _ in range(9):
             z = layer._invert(network(z), x)
-        return z
+        return z, -tf.reduce_sum(layer._transform(network(z), z)[1], axis=-1)
+
+    def implicit(x):
+        name = "inverse" if kind is InverseAutoregressive else "forward"
+        return sequential(layer, x), getattr(layer, f"{name}_log_det_jacobian")(x)
 
     gradients = []
-    for direction in [unrolled, lambda x: sequential(layer, x)]:
+    for direction in [unrolled, implicit]:
         with tf.GradientTape() as tape:
             x = tf.Variable(X)
-            value = tf.reduce_sum(weights * direction(tf.identity(x)))
+            z, log_det = direction(tf.identity(x))
+            value = tf.reduce_sum(weights * z) + tf.reduce_sum(weights[:, 0] * log_det)
         gradients.append(tape.gradient(value, [x, *network.trainable_variables]))
     for actual, expected in zip(*gradients[::-1]):
         close(actual, expected, 1e-9)
