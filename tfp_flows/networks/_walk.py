@@ -36,11 +36,9 @@ class Plan:
     """
 
     def __init__(self, input_degrees, hidden_degrees, block_size=None):
-        self.degrees = [input_degrees, *hidden_degrees]
         size = len(input_degrees)
         if block_size is None:
             block_size = max(1, round(size**0.75 / 6.0))
-        self.block_size = block_size
         self.num_blocks = -(-size // block_size)
         edges = np.minimum(np.arange(self.num_blocks + 1) * block_size, size)
         # The input of degree d is in place d - 1, and waits for the units below d.
@@ -98,17 +96,20 @@ def walk(plan, linears, run, invert, w):
             for linear in linears
         ]
     number = tf.shape(w)[1]
-    states = [
-        tf.zeros([linear.kernel.shape[0], number], w.dtype) for linear in linears
-    ]
+    # What each linear map is fed; for some that is `z` itself.
+    states = {
+        i: tf.zeros([linear.kernel.shape[0], number], w.dtype)
+        for i, linear in enumerate(linears)
+        if linear.source
+    }
 
-    def settle(block, z, *states):
+    def settle(block, z, states):
         """Finishes a block, and adds it to `z` and to what the linear maps are fed."""
         rows = [_Rows(space, block) for space in plan.spaces]
         columns = [rows[linear.target].of(linear.kernel, 1) for linear in linears]
         known = [
-            rows[linear.target].of(linear.base, 0) + _product(column, state)
-            for linear, column, state in zip(linears, columns, states)
+            rows[linear.target].of(linear.base, 0) + _product(column, states.get(i, z))
+            for i, (linear, column) in enumerate(zip(linears, columns))
         ]
         own = [
             rows[linear.source].of(column, 0)
@@ -116,39 +117,40 @@ def walk(plan, linears, run, invert, w):
         ]
         target = rows[0].of(w, 0)
 
-        def again(step, z, _, *fed):
-            fed = list(fed)
+        def again(z, _, fed):
+            fed = dict(fed)
 
             def linear(i, h):
-                fed[i] = tf.where(rows[linears[i].source].valid, h, tf.zeros_like(h))
-                return known[i] + _product(own[i], fed[i])
+                h = tf.where(rows[linears[i].source].valid, h, tf.zeros_like(h))
+                if i in fed:
+                    fed[i] = h
+                return known[i] + _product(own[i], h)
 
             parameters = tf.transpose(run(z, linear), [0, 2, 1])
             found = invert(parameters, target)
             changed = tf.reduce_any(rows[0].valid & (found != z))
-            return step + 1, found, changed, *fed
+            return found, changed, fed
 
-        start = [
-            tf.zeros([rows[linear.source].width, number], w.dtype) for linear in linears
-        ]
-        _, found, _, *fed = tf.while_loop(
-            lambda step, z, changed, *fed: changed,
+        start = {
+            i: tf.zeros([rows[linears[i].source].width, number], w.dtype)
+            for i in states
+        }
+        found, _, fed = tf.while_loop(
+            lambda z, changed, fed: changed,
             again,
-            (tf.constant(0), tf.zeros_like(target), tf.constant(True), *start),
+            (tf.zeros_like(target), tf.constant(True), start),
             maximum_iterations=inputs.width,
         )
-        # The last input of the block, which no unit of it sees, is new since the last
-        # round.
-        states = [
-            rows[linear.source].put(state, values if linear.source else found)
-            for linear, state, values in zip(linears, states, fed)
-        ]
-        return block + 1, rows[0].put(z, found), *states
+        states = {
+            i: rows[linears[i].source].put(state, fed[i])
+            for i, state in states.items()
+        }
+        return block + 1, rows[0].put(z, found), states
 
-    _, z, *_ = tf.while_loop(
+    _, z, _ = tf.while_loop(
         lambda block, *_: block < plan.num_blocks,
         settle,
-        (tf.constant(0), tf.zeros_like(w), *states),
+        (tf.constant(0), tf.zeros_like(w), states),
         maximum_iterations=plan.num_blocks,
     )
     if inputs.permutation is not None:
