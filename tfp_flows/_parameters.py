@@ -27,12 +27,7 @@ def as_parameters(**values):
       TypeError: the values that have a dtype do not share one floating dtype, of 16,
         32 or 64 bits as IEEE 754 has them.
     """
-    # A Keras variable has a `tf.Variable`; converted, it would be frozen in silence.
-    values = {
-        name: value.value if isinstance(getattr(value, "value", 0), tf.Variable)
-        else value
-        for name, value in values.items()
-    }
+    values = {name: without_keras(value) for name, value in values.items()}
     dtypes = {
         name: tf.as_dtype(value.dtype)
         for name, value in values.items()
@@ -224,6 +219,13 @@ def assert_that(bijector, is_init, names, check, message):
     values = [tf.convert_to_tensor(value) for value in values]
     holds = tf.reduce_all(check(*values))
     return [tf.debugging.Assert(holds, [f"{message}; got", *values])]
+
+
+def without_keras(value):
+    """Returns the `tf.Variable` of a Keras variable, and anything else as it is."""
+    # Converted to a tensor, a Keras variable would be frozen in silence.
+    inner = getattr(value, "value", None)
+    return inner if isinstance(inner, tf.Variable) else value
 
 
 def is_reference(value):

@@ -1,7 +1,29 @@
 """What layers with a network do to it: ask it, track it, give it its context."""
 
 import tensorflow as tf
-import tensorflow_probability as tfp
+
+from tfp_flows._parameters import is_reference, without_keras
+
+
+def adopt(bijector, conditioner, transformer, context, context_size):
+    """Checks what a layer with a network is given, and makes it its attributes.
+
+    Args:
+      bijector: layer under construction.
+      conditioner, transformer, context, context_size: its arguments of these names.
+
+    Returns:
+      dtype: dtype of the network if it has one, else None.
+
+    Raises:
+      TypeError, ValueError: as `check_conditioner` and `check_context`.
+    """
+    bijector._conditioner_variables = check_conditioner(conditioner, transformer)
+    bijector.conditioner, bijector.transformer = conditioner, transformer
+    dtype = dtype_of(conditioner)
+    bijector.context, bijector.context_size = check_context(
+        conditioner, context, context_size, dtype)
+    return dtype
 
 
 def check_conditioner(conditioner, transformer):
@@ -68,9 +90,8 @@ def check_context(conditioner, context, context_size, dtype):
     size = own if context_size is None else context_size
     if context is None:
         return None, size
-    if isinstance(getattr(context, "value", 0), tf.Variable):  # one of Keras
-        context = context.value
-    if not isinstance(context, (tf.Variable, tfp.util.DeferredTensor)):
+    context = without_keras(context)
+    if not is_reference(context):
         context = tf.convert_to_tensor(context, dtype_hint=dtype, name="context")
     if size == 0:
         raise ValueError(

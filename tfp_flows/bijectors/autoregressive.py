@@ -6,11 +6,7 @@ import tensorflow_probability as tfp
 
 from tfp_flows._cache import never_stale
 from tfp_flows.bijectors._autoregression import evaluate, solve
-from tfp_flows.bijectors._conditioning import (
-    check_conditioner,
-    check_context,
-    dtype_of,
-)
+from tfp_flows.bijectors._conditioning import adopt
 from tfp_flows.bijectors.transformers import Affine
 
 tfb = tfp.bijectors
@@ -65,11 +61,7 @@ class MaskedAutoregressive(tfb.Bijector):
         name="masked_autoregressive",
     ):
         parameters = dict(locals())
-        self._conditioner_variables = check_conditioner(conditioner, transformer)
-        self.conditioner, self.transformer = conditioner, transformer
-        dtype = dtype_of(conditioner)
-        self.context, self.context_size = check_context(
-            conditioner, context, context_size, dtype)
+        dtype = adopt(self, conditioner, transformer, context, context_size)
         super().__init__(
             forward_min_event_ndims=event_ndims, dtype=dtype,
             validate_args=validate_args, parameters=parameters, name=name)
@@ -146,11 +138,7 @@ class InverseAutoregressive(tfb.Bijector):
         name="inverse_autoregressive",
     ):
         parameters = dict(locals())
-        self._conditioner_variables = check_conditioner(conditioner, transformer)
-        self.conditioner, self.transformer = conditioner, transformer
-        dtype = dtype_of(conditioner)
-        self.context, self.context_size = check_context(
-            conditioner, context, context_size, dtype)
+        dtype = adopt(self, conditioner, transformer, context, context_size)
         super().__init__(
             forward_min_event_ndims=event_ndims, dtype=dtype,
             validate_args=validate_args, parameters=parameters, name=name)

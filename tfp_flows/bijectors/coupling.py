@@ -7,13 +7,7 @@ import tensorflow_probability as tfp
 from tfp_flows._cache import never_stale
 from tfp_flows._parameters import check_broadcasts
 from tfp_flows.bijectors import transformers
-from tfp_flows.bijectors._conditioning import (
-    check_conditioner,
-    check_context,
-    checked_input,
-    dtype_of,
-    parameters_for,
-)
+from tfp_flows.bijectors._conditioning import adopt, checked_input, parameters_for
 from tfp_flows.bijectors._split import Split
 
 tfb = tfp.bijectors
@@ -74,11 +68,7 @@ class Coupling(tfb.Bijector):
     ):
         parameters = dict(locals())
         self.mask = parameters["mask"] = _as_mask(mask)
-        self.conditioner, self.transformer = conditioner, transformer
-        self._conditioner_variables = check_conditioner(conditioner, transformer)
-        dtype = dtype_of(conditioner)
-        self.context, self.context_size = check_context(
-            conditioner, context, context_size, dtype)
+        dtype = adopt(self, conditioner, transformer, context, context_size)
         row = self.mask.reshape(-1, self.mask.shape[-1])[0]
         # None where the mask varies along other axes, too.
         self._split = Split(row) if np.all(self.mask == row) else None

@@ -1,13 +1,12 @@
 """What the recipes for flows of layers with networks share."""
 
-import numbers
-
 import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows import masks
 from tfp_flows.bijectors import BatchNorm, Coupling
 from tfp_flows.networks import MADE, MLP
+from tfp_flows.networks._dense import split_seed
 
 tfb, tfd = tfp.bijectors, tfp.distributions
 
@@ -27,10 +26,7 @@ def layer_seeds(seed, num_layers):
     Raises:
       TypeError: `seed` is no integer.
     """
-    if isinstance(seed, bool) or not isinstance(seed, numbers.Integral):
-        raise TypeError(f"`seed` must be an integer; got {seed!r}.")
-    seeds = tfp.random.split_seed([0, int(seed)], n=num_layers)
-    return [int(pair[1]) for pair in seeds]
+    return [int(pair[1]) for pair in split_seed(seed, num_layers)]
 
 
 def autoregressive_layers(

@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from tfp_flows.bijectors import PlanarStack
+from tfp_flows.flows._layers import check_sizes
 from tfp_flows.trainable import build_trainable
 
 
@@ -30,11 +31,7 @@ def planar(
       ValueError: `event_size` or `num_layers` is below 1.
     """
     matrix = [num_layers, event_size]
-    if min(matrix) < 1:
-        raise ValueError(
-            "`event_size` and `num_layers` must be at least 1; "
-            f"got {event_size} and {num_layers}."
-        )
+    check_sizes(event_size, num_layers)
     return build_trainable(
         PlanarStack,
         [event_size],

@@ -4,6 +4,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows.bijectors import Radial
+from tfp_flows.flows._layers import check_sizes, layer_seeds
 from tfp_flows.trainable import build_trainable
 
 
@@ -27,20 +28,15 @@ def radial(event_size, num_layers, *, seed, dtype=tf.float32, name="radial"):
     Raises:
       ValueError: `event_size` or `num_layers` is below 1.
     """
-    if min(event_size, num_layers) < 1:
-        raise ValueError(
-            "`event_size` and `num_layers` must be at least 1; "
-            f"got {event_size} and {num_layers}."
-        )
-    seeds = tfp.random.split_seed([0, seed], n=num_layers)
+    check_sizes(event_size, num_layers)
     layers = [
         build_trainable(
             Radial,
             [event_size],
-            seed=int(layer_seed[1]),
+            seed=layer_seed,
             stddev=dict(center=1.0, radius=0.0, gain=0.0),
             dtype=dtype,
         )
-        for layer_seed in seeds
+        for layer_seed in layer_seeds(seed, num_layers)
     ]
     return tfp.bijectors.Chain(layers[::-1], name=name)

@@ -45,9 +45,13 @@ def multiply(x, kernel):
     if x.shape.rank == 2:
         return tf.matmul(x, kernel)
     flat = tf.matmul(tf.reshape(x, [-1, kernel.shape[0]]), kernel)
-    shape = tf.concat([tf.shape(x)[:-1], [kernel.shape[1]]], axis=0)
-    result = tf.reshape(flat, shape)
-    return tf.ensure_shape(result, x.shape[:-1].concatenate(kernel.shape[1]))
+    return in_place_of_last(flat, x, [kernel.shape[1]])
+
+
+def in_place_of_last(values, like, shape):
+    """Gives `values` the axes of `like` but its last, and then those of `shape`."""
+    result = tf.reshape(values, tf.concat([tf.shape(like)[:-1], shape], axis=0))
+    return tf.ensure_shape(result, like.shape[:-1].concatenate(shape))
 
 
 def as_function(activation):

@@ -10,6 +10,7 @@ from tfp_flows.networks._dense import (
     as_widths,
     check_inputs,
     check_sizes,
+    in_place_of_last,
     make_bias,
     make_kernel,
     multiply,
@@ -172,9 +173,7 @@ class MADE(tf.Module):
             return h
 
         flat = self._run(x, linear)
-        event = [self.event_size, self.num_parameters]
-        result = tf.reshape(flat, tf.concat([tf.shape(flat)[:-1], event], axis=0))
-        return tf.ensure_shape(result, flat.shape[:-1].concatenate(event))
+        return in_place_of_last(flat, flat, [self.event_size, self.num_parameters])
 
     def _run(self, x, linear):
         """The network, but for what `linear(i, h)` does for the i-th linear map."""

@@ -9,6 +9,7 @@ from tfp_flows.networks._dense import (
     as_widths,
     check_inputs,
     check_sizes,
+    in_place_of_last,
     make_bias,
     make_kernel,
     multiply,
@@ -64,7 +65,7 @@ class MLP(tf.Module):
         h = _first(self, x, context)
         for kernel, bias in zip(self._kernels[1:], self._biases[1:]):
             h = multiply(self._activation(h), kernel) + bias
-        return _as_output(self, h)
+        return in_place_of_last(h, h, self.output_shape)
 
     def __repr__(self):
         return _describe(self)
@@ -122,7 +123,8 @@ class ResidualMLP(tf.Module):
             inner = multiply(self._activation(h), kernel_1) + bias_1
             h += multiply(self._activation(inner), kernel_2) + bias_2
         kernel, bias = layers[-1]
-        return _as_output(self, multiply(self._activation(h), kernel) + bias)
+        h = multiply(self._activation(h), kernel) + bias
+        return in_place_of_last(h, h, self.output_shape)
 
     def __repr__(self):
         return _describe(self)
@@ -178,13 +180,6 @@ def _first(network, x, context):
     x, context = check_inputs(network, x, context, network.input_size)
     h = multiply(x, network._kernels[0]) + network._biases[0]
     return h if context is None else h + multiply(context, network._context_kernel)
-
-
-def _as_output(network, h):
-    """Gives `[..., outputs]` the shape `[..., *output_shape]`."""
-    shape = tf.concat([tf.shape(h)[:-1], network.output_shape], axis=0)
-    result = tf.reshape(h, shape)
-    return tf.ensure_shape(result, h.shape[:-1].concatenate(network.output_shape))
 
 
 def _describe(network):
