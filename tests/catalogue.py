@@ -15,9 +15,12 @@ import tensorflow_probability as tfp
 
 from tests import network_cases
 from tfp_flows.bijectors import (
+    ActNorm,
     Activation,
     BatchNorm,
     DiagonalScale,
+    InvertibleConv1x1,
+    InvertibleConv1x1PLU,
     LeakyReLU,
     Planar,
     PlanarStack,
@@ -118,6 +121,36 @@ def _diagonal_scale(seed, shape, x_shape):
     return Case(DiagonalScale, tensors, rng.normal(size=x_shape, scale=2.0))
 
 
+def _actnorm(seed, shape, x_shape, **others):
+    rng = np.random.default_rng(seed)
+    tensors = dict(
+        shift=rng.normal(size=shape, scale=3.0),
+        log_scale=rng.normal(size=shape, scale=2.0),
+    )
+    return Case(ActNorm, tensors, rng.normal(size=x_shape, scale=2.0), others)
+
+
+def _conv1x1(seed, shape, x_shape, **others):
+    rng = np.random.default_rng(seed)
+    weight = rng.normal(size=[*shape, shape[-1]], scale=2.0)
+    # The laws are of maps that keep the orientation.
+    weight[..., 0, :] *= np.sign(np.linalg.det(weight))[..., np.newaxis]
+    x = rng.normal(size=x_shape, scale=2.0)
+    return Case(InvertibleConv1x1, dict(weight=weight), x, others)
+
+
+def _conv1x1_plu(seed, shape, x_shape):
+    rng = np.random.default_rng(seed)
+    tensors = dict(
+        lower=rng.normal(size=[*shape, shape[-1]]),
+        upper=rng.normal(size=[*shape, shape[-1]]),
+        log_magnitude=rng.normal(size=shape),
+    )
+    # The laws are of maps that keep the orientation; the permutation is even.
+    others = dict(permutation=[2, 0, 1], sign=[1.0, -1.0, -1.0])
+    return Case(InvertibleConv1x1PLU, tensors, rng.normal(size=x_shape), others)
+
+
 # Made on first use: making a case takes TensorFlow a while, listing them should not.
 _MAKERS = {
     "planar/flat": lambda: _planar(0, [], None, 3, 1e-3, [4]),
@@ -157,6 +190,13 @@ _MAKERS = {
     "batch_norm/steep": lambda: _batch_norm(28, [3], [4, 3]),
     "batch_norm/batch": lambda: _batch_norm(29, [2, 3], [4, 2, 3]),
     "batch_norm/image": lambda: _batch_norm(30, [3], [2, 2, 1, 3], event_ndims=3),
+    "actnorm/steep": lambda: _actnorm(33, [3], [2, 2, 1, 3]),
+    "actnorm/batch": lambda: _actnorm(34, [2, 3], [4, 2, 3], event_ndims=1),
+    "conv1x1/steep": lambda: _conv1x1(35, [3], [2, 2, 1, 3]),
+    "conv1x1/batch": lambda: _conv1x1(36, [2, 3], [2, 2, 1, 2, 3]),
+    "conv1x1/vector": lambda: _conv1x1(37, [3], [4, 3], event_ndims=1),
+    "conv1x1_plu/steep": lambda: _conv1x1_plu(38, [3], [2, 1, 1, 3]),
+    "conv1x1_plu/batch": lambda: _conv1x1_plu(39, [2, 3], [2, 2, 1, 2, 3]),
     "diagonal_scale/steep": lambda: _diagonal_scale(31, [3], [4, 3]),
     "diagonal_scale/batch": lambda: _diagonal_scale(32, [2, 3], [4, 2, 3]),
 }

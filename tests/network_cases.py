@@ -8,15 +8,22 @@ import typing
 
 import numpy as np
 import tensorflow as tf
+import tensorflow_probability as tfp
 
 from tfp_flows import masks
 from tfp_flows.bijectors import (
+    ActNorm,
     Coupling,
+    GlowStep,
     InverseAutoregressive,
+    InvertibleConv1x1,
+    InvertibleConv1x1PLU,
     MaskedAutoregressive,
+    MultiScale,
+    Squeeze,
     transformers,
 )
-from tfp_flows.networks import MADE, MLP, ResidualMLP
+from tfp_flows.networks import MADE, MLP, ConvNet, ResidualMLP
 
 
 @dataclasses.dataclass
@@ -105,6 +112,43 @@ def _autoregressive(
     return _network(seed, make_bijector, x_shape, context_shape)
 
 
+def conv_coupling(channels, kept, seed, dtype, transformer, context=None, hidden=2):
+    """Returns a coupling of images with a small network, and a context if given."""
+    net = ConvNet(
+        kept, channels - kept, hidden, num_layers=1, seed=seed, activation="tanh",
+        context_size=0 if context is None else context.shape[-1], dtype=dtype)
+    return Coupling(masks.channel(channels, kept=kept), net, transformer, context)
+
+
+def glow_step(channels, seed, dtype, context=None, plain=False):
+    """Returns a step on variables, with a convolution of either kind."""
+    zeros = np.zeros([channels])
+    if plain:
+        conv = InvertibleConv1x1(tf.Variable(np.eye(channels), dtype=dtype))
+    else:
+        square = np.zeros([channels, channels])
+        lower, upper = (tf.Variable(square, dtype=dtype) for _ in range(2))
+        conv = InvertibleConv1x1PLU(
+            np.arange(channels)[::-1].copy(), lower, upper,
+            tf.ones([channels], dtype), tf.Variable(zeros, dtype=dtype))
+    shift, log_scale = (tf.Variable(zeros, dtype=dtype) for _ in range(2))
+    kept = (channels + 1) // 2
+    coupling = conv_coupling(
+        channels, kept, seed, dtype, transformers.SigmoidAffine(), context)
+    return GlowStep(ActNorm(shift, log_scale), conv, coupling)
+
+
+def multi_scale(seed, dtype, recompute=False):
+    """Returns two levels for images with one channel."""
+    squeeze = tfp.bijectors.Invert(Squeeze())
+    levels = [
+        tfp.bijectors.Chain([squeeze, glow_step(4, seed, dtype)]),
+        tfp.bijectors.Chain([squeeze, glow_step(4, seed + 1, dtype, plain=True)]),
+    ]
+    prior = conv_coupling(4, 1, seed + 2, dtype, _AFFINE)
+    return MultiScale(levels, [prior], recompute=recompute)
+
+
 _AFFINE = transformers.Affine()
 _SPLINE = transformers.RationalQuadraticSpline(num_bins=4, bound=2.0)
 _SCATTERED = np.array([True, False, False, True, False])
@@ -149,6 +193,16 @@ MAKERS = {
     "iaf/additive": lambda: _autoregressive(
         57, InverseAutoregressive, transformers.Additive(), [4, 3]
     ),
+    "glow_step/steep": lambda: _network(
+        60, lambda dtype, _: glow_step(4, 60, dtype), [2, 2, 1, 4]
+    ),
+    "glow_step/batch": lambda: _network(
+        61, lambda dtype, context: glow_step(3, 61, dtype, context, plain=True),
+        [2, 2, 2, 1, 3], [2, 2],
+    ),
+    "multi_scale/steep": lambda: _network(
+        62, lambda dtype, _: multi_scale(62, dtype), [1, 4, 8, 1]
+    ),
     "coupling/one": lambda: _coupling(48, masks.half(1, True), _AFFINE, [4, 1]),
 }
 GRAPHS = (
@@ -158,4 +212,5 @@ GRAPHS = (
     "coupling/scattered_batch",
     "coupling/checkerboard",
     "coupling/one",
+    "glow_step/steep",
 )

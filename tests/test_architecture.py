@@ -16,11 +16,12 @@ FILES = sorted(ROOT.rglob("*.py"))
 # For each module or folder of the package, those that it may import.
 MAY_IMPORT = {
     "_cache": set(),
+    "_moments": set(),
     "_parameters": set(),
     "masks": set(),
     "root_finding": set(),
-    "networks": {"masks"},
-    "bijectors": {"_cache", "_parameters", "masks", "root_finding"},
+    "networks": {"_moments", "masks"},
+    "bijectors": {"_cache", "_moments", "_parameters", "masks", "root_finding"},
     "trainable": set(),
     "flows": {"bijectors", "masks", "networks", "trainable"},
     "variational": set(),

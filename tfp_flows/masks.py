@@ -140,14 +140,59 @@ def checkerboard(height, width, flip=False):
     return ((rows + columns) % 2 == 0)[..., np.newaxis] ^ bool(flip)
 
 
-def channel(channels, flip=False):
-    """Mask of an image: the first half of the channels stays.
+def channel(channels, flip=False, kept=None):
+    """Mask of an image: the first channels stay.
 
     Args:
       channels: number of channels.
-      flip: whether the other half stays.
+      flip: whether the others stay.
+      kept: how many the first ones are; by default half, the larger one of an odd
+        number.
 
     Returns:
       mask: boolean array of shape `[1, 1, channels]`.
     """
-    return half(channels, flip)[np.newaxis, np.newaxis]
+    if kept is None:
+        kept = (channels + 1) // 2
+    return ((np.arange(channels) < kept) ^ bool(flip))[np.newaxis, np.newaxis]
+
+
+def groups(features, channels):
+    """Returns the channel of an image that each feature of a network belongs to.
+
+    Args:
+      features: number of features, at least `channels`.
+      channels: number of channels; each has as many features as can be.
+
+    Returns:
+      channel: integer array of shape `[features]`, in ascending order.
+    """
+    return np.arange(features) * channels // features
+
+
+def raster(kernel_size, inputs, outputs, own):
+    """Mask of a convolution over an image in raster order, channels within pixels.
+
+    The pixels above and to the left are seen, those below and to the right are not. At
+    the pixel itself, an output sees the inputs of the channels before its own, and with
+    `own` those of its own channel. These are masks A and B of van den Oord et al.
+    (2016), https://arxiv.org/abs/1601.06759, section 3.4.
+
+    Args:
+      kernel_size: number of rows and of columns, odd.
+      inputs, outputs: the channel of each input and output, as `groups` returns.
+      own: whether an output sees its own channel: true for mask B, false for A.
+
+    Returns:
+      mask: boolean array `[kernel_size, kernel_size, inputs, outputs]`.
+
+    Raises:
+      ValueError: `kernel_size` is even.
+    """
+    if kernel_size % 2 == 0:
+        raise ValueError(f"`kernel_size` must be odd; got {kernel_size}.")
+    inputs, outputs = np.asarray(inputs)[:, np.newaxis], np.asarray(outputs)
+    place = np.arange(kernel_size**2).reshape([kernel_size, kernel_size, 1, 1])
+    center = kernel_size**2 // 2
+    at_pixel = inputs <= outputs if own else inputs < outputs
+    return (place < center) | ((place == center) & at_pixel)

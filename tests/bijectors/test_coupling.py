@@ -273,7 +273,7 @@ def test_rejects_an_input_whose_batch_does_not_fit_the_context():
         (
             ValueError,
             dict(conditioner=net(context_size=2), context=np.ones(3)),
-            r"`context` must have a last axis .* got shape \(3,\) and 2",
+            r"`context` must have at least 1 axes.* got shape \(3,\) and 2",
         ),
     ],
 )

@@ -1,35 +1,49 @@
 """Invertible layers, one per file."""
 
-from tfp_flows.bijectors import bases, transformers
+from tfp_flows.bijectors import bases, matrices, transformers
 from tfp_flows.bijectors.activations import Activation, LeakyReLU
+from tfp_flows.bijectors.actnorm import ActNorm
 from tfp_flows.bijectors.autoregressive import (
     InverseAutoregressive,
     MaskedAutoregressive,
     check_autoregressive,
 )
 from tfp_flows.bijectors.batch_norm import BatchNorm, batch_statistics
+from tfp_flows.bijectors.conv1x1 import InvertibleConv1x1, InvertibleConv1x1PLU
 from tfp_flows.bijectors.coupling import Coupling
 from tfp_flows.bijectors.diagonal_scale import DiagonalScale
+from tfp_flows.bijectors.glow_step import GlowStep
+from tfp_flows.bijectors.logit import Logit
+from tfp_flows.bijectors.multi_scale import MultiScale
 from tfp_flows.bijectors.planar import Planar, PlanarStack
 from tfp_flows.bijectors.prelu import PReLU
 from tfp_flows.bijectors.radial import Radial
+from tfp_flows.bijectors.squeeze import Squeeze
 from tfp_flows.bijectors.sylvester import Sylvester
 
 __all__ = [
+    "ActNorm",
     "Activation",
     "BatchNorm",
     "Coupling",
     "DiagonalScale",
+    "GlowStep",
     "InverseAutoregressive",
+    "InvertibleConv1x1",
+    "InvertibleConv1x1PLU",
     "LeakyReLU",
+    "Logit",
     "MaskedAutoregressive",
+    "MultiScale",
     "PReLU",
     "Planar",
     "PlanarStack",
     "Radial",
+    "Squeeze",
     "Sylvester",
     "bases",
     "batch_statistics",
     "check_autoregressive",
+    "matrices",
     "transformers",
 ]

@@ -16,6 +16,7 @@ import tensorflow as tf
 from tfp_flows.bijectors._conditioning import (
     check_has_context,
     checked_input,
+    context_ndims_of,
     parameters_for,
 )
 
@@ -30,7 +31,8 @@ def solve(bijector, w):
     check_has_context(bijector)
     w = checked_input(bijector, w)
     if bijector.context is not None:
-        batch = tf.shape(tf.convert_to_tensor(bijector.context))[:-1]
+        shape = tf.shape(tf.convert_to_tensor(bijector.context))
+        batch = shape[: tf.size(shape) - context_ndims_of(bijector.conditioner)]
         axis = tf.rank(w) - bijector.forward_min_event_ndims
         batch = tf.broadcast_dynamic_shape(tf.shape(w)[:axis], batch)
         w = tf.broadcast_to(w, tf.concat([batch, tf.shape(w)[axis:]], axis=0))
@@ -41,7 +43,8 @@ def _map_of(bijector):
     conditioner, invert = bijector.conditioner, bijector._invert
     event_ndims = bijector.forward_min_event_ndims
     walk = None
-    if event_ndims == 1 and hasattr(conditioner, "solve_for_input"):
+    known = event_ndims == getattr(conditioner, "event_ndims", 1)
+    if known and hasattr(conditioner, "solve_for_input"):
 
         def walk(w):
             return conditioner.solve_for_input(invert, w, bijector.context)

@@ -1,6 +1,7 @@
 """What layers with a network do to it: ask it, track it, give it its context."""
 
 import tensorflow as tf
+import tensorflow_probability as tfp
 
 from tfp_flows._parameters import is_reference, without_keras
 
@@ -103,16 +104,32 @@ def check_context(conditioner, context, context_size, dtype):
             f"`context` must have the dtype of the network, {tf.as_dtype(dtype).name}; "
             f"got {tf.as_dtype(context.dtype).name}."
         )
+    ndims = context_ndims_of(conditioner)
     known = context.shape.rank is not None
     if known and (
-        context.shape.rank == 0
+        context.shape.rank < ndims
         or size is not None and not context.shape[-1:].is_compatible_with([size])
     ):
         raise ValueError(
-            "`context` must have a last axis as long as `context_size`; "
-            f"got shape {context.shape} and {size}."
+            f"`context` must have at least {ndims} axes, the last of them as long as "
+            f"`context_size`; got shape {context.shape} and {size}."
         )
     return context, size
+
+
+def context_ndims_of(conditioner):
+    """Returns the rank of one context: 1 for vectors, more for maps."""
+    return getattr(conditioner, "context_ndims", 1)
+
+
+def context_properties():
+    """Returns what TFP asks to know about the context of a layer with a network."""
+
+    def ndims(layer, event_ndims):
+        more = event_ndims - layer.forward_min_event_ndims
+        return more + context_ndims_of(layer.conditioner)
+
+    return dict(context=tfp.util.ParameterProperties(event_ndims=ndims))
 
 
 def parameters_for(bijector, x, event_shape, context=None):

@@ -6,7 +6,7 @@ import tensorflow_probability as tfp
 
 from tfp_flows._cache import never_stale
 from tfp_flows.bijectors._autoregression import evaluate, solve
-from tfp_flows.bijectors._conditioning import adopt
+from tfp_flows.bijectors._conditioning import adopt, context_properties
 from tfp_flows.bijectors.transformers import Affine
 
 tfb = tfp.bijectors
@@ -68,7 +68,7 @@ class MaskedAutoregressive(tfb.Bijector):
 
     @classmethod
     def _parameter_properties(cls, dtype):
-        return dict(context=tfp.util.ParameterProperties(event_ndims=1))
+        return context_properties()
 
     def _forward(self, x):
         y, ildj = solve(self, x)
@@ -145,7 +145,7 @@ class InverseAutoregressive(tfb.Bijector):
 
     @classmethod
     def _parameter_properties(cls, dtype):
-        return dict(context=tfp.util.ParameterProperties(event_ndims=1))
+        return context_properties()
 
     def _forward(self, x):
         y, fldj = evaluate(self, x)

@@ -7,7 +7,13 @@ import tensorflow_probability as tfp
 from tfp_flows._cache import never_stale
 from tfp_flows._parameters import check_broadcasts
 from tfp_flows.bijectors import transformers
-from tfp_flows.bijectors._conditioning import adopt, checked_input, parameters_for
+from tfp_flows.bijectors._conditioning import (
+    adopt,
+    check_has_context,
+    checked_input,
+    context_properties,
+    parameters_for,
+)
 from tfp_flows.bijectors._split import Split
 
 tfb = tfp.bijectors
@@ -78,7 +84,7 @@ class Coupling(tfb.Bijector):
 
     @classmethod
     def _parameter_properties(cls, dtype):
-        return dict(context=tfp.util.ParameterProperties(event_ndims=1))
+        return context_properties()
 
     def _forward(self, x):
         y, log_det = self._evaluate(x, "forward")
@@ -101,8 +107,7 @@ class Coupling(tfb.Bijector):
         self._check(x)
         x = checked_input(self, x)
         if self._split is None:
-            kept = tf.where(self.mask, x, tf.zeros_like(x))
-            changed, log_dets = self._transform(kept, x, direction)
+            changed, log_dets = self._transform(self._kept(x), x, direction)
             result = tf.where(self.mask, x, changed)
             log_dets = tf.where(self.mask, tf.zeros_like(log_dets), log_dets)
         else:
@@ -123,6 +128,33 @@ class Coupling(tfb.Bijector):
         log_dets = getattr(transform, f"{direction}_log_det_jacobian")(x, event_ndims=0)
         # Constant ones lack the axes along which they are.
         return result, log_dets + tf.zeros_like(result)
+
+    def start_from_data(self, values, direction):
+        """Starts the network, if it has anything to start.
+
+        Args:
+          values: tensor `[..., *event_shape]`; see `tfp_flows.flows.start_from_data`.
+          direction: "forward" or "inverse", the one that goes from data to noise.
+
+        Returns:
+          values: what the direction makes of them from now on.
+
+        Raises:
+          TypeError, ValueError: as the network.
+        """
+        if hasattr(self.conditioner, "start_from_data"):
+            values = tf.convert_to_tensor(values, dtype_hint=self.dtype)
+            self._check(values)
+            check_has_context(self)
+            context = [] if self.context is None else [self.context]
+            self.conditioner.start_from_data(self._kept(values), *context)
+        return getattr(self, direction)(values)
+
+    def _kept(self, x):
+        """Returns what the network sees."""
+        if self._split is None:
+            return tf.where(self.mask, x, tf.zeros_like(x))
+        return self._split.split(x)[0]
 
     def _check(self, x):
         ndims = self.mask.ndim

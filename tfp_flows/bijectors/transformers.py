@@ -80,15 +80,43 @@ class GatedAffine:
     num_parameters = 2
 
     def __post_init__(self):
-        _check_positive(max_log_scale=self.max_log_scale)
-        if not np.isfinite(self.bias):
-            raise ValueError(f"`bias` must be finite; got {self.bias}.")
+        _check_gate(self)
 
     def __call__(self, parameters):
         candidate, raw = tf.unstack(parameters, axis=-1)
         logit = _bounded(raw, self.max_log_scale) + self.bias
         log_gate = tf.math.log_sigmoid(logit)
         return _ScaleAndShift(log_gate, tf.sigmoid(-logit) * candidate)
+
+
+@dataclasses.dataclass(frozen=True)
+class SigmoidAffine:
+    """`x = (y + t) sigmoid(s + bias)`, as in Glow, which stretches on the way to data.
+
+    The couplings of Kingma and Dhariwal (2018), https://arxiv.org/abs/1807.03039, as
+    their code has them: data come near the noise at a rate that is bounded. Two
+    parameters: `t` and a number `r`, `s = r / (1 + |r| / max_log_scale)` as for
+    `Affine`.
+
+    Args:
+      bias: what opens the gate at the start, where it is 0.88 at 2.
+      max_log_scale: bound of `|s|`, positive.
+
+    Raises:
+      ValueError: `bias` is not finite, or `max_log_scale` not positive and finite.
+    """
+
+    bias: float = 2.0
+    max_log_scale: float = float(np.log(1e3))
+    num_parameters = 2
+
+    def __post_init__(self):
+        _check_gate(self)
+
+    def __call__(self, parameters):
+        shift, raw = tf.unstack(parameters, axis=-1)
+        logit = _bounded(raw, self.max_log_scale) + self.bias
+        return _ScaleAndShift(-tf.math.log_sigmoid(logit), -shift)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,6 +209,12 @@ class _ScaleAndShift(tfb.Bijector):
 def _bounded(raw, bound):
     """Number in (-bound, bound), with a slope that never vanishes."""
     return raw / (1.0 + tf.abs(raw) / bound)
+
+
+def _check_gate(transformer):
+    _check_positive(max_log_scale=transformer.max_log_scale)
+    if not np.isfinite(transformer.bias):
+        raise ValueError(f"`bias` must be finite; got {transformer.bias}.")
 
 
 def _check_positive(**numbers):

@@ -1,5 +1,7 @@
 """Binds a context to all layers of a flow."""
 
+import numpy as np
+import tensorflow as tf
 import tensorflow_probability as tfp
 
 tfb, tfd = tfp.bijectors, tfp.distributions
@@ -10,7 +12,8 @@ def condition(flow, context):
 
     Args:
       flow: `tfd.TransformedDistribution`, or a bijector: a layer of this package that
-        takes a context, or `tfb.Chain` and `tfb.Invert` of such.
+        takes a context, or `tfb.Chain` and `tfb.Invert` of such; or another
+        distribution that takes one, such as `autoregressive_levels`.
       context: tensor of shape `[..., context_size]`: what the distribution depends on,
         such as a label as one-hot vector or the output of an encoder.
 
@@ -23,12 +26,9 @@ def condition(flow, context):
       ValueError: no layer takes a context, or `context` has another size than they
         take.
     """
-    transformed = isinstance(flow, tfd.Distribution) and hasattr(flow, "bijector")
-    if not (transformed or isinstance(flow, tfb.Bijector)):
+    if not isinstance(flow, (tfb.Bijector, tfd.Distribution)):
         raise TypeError(
-            "`flow` must be a bijector or a `tfd.TransformedDistribution`; "
-            f"got {flow!r}."
-        )
+            f"`flow` must be a bijector or a `tfd.Distribution`; got {flow!r}.")
     bound = _bind(flow, context)
     if bound is flow:
         raise ValueError(
@@ -38,19 +38,56 @@ def condition(flow, context):
     return bound
 
 
+def condition_on_class(flow, labels, num_classes):
+    """Binds classes to a flow, as one-hot vectors.
+
+    Args:
+      flow: as for `condition`, with `context_size=num_classes`.
+      labels: integers from 0 to `num_classes - 1`, shape `[...]`.
+      num_classes: number of classes.
+
+    Returns:
+      bound: as for `condition`; its batch shape is that of `labels`.
+
+    Raises:
+      TypeError: `labels` are no integers, or as for `condition`.
+      ValueError: a label is of no class; or as for `condition`. In graphs the first is
+        a `tf.errors.InvalidArgumentError`, but for compiled ones, which give NaN.
+    """
+    labels = tf.convert_to_tensor(labels, name="labels")
+    if not labels.dtype.is_integer:
+        raise TypeError(f"`labels` must be integers; got {labels.dtype.name}.")
+    known = (labels >= 0) & (labels < tf.cast(num_classes, labels.dtype))
+    message = f"`labels` must be from 0 to {num_classes - 1}; got"
+    if tf.executing_eagerly() and not np.all(known):
+        raise ValueError(f"{message} {labels.numpy()[~known.numpy()].ravel()[:10]}.")
+    with tf.control_dependencies([tf.debugging.Assert(
+        tf.reduce_all(known), [message, labels])]):
+        dtype = _dtype_of(flow)
+        classes = tf.one_hot(labels, num_classes, dtype=dtype)
+    nan = tf.constant(float("nan"), dtype)  # compiled graphs drop the assertion
+    return condition(flow, tf.where(known[..., tf.newaxis], classes, nan))
+
+
+def _dtype_of(flow):
+    known = [v.dtype for v in flow.variables if v.dtype.is_floating]
+    return known[0] if known else tf.float32
+
+
 def _bind(part, context):
     """Returns a bound copy, or the part itself if nothing in it takes a context."""
     if getattr(part, "context_size", 0):
         return part.copy(context=context)
     changed = {}
-    for name in ["bijector", "distribution"]:
+    for name in ["bijector", "distribution", "coupling"]:
         inner = getattr(part, name, None)
         if isinstance(inner, (tfb.Bijector, tfd.Distribution)):
             bound = _bind(inner, context)
             if bound is not inner:
                 changed[name] = bound
-    parts = getattr(part, "bijectors", [])
-    bound = [_bind(inner, context) for inner in parts]
-    if any(new is not old for new, old in zip(bound, parts)):
-        changed["bijectors"] = bound
+    for name in ["bijectors", "priors"]:
+        parts = getattr(part, name, [])
+        bound = [_bind(inner, context) for inner in parts]
+        if any(new is not old for new, old in zip(bound, parts)):
+            changed[name] = bound
     return part.copy(**changed) if changed else part

@@ -1,0 +1,69 @@
+"""Squeeze, which has no numbers to learn."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tests import laws
+from tests.laws import close
+from tfp_flows.bijectors import Squeeze
+
+tfd = tfp.distributions
+X = np.random.default_rng(0).normal(size=[2, 4, 6, 3])
+
+
+@pytest.mark.parametrize("factor", [1, 2])
+def test_laws(factor):
+    layer = Squeeze(factor)
+    y = layer.forward(X)
+    close(layer.inverse(y.numpy()), X, 0.0)
+    close(layer.forward(layer.inverse(y.numpy()).numpy()), y, 0.0)
+    for name, value in laws.evaluate(layer, X, y).items():
+        point = X if name.startswith("forward") else y
+        for jit_compile in [False, True]:
+            compiled = tf.function(getattr(layer, name), jit_compile=jit_compile)
+            close(compiled(point), value, 0.0)
+        mapped = tf.vectorized_map(getattr(layer, name), tf.constant(np.array(point)))
+        close(mapped, value, 0.0)
+        if name.endswith("jacobian"):
+            close(value, np.zeros(2), 0.0)
+
+
+def test_a_block_becomes_a_pixel():
+    y = Squeeze().forward(X)
+    assert y.shape == [2, 2, 3, 12]
+    close(y[:, 1, 2], X[:, 2:4, 4:6].reshape(2, 12), 0.0)
+    close(Squeeze(3).forward(X[:, :3])[:, 0, 1], X[:, :3, 3:].reshape(2, 27), 0.0)
+
+
+def test_tells_shapes():
+    layer = Squeeze()
+    assert layer.forward_event_shape([4, 6, 3]) == [2, 3, 12]
+    assert layer.inverse_event_shape([2, 3, 12]) == [4, 6, 3]
+    assert layer.forward_event_shape([None, None, 3]) == [None, None, 12]
+    np.testing.assert_array_equal(
+        layer.forward_event_shape_tensor([5, 4, 6, 3]), [5, 2, 3, 12])
+    np.testing.assert_array_equal(
+        layer.inverse_event_shape_tensor([2, 3, 12]), [4, 6, 3])
+    normal = tfd.Sample(tfd.Normal(0.0, 1.0), [2, 3, 12])
+    images = tfd.TransformedDistribution(normal, tfp.bijectors.Invert(layer))
+    assert images.event_shape == [4, 6, 3] and images.sample(5).shape == [5, 4, 6, 3]
+
+
+def test_sizes_may_be_unknown():
+    squeeze = tf.function(
+        Squeeze().forward, input_signature=[tf.TensorSpec([None, None, None, 3])])
+    close(squeeze(np.float32(X)), Squeeze().forward(np.float32(X)), 0.0)
+
+
+def test_errors():
+    for factor in [0, 1.5]:
+        with pytest.raises(ValueError, match=f"integer above 0; got {factor}"):
+            Squeeze(factor)
+    with pytest.raises(ValueError, match=r"multiples of 2, .*; got .*2, 3, 6, 3\)"):
+        Squeeze().forward(X[:, :3])
+    with pytest.raises(ValueError, match=r"multiple of 4, .*; got .*2, 4, 6, 3\)"):
+        Squeeze().inverse(X)
+    with pytest.raises(ValueError, match=r"\[..., H, W, C\] .*; got shape \(3,\)"):
+        Squeeze().forward(np.zeros([3]))

@@ -1,0 +1,77 @@
+"""Glow."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tests.flows.image_recipes import check_image_recipe
+from tests.laws import close
+from tfp_flows import flows
+from tfp_flows.bijectors import InvertibleConv1x1, InvertibleConv1x1PLU
+
+
+def make(event_shape=(4, 8, 1), num_levels=2, num_steps=1, **others):
+    return flows.glow(event_shape, num_levels, num_steps, 2, **others)
+
+
+def test_is_what_recipes_for_images_are(tmp_path):
+    check_image_recipe(make, [4, 8, 1], tmp_path)
+
+
+def test_starts_as_noise_turned_around():
+    """Actnorm and priors are the identity, convolutions rotate, couplings scale."""
+    flow = make(seed=0, dtype=tf.float64, coupling="additive")
+    y = np.random.default_rng(0).uniform(0.0, 256.0, size=[3, 4, 8, 1])
+    noise = flow.bijector.inverse(y)
+    v = y / 256.0 - 0.5
+    close(tf.reduce_sum(noise**2, [1, 2, 3]), np.sum(v**2, axis=(1, 2, 3)))
+    normal = tfp.distributions.Normal(np.float64(0.0), 1.0)
+    close(flow.log_prob(y),
+          tf.reduce_sum(normal.log_prob(v), [1, 2, 3]) - 32 * np.log(256.0))
+    affine = make(seed=0, dtype=tf.float64)
+    # Two couplings, each on half of what has come so far.
+    scaled = (16 + 8) * np.log(1.0 / (1.0 + np.exp(-2.0)))
+    close(affine.bijector.inverse_log_det_jacobian(y, event_ndims=3),
+          np.full(3, scaled - 32 * np.log(256.0)))
+
+
+def test_options():
+    for kind, layer in dict(plain=InvertibleConv1x1, plu=InvertibleConv1x1PLU).items():
+        flow = make(seed=0, convolution=kind)
+        assert sum(isinstance(m, layer) for m in flow.submodules) == 2
+    logit = make(seed=0, preprocessing="logit", num_values=32)
+    y = np.random.default_rng(0).uniform(0.0, 32.0, size=[3, 4, 8, 1])
+    assert np.all(np.isfinite(logit.log_prob(np.float32(y))))
+    everywhere = make(seed=0, context_size=3, context_in="all")
+    at_the_top = make(seed=0, context_size=3)
+    counts = [
+        sum("context_kernel" in v.name for v in flow.variables)
+        for flow in (everywhere, at_the_top)]
+    assert counts == [4, 1]
+    with pytest.raises(ValueError, match="`convolution` must be .*; got 'lu'"):
+        make(seed=0, convolution="lu")
+    with pytest.raises(ValueError, match="`context_in` must be .*; got 'some'"):
+        make(seed=0, context_in="some")
+
+
+@pytest.mark.parametrize("shape, levels", [
+    ([2, 6, 3], 1), ([8, 8, 1], 3), ([2, 2, 5], 1), ([4, 12, 2], 2)])
+def test_any_size_that_can_be_halved(shape, levels):
+    flow = make(shape, levels, seed=0, dtype=tf.float64)
+    y = np.random.default_rng(0).uniform(0.0, 256.0, size=[2, *shape])
+    close(flows.decode(flow, [z.numpy() for z in flows.encode(flow, y)]), y)
+
+
+def test_many_steps_keep_real_precision():
+    """In float32, through 100 steps and back."""
+    flow = make([8, 8, 3], 1, 100, seed=0)
+    y = flows.dequantise(
+        np.random.default_rng(0).integers(0, 256, size=[4, 8, 8, 3]), seed=0)
+    flows.start_from_data(flow, y)
+    rng = np.random.default_rng(1)
+    for variable in flow.trainable_variables:
+        variable.assign_add(0.02 * rng.normal(size=variable.shape))
+    noise = flow.bijector.inverse(y).numpy()
+    error = np.max(np.abs(flow.bijector.forward(noise) - y)) / 256.0
+    assert error < 1e-4

@@ -1,0 +1,97 @@
+"""Values with log determinants of layers in a row, with or without their memory."""
+
+import tensorflow as tf
+
+from tfp_flows.bijectors._start import OTHER, layers_of
+
+
+def evaluate(bijector, x, direction, event_ndims=3):
+    """Returns what a direction makes of `x`, and the log determinant of that.
+
+    Args:
+      bijector: layer, or `tfb.Chain` and `tfb.Invert` of such.
+      x: tensor.
+      direction: "forward" or "inverse".
+      event_ndims: rank of an event of `x`, and of all that comes of it.
+    """
+    log_det = tf.zeros(tf.shape(x)[: x.shape.rank - event_ndims], x.dtype)
+    for layer, way in layers_of(bijector, direction):
+        x, change = _evaluate_layer(layer, way, x, event_ndims)
+        log_det += change
+    return x, log_det
+
+
+def evaluate_again(bijector, x, direction, event_ndims=3):
+    """`evaluate`, whose gradient keeps the result alone, for any number of layers.
+
+    It goes back layer by layer: what came in is what the other direction makes of what
+    went out, and from it the layer is computed once more, for its gradient.
+
+    Raises:
+      NotImplementedError: the gradient of a gradient is asked for.
+    """
+    layers = layers_of(bijector, direction)
+    known = _tensors_of(bijector)
+
+    @tf.custom_gradient
+    def run(x, *_):
+        result, log_det = evaluate(bijector, x, direction, event_ndims)
+
+        def backward(of_result, of_log_det, variables=()):
+            results = _once(result, of_result, of_log_det)
+            return _walk_back(layers, event_ndims, results, known, variables)
+
+        return (result, log_det), backward
+
+    return run(x, *known)
+
+
+def _walk_back(layers, event_ndims, results, known, variables):
+    """Returns the gradients by the input and by `known`, and those by `variables`."""
+    y, of_y, of_log_det = results
+    totals = [tf.zeros_like(source) for source in [*known, *variables]]
+    for layer, way in layers[::-1]:
+        # Not before the gradient has come this far: a graph would do all at once.
+        with tf.control_dependencies([of_y]):
+            y = tf.identity(y)
+        x = tf.stop_gradient(_evaluate_layer(layer, OTHER[way], y, event_ndims)[0])
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch([x, *known, *variables])
+            values = _evaluate_layer(layer, way, x, event_ndims)
+        of_y, *changes = tape.gradient(
+            values, [x, *known, *variables], [of_y, of_log_det])
+        totals = [
+            total if change is None else total + tf.convert_to_tensor(change)
+            for total, change in zip(totals, changes)
+        ]
+        y = x
+    return (of_y, *totals[: len(known)]), totals[len(known) :]
+
+
+def _evaluate_layer(layer, direction, x, event_ndims):
+    if hasattr(layer, "_evaluate"):  # both at once, and no cache to miss
+        return layer._evaluate(x, direction)
+    log_det = getattr(layer, f"{direction}_log_det_jacobian")
+    return getattr(layer, direction)(x), log_det(x, event_ndims=event_ndims)
+
+
+def _tensors_of(bijector):
+    """Returns the tensors that layers hold: what may depend on variables of others."""
+    found = {}
+    for module in [bijector, *bijector.submodules]:
+        for value in vars(module).values():
+            if tf.is_tensor(value) and not isinstance(value, tf.Variable):
+                if value.dtype.is_floating:
+                    found[id(value)] = value
+    return list(found.values())
+
+
+@tf.custom_gradient
+def _once(*values):
+    def backward(*_):
+        raise NotImplementedError(
+            "`recompute=True` gives first gradients; got a request for the gradient of "
+            "one. Build the flow with `recompute=False`."
+        )
+
+    return [tf.identity(value) for value in values], backward

@@ -1,0 +1,226 @@
+"""Invertible 1x1 convolutions, a product of each pixel with one matrix."""
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfp_flows._cache import never_stale
+from tfp_flows._parameters import (
+    FINITE,
+    as_parameters,
+    assert_each,
+    broadcast_batch,
+    check_shapes,
+)
+from tfp_flows.bijectors._pixels import check_pixels, multiply_pixels, over_pixels
+from tfp_flows.bijectors.matrices import inverse_and_log_det, is_regular
+
+tfb = tfp.bijectors
+
+_PLU_AXES = dict(lower="CC", upper="CC", sign="C", log_magnitude="C")
+
+
+@never_stale
+class InvertibleConv1x1(tfb.Bijector):
+    """Multiplies each pixel with a matrix, which mixes the channels.
+
+    `y = weight x` at each pixel, with log determinant `H W log |det weight|`: Kingma
+    and Dhariwal (2018), section 3.2, https://arxiv.org/abs/1807.03039. The inverse
+    forms `weight^-1` once and is one product, too; both come from a QR factorisation of
+    the matrix, which XLA compiles for all devices.
+
+    `x` and `y` have shape `[..., H, W, C]`, or `[..., C]` with `event_ndims=1`. The
+    axes before an event broadcast with the batch axes of the matrix; the log
+    determinants have the shape that results.
+
+    Args:
+      weight: shape `[..., C, C]`, not singular. `rotation` gives one to start from.
+      event_ndims: rank of an event, whose last axis the channels are.
+      validate_args: whether to check that a tensor or variable is not singular.
+      name: prefix of the ops.
+
+    Raises:
+      TypeError: `weight` is not of a floating dtype.
+      ValueError: `weight` is not square, or is numbers that are singular; the input has
+        another number of channels; `event_ndims` is below 1.
+      tf.errors.InvalidArgumentError: a check of `validate_args` fails.
+    """
+
+    def __init__(self, weight, event_ndims=3, validate_args=False, name="conv1x1"):
+        parameters = dict(locals())
+        (self.weight,) = as_parameters(weight=weight)
+        check_shapes(dict(weight="CC"), weight=self.weight)
+        if event_ndims < 1:
+            raise ValueError(f"`event_ndims` must be at least 1; got {event_ndims}.")
+        self.event_ndims = event_ndims
+        super().__init__(
+            forward_min_event_ndims=event_ndims, dtype=self.weight.dtype,
+            is_constant_jacobian=True, validate_args=validate_args,
+            parameters=parameters, name=name)
+
+    @classmethod
+    def _parameter_properties(cls, dtype):
+        unit = lambda: tfb.TransformDiagonal(tfb.Shift(tf.ones([], dtype)))
+        return dict(weight=tfp.util.ParameterProperties(
+            event_ndims=2, shape_fn=lambda shape: [shape[-1], shape[-1]],
+            default_constraining_bijector_fn=unit))
+
+    def _parameter_control_dependencies(self, is_init):
+        return assert_each(self, is_init, dict(weight=(is_regular, "be regular")))
+
+    def _forward(self, x):
+        check_pixels(self, x, self.event_ndims, self.weight.shape[-1])
+        weight = tf.convert_to_tensor(self.weight)
+        return multiply_pixels(x, weight, self.event_ndims)
+
+    def _inverse(self, y):
+        check_pixels(self, y, self.event_ndims, self.weight.shape[-1])
+        inverse, log_det = inverse_and_log_det(tf.convert_to_tensor(self.weight))
+        ildj = -over_pixels(log_det, y, self.event_ndims)
+        self._cache.inverse_attributes(y)["ildj"] = ildj
+        return multiply_pixels(y, inverse, self.event_ndims)
+
+    def _forward_log_det_jacobian(self, x):
+        check_pixels(self, x, self.event_ndims, self.weight.shape[-1])
+        return over_pixels(self.log_abs_det(), x, self.event_ndims)
+
+    def _inverse_log_det_jacobian(self, y):
+        return -self._forward_log_det_jacobian(y)  # it does not depend on the input
+
+    def matrix(self):
+        """Returns the matrix, `[..., C, C]`."""
+        return tf.convert_to_tensor(self.weight)
+
+    def inverse_matrix(self):
+        """Returns the inverse of the matrix, `[..., C, C]`."""
+        return inverse_and_log_det(tf.convert_to_tensor(self.weight))[0]
+
+    def log_abs_det(self):
+        """Returns `log |det weight|`, shape `[...]`."""
+        return inverse_and_log_det(tf.convert_to_tensor(self.weight))[1]
+
+
+@never_stale
+class InvertibleConv1x1PLU(tfb.Bijector):
+    """`InvertibleConv1x1` of a matrix that stays regular, by its factors.
+
+    `weight = P L (U + diag(sign exp(log_magnitude)))` with a permutation `P`, a unit
+    lower triangular `L` and a strictly upper triangular `U`: equation 10 of Kingma and
+    Dhariwal (2018), https://arxiv.org/abs/1807.03039. The log determinant is
+    `H W sum_c log_magnitude_c`. The inverse of the matrix takes two triangular solves,
+    once a call and not for each pixel.
+
+    `x` and `y` have shape `[..., H, W, C]`, or `[..., C]` with `event_ndims=1`.
+
+    Args:
+      permutation: integer tensor of shape `[C]`: row `permutation[c]` of the matrix is
+        row `c` of the product of the other factors. `plu_factors` gives all of them.
+      lower: shape `[..., C, C]`, of which the strictly lower triangle is used.
+      upper: shape `[..., C, C]`, of which the strictly upper triangle is used.
+      sign: shape `[..., C]`, of 1 and -1; not to be trained.
+      log_magnitude: shape `[..., C]`.
+      event_ndims: rank of an event, whose last axis the channels are.
+      validate_args: whether to check that tensors and variables are finite.
+      name: prefix of the ops.
+
+    Raises:
+      TypeError: the parameters do not share one floating dtype, or `permutation` is not
+        of integers.
+      ValueError: the shapes of the parameters, or of the input and the parameters, do
+        not fit; `event_ndims` is below 1; numbers are out of their support.
+      tf.errors.InvalidArgumentError: a check of `validate_args` fails.
+    """
+
+    def __init__(
+        self,
+        permutation,
+        lower,
+        upper,
+        sign,
+        log_magnitude,
+        event_ndims=3,
+        validate_args=False,
+        name="conv1x1_plu",
+    ):
+        parameters = dict(locals())
+        self.lower, self.upper, self.sign, self.log_magnitude = as_parameters(
+            lower=lower, upper=upper, sign=sign, log_magnitude=log_magnitude)
+        check_shapes(
+            _PLU_AXES, lower=self.lower, upper=self.upper, sign=self.sign,
+            log_magnitude=self.log_magnitude)
+        if not hasattr(permutation, "dtype"):
+            permutation = tf.constant(permutation)
+        if not tf.as_dtype(permutation.dtype).is_integer:
+            raise TypeError(
+                f"`permutation` must be of integers; got {permutation.dtype}.")
+        if not permutation.shape == self.sign.shape[-1:]:
+            raise ValueError(
+                "`permutation` must have shape [C], as long as the last axis of "
+                f"`sign`; got shapes {permutation.shape} and {self.sign.shape}."
+            )
+        if event_ndims < 1:
+            raise ValueError(f"`event_ndims` must be at least 1; got {event_ndims}.")
+        self.permutation, self.event_ndims = permutation, event_ndims
+        super().__init__(
+            forward_min_event_ndims=event_ndims, dtype=self.sign.dtype,
+            is_constant_jacobian=True, validate_args=validate_args,
+            parameters=parameters, name=name)
+
+    @classmethod
+    def _parameter_properties(cls, dtype):
+        square = tfp.util.ParameterProperties(
+            event_ndims=2, shape_fn=lambda shape: [shape[-1], shape[-1]])
+        row = tfp.util.ParameterProperties(
+            event_ndims=1, shape_fn=lambda shape: shape[-1:])
+        return dict(lower=square, upper=square, sign=row, log_magnitude=row)
+
+    def _parameter_control_dependencies(self, is_init):
+        unit = (lambda v: tf.abs(v) == 1.0, "be 1 or -1")
+        return assert_each(
+            self, is_init, {**dict.fromkeys(_PLU_AXES, FINITE), "sign": unit})
+
+    def _forward(self, x):
+        check_pixels(self, x, self.event_ndims, self.sign.shape[-1])
+        return multiply_pixels(x, self.matrix(), self.event_ndims)
+
+    def _inverse(self, y):
+        check_pixels(self, y, self.event_ndims, self.sign.shape[-1])
+        return multiply_pixels(y, self.inverse_matrix(), self.event_ndims)
+
+    def _forward_log_det_jacobian(self, x):
+        check_pixels(self, x, self.event_ndims, self.sign.shape[-1])
+        return over_pixels(self.log_abs_det(), x, self.event_ndims)
+
+    def _inverse_log_det_jacobian(self, y):
+        return -self._forward_log_det_jacobian(y)  # it does not depend on the input
+
+    def matrix(self):
+        """Returns the matrix, `[..., C, C]`."""
+        lower, upper = self._triangles()
+        rows = self._permutation_matrix()
+        return tf.matmul(rows, tf.matmul(lower, upper), transpose_a=True)
+
+    def inverse_matrix(self):
+        """Returns the inverse of the matrix, `[..., C, C]`."""
+        lower, upper = self._triangles()
+        rows = self._permutation_matrix() + tf.zeros_like(lower)
+        return tf.linalg.triangular_solve(
+            upper, tf.linalg.triangular_solve(lower, rows), lower=False)
+
+    def log_abs_det(self):
+        """Returns `log |det weight|`, shape `[...]`."""
+        return tf.reduce_sum(self.log_magnitude, axis=-1)
+
+    def _permutation_matrix(self):
+        # A gather would need the inverse permutation, a sort in each call.
+        return tf.one_hot(self.permutation, self.sign.shape[-1], dtype=self.dtype)
+
+    def _triangles(self):
+        lower, upper, sign, log_magnitude = broadcast_batch(
+            _PLU_AXES, lower=self.lower, upper=self.upper, sign=self.sign,
+            log_magnitude=self.log_magnitude)
+        channels = lower.shape[-1]
+        unit = np.eye(channels, dtype=lower.dtype.as_numpy_dtype)
+        below = np.tri(channels, k=-1, dtype=unit.dtype)
+        diagonal = unit * (sign * tf.exp(log_magnitude))[..., tf.newaxis]
+        return below * lower + unit, below.T * upper + diagonal

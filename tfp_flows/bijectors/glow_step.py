@@ -1,0 +1,145 @@
+"""Step of Glow: activation normalisation, 1x1 convolution and coupling, in one."""
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfp_flows._cache import never_stale
+from tfp_flows.bijectors._pixels import (
+    check_pixels,
+    multiply_pixels,
+    over_pixels,
+    per_pixel,
+)
+from tfp_flows.bijectors._start import start
+from tfp_flows.bijectors.actnorm import warn_before_start
+
+tfb = tfp.bijectors
+
+
+@never_stale
+class GlowStep(tfb.Bijector):
+    """Normalises channels, mixes them, and transforms a part by what the others tell.
+
+    On the way from data to noise, `x = coupling^-1(W (y - shift) exp(-log_scale))`:
+    figure 2a of Kingma and Dhariwal (2018), https://arxiv.org/abs/1807.03039. `forward`
+    undoes it. It is what `tfb.Chain([actnorm, tfb.Invert(convolution), coupling])` is;
+    but `actnorm` and `convolution` together are one affine map of each pixel, which is
+    computed as one product.
+
+    `x` and `y` have shape `[..., H, W, C]`. The axes before an event broadcast with
+    those of the layers; the log determinants have the shape that results.
+
+    Args:
+      actnorm: `ActNorm`.
+      convolution: `InvertibleConv1x1` or `InvertibleConv1x1PLU`; data go through its
+        forward direction.
+      coupling: `Coupling` with a mask of rank 3.
+      validate_args: no effect; give it to the layers.
+      name: prefix of the ops.
+
+    Raises:
+      TypeError: one of the layers is not of those kinds.
+      ValueError: they take events of another rank than 3, or the input has another
+        number of channels than they do.
+    """
+
+    def __init__(
+        self, actnorm, convolution, coupling, validate_args=False, name="glow_step"
+    ):
+        parameters = dict(locals())
+        for argument, layer, needs in [
+            ("actnorm", actnorm, "log_scale"),
+            ("convolution", convolution, "inverse_matrix"),
+            ("coupling", coupling, "mask"),
+        ]:
+            if not (isinstance(layer, tfb.Bijector) and hasattr(layer, needs)):
+                raise TypeError(
+                    f"`{argument}` must be such a layer of `tfp_flows.bijectors`; "
+                    f"got {layer!r}."
+                )
+            if layer.forward_min_event_ndims != 3:
+                raise ValueError(
+                    f"`{argument}` must take events of rank 3; "
+                    f"got rank {layer.forward_min_event_ndims}."
+                )
+        self.actnorm, self.convolution = actnorm, convolution
+        self.coupling = coupling
+        self._conditioner_variables = coupling._conditioner_variables
+        super().__init__(
+            forward_min_event_ndims=3, dtype=actnorm.dtype,
+            validate_args=validate_args, parameters=parameters, name=name)
+
+    @classmethod
+    def _parameter_properties(cls, dtype):
+        layer = tfp.util.BatchedComponentProperties(
+            event_ndims=lambda _, x_event_ndims: x_event_ndims)
+        return dict(actnorm=layer, convolution=layer, coupling=layer)
+
+    def _parameter_control_dependencies(self, is_init):
+        # In use the layers are not called by the methods that would check them.
+        layers = [] if is_init else [self.actnorm, self.convolution]
+        return [
+            check
+            for layer in layers
+            for check in layer._parameter_control_dependencies(is_init)
+        ]
+
+    def _forward(self, x):
+        y, log_det = self._evaluate(x, "forward")
+        self._cache.forward_attributes(x)["ildj"] = -log_det
+        return y
+
+    def _inverse(self, y):
+        x, log_det = self._evaluate(y, "inverse")
+        self._cache.inverse_attributes(y)["ildj"] = log_det
+        return x
+
+    def _forward_log_det_jacobian(self, x):
+        return self._evaluate(x, "forward")[1]
+
+    def _inverse_log_det_jacobian(self, y):
+        return self._evaluate(y, "inverse")[1]
+
+    def _evaluate(self, x, direction):
+        """Returns what a direction makes of `x`, and the log determinant of that."""
+        check_pixels(self, x, 3, self.actnorm.shift.shape[-1])
+        if direction == "forward":
+            y, log_det = self.coupling._evaluate(x, direction)
+            return self._map_pixels(y, direction), log_det + self._log_det(y)
+        y = self._map_pixels(x, direction)
+        result, log_det = self.coupling._evaluate(y, direction)
+        return result, log_det - self._log_det(y)
+
+    def _map_pixels(self, x, direction):
+        """The affine map that normalisation and convolution are."""
+        warn_before_start(self.actnorm.started)
+        shift = tf.convert_to_tensor(self.actnorm.shift)
+        log_scale = tf.convert_to_tensor(self.actnorm.log_scale)
+        if direction == "forward":
+            matrix = tf.exp(log_scale)[..., tf.newaxis] * (
+                self.convolution.inverse_matrix())
+        else:
+            matrix = self.convolution.matrix() * tf.exp(-log_scale)[..., tf.newaxis, :]
+            shift = -tf.linalg.matvec(matrix, shift)
+        return multiply_pixels(x, matrix, 3) + per_pixel(shift, 3)
+
+    def _log_det(self, y):
+        """Log determinant of that map, from noise to data."""
+        log_det = tf.reduce_sum(self.actnorm.log_scale, axis=-1)
+        return over_pixels(log_det - self.convolution.log_abs_det(), y, 3)
+
+    def start_from_data(self, values, direction):
+        """Starts the layers in turn.
+
+        Args:
+          values: tensor `[..., H, W, C]`; see `tfp_flows.flows.start_from_data`.
+          direction: "forward" or "inverse", the one that goes from data to noise.
+
+        Returns:
+          values: what the direction makes of them from now on.
+
+        Raises:
+          TypeError, ValueError: as the layers.
+        """
+        chain = tfb.Chain([self.actnorm, tfb.Invert(self.convolution), self.coupling])
+        return start(chain, values, direction)

@@ -1,0 +1,239 @@
+"""Convolutions that the networks of images share."""
+
+import numpy as np
+import tensorflow as tf
+
+from tfp_flows._moments import standardising
+from tfp_flows.networks._dense import (
+    check_inputs,
+    check_sizes,
+    in_place_of_last,
+    multiply,
+)
+
+_AROUND = [[0, 0], [1, 1], [1, 1], [0, 0]]
+_BLOCK = [(i, j) for i in range(3) for j in range(3)]
+_LOG_SCALE_FACTOR = 3.0  # as in the code of Kingma and Dhariwal (2018)
+
+
+class Convolution(tf.Module):
+    """`exp(3 log_scale) (kernel * x + context_kernel * context + bias)`.
+
+    The padding of a convolution over 3 x 3 pixels carries one more channel, which is 1
+    outside of the image and 0 inside.
+
+    Args:
+      seeds: pair of stateless seeds, for kernel and edges, and for the context; None
+        for zeros.
+      size: 1 or 3, number of pixels along each side of the kernel.
+      inputs: number of channels of `x`; at 0 no convolution is run.
+      outputs: number of channels of the result.
+      stddev: standard deviation of what the kernels start at; None for that of He et
+        al. (2015).
+      scaled: whether there is a scale for each output.
+      context_size: length of the last axis of a context; 0 for none.
+      context_ndims: 1 for a vector, 3 for a map.
+      dtype: dtype of the variables.
+      number: what their names end in.
+    """
+
+    def __init__(
+        self, seeds, size, inputs, outputs, *, stddev=0.05, scaled=False,
+        context_size=0, context_ndims=1, dtype, number,
+    ):
+        super().__init__(name=f"convolution_{number}")
+        maps = inputs + (context_size if context_ndims == 3 else 0)
+        has_edges = size == 3 and maps > 0
+        if stddev is None:
+            vectors = context_size if context_ndims == 1 else 0
+            stddev = (2.0 / max(1, size**2 * maps + vectors)) ** 0.5
+        seed, context_seed = (None, None) if seeds is None else seeds
+        shape = [size, size, inputs + has_edges, outputs]  # the edge's channel is last
+        kernels, zeros = _draw(seed, shape, stddev, dtype), tf.zeros([outputs], dtype)
+        self.kernel = self.edge_kernel = self.context_kernel = self.log_scale = None
+        if inputs:
+            self.kernel = _variable(kernels[:, :, :inputs], f"kernel_{number}")
+        if has_edges:
+            self.edge_kernel = _variable(kernels[:, :, -1], f"edge_kernel_{number}")
+        if context_size:
+            shape = [size, size, context_size, outputs][3 - context_ndims :]
+            kernel = _draw(context_seed, shape, stddev, dtype)
+            self.context_kernel = _variable(kernel, f"context_kernel_{number}")
+        if scaled:
+            self.log_scale = _variable(zeros, f"log_scale_{number}")
+        self.bias = _variable(zeros, f"bias_{number}")
+
+    def __call__(self, x, context=None):
+        """Returns the convolution of `x` `[..., H, W, inputs]`, of the same axes."""
+        if self.log_scale is None:
+            return self._apply(x, context, self.bias)
+        scale = tf.exp(_LOG_SCALE_FACTOR * self.log_scale)
+        return self._apply(x, context, self.bias, lambda kernel: kernel * scale)
+
+    def start_from_data(self, x, context=None):
+        """Calls it with scale and bias such that the results have moments 0 and 1."""
+        if self.log_scale is None:
+            return self(x, context)
+        h = self._apply(x, context, tf.zeros_like(self.bias))
+        mean, log_deviation = standardising(h)
+        self.bias.assign(-mean)
+        self.log_scale.assign(-log_deviation / _LOG_SCALE_FACTOR)
+        return (h - mean) * tf.exp(-log_deviation)
+
+    def _apply(self, x, context, bias, scaled=tf.identity):
+        """Scales bias and kernels, which are smaller than what they make of images."""
+        base = bias
+        if self.edge_kernel is not None:
+            base = base + _edges(x, self.edge_kernel)
+        base = scaled(base)
+        if context is not None:
+            kernel = scaled(self.context_kernel)
+            if kernel.shape.rank == 2:
+                kernel = kernel[tf.newaxis, tf.newaxis]
+                context = context[..., tf.newaxis, tf.newaxis, :]
+            base = base + convolve(context, kernel)
+        if self.kernel is not None:
+            return convolve(x, scaled(self.kernel)) + base
+        return tf.reduce_sum(x, axis=-1, keepdims=True) + base  # of no channels: zeros
+
+
+def convolve(x, kernel):
+    """Returns `x` `[..., H, W, inputs]` convolved to `[..., H, W, outputs]`.
+
+    Where inputs or outputs are few, as at the ends of a network, a product over nine
+    times as many of them is faster than a convolution and its gradients: of many
+    outputs always, of many inputs from a few hundred on.
+
+    Args:
+      x: images, with zeros around them.
+      kernel: tensor of shape `[size, size, inputs, outputs]`, with `size` 1 or 3.
+    """
+    size, _, inputs, outputs = kernel.shape
+    if size == 1:
+        return multiply(x, kernel[0, 0])
+    images = as_images(x)
+    if 2 * inputs <= outputs and outputs >= 256:
+        neighbours = _neighbours(images)
+        result = multiply(neighbours, tf.reshape(kernel, [9 * inputs, outputs]))
+    elif 2 * outputs <= inputs:
+        flat = tf.transpose(tf.reverse(kernel, axis=[0, 1]), [2, 0, 1, 3])
+        flat = tf.reshape(flat, [inputs, 9 * outputs])
+        result = _add_to_neighbours(multiply(images, flat))
+    else:
+        result = tf.nn.conv2d(images, kernel, strides=1, padding="SAME")
+    if x.shape.rank == 4:
+        return result
+    return in_place_of_last(result, x, [outputs])
+
+
+def as_images(x):
+    """Returns `x` `[..., H, W, C]` with one axis in place of all before `H`."""
+    if x.shape.rank == 4:
+        return x
+    flat = tf.reshape(x, tf.concat([[-1], tf.shape(x)[-3:]], axis=0))
+    return tf.ensure_shape(flat, [None, *x.shape[-3:]])
+
+
+# Each is the transpose of the other, and so its gradient: those that TensorFlow has of
+# slices are slow, or under XLA only the first.
+@tf.custom_gradient
+def _neighbours(images):
+    """Returns `[N, H, W, 9 C]`: for each pixel its block of 3 x 3, row by row."""
+    padded = tf.pad(images, _AROUND)
+    sizes = _sizes(images)
+    parts = [tf.slice(padded, [0, i, j, 0], sizes) for i, j in _BLOCK]
+    return tf.concat(parts, axis=-1), _add_to_neighbours
+
+
+@tf.custom_gradient
+def _add_to_neighbours(blocks):
+    """Returns `[N, H, W, C]`: for each pixel the sum of all that blocks hold for it."""
+    channels = blocks.shape[-1] // 9
+    padded = tf.pad(blocks, _AROUND)
+    sizes = [*_sizes(blocks)[:-1], channels]
+    return tf.add_n([
+        tf.slice(padded, [0, 2 - i, 2 - j, k * channels], sizes)
+        for k, (i, j) in enumerate(_BLOCK)
+    ]), _neighbours
+
+
+def _sizes(images):
+    dynamic = tf.shape(images)
+    known = images.shape.as_list()
+    return [dynamic[i] if n is None else n for i, n in enumerate(known)]
+
+
+def set_sizes(
+    network, input_channels, output_channels, hidden_channels, num_parameters,
+    context_size, context_ndims, actnorm, dtype,
+):
+    """Checks the arguments of a network, and makes them its attributes.
+
+    Raises:
+      ValueError: one is out of its range.
+    """
+    check_sizes(
+        output_channels=output_channels, hidden_channels=hidden_channels,
+        num_parameters=num_parameters)
+    if input_channels != 0:
+        check_sizes(input_channels=input_channels)
+    if context_size != 0:
+        check_sizes(context_size=context_size)
+    if context_ndims not in (1, 3):
+        raise ValueError(f"`context_ndims` must be 1 or 3; got {context_ndims!r}.")
+    network.input_channels, network.output_channels = input_channels, output_channels
+    network.hidden_channels, network.num_parameters = hidden_channels, num_parameters
+    network.context_size, network.context_ndims = context_size, context_ndims
+    network.actnorm, network.dtype = bool(actnorm), tf.as_dtype(dtype)
+
+
+def check_images(network, x, context):
+    """Returns input and context as tensors.
+
+    Raises:
+      ValueError: their shapes do not fit the network or each other.
+    """
+    x, context = check_inputs(network, x, context, network.input_channels)
+    if x.shape.rank < 3:
+        raise ValueError(
+            "The input must have shape [..., H, W, input_channels]; "
+            f"got shape {x.shape}."
+        )
+    if context is not None and network.context_ndims == 3 and (
+        context.shape.rank < 3
+        or not context.shape[-3:-1].is_compatible_with(x.shape[-3:-1])
+    ):
+        raise ValueError(
+            "`context` must have shape [..., H, W, context_size], with `H` and `W` of "
+            f"the input; got shapes {context.shape} and {x.shape}."
+        )
+    return x, context
+
+
+def _edges(x, kernel):
+    """Returns what the edge adds to images like `x`: `[H, W, outputs]`."""
+    sizes = [tf.shape(x)[a] if x.shape[a] is None else x.shape[a] for a in (-3, -2)]
+    rows, columns = (_inside(length, kernel.dtype) for length in sizes)
+    outside = 1.0 - rows[:, np.newaxis, :, np.newaxis] * columns[:, np.newaxis, :]
+    return tf.tensordot(outside, kernel, axes=2)
+
+
+def _inside(length, dtype):
+    """Returns 1 for each pixel `[length, 3]` and neighbour in the image, and else 0."""
+    if isinstance(length, int):  # a constant, and no work for each graph
+        neighbours = np.arange(length)[:, np.newaxis] + [-1, 0, 1]
+        inside = (neighbours >= 0) & (neighbours < length)
+        return inside.astype(dtype.as_numpy_dtype)
+    neighbours = tf.range(length)[:, tf.newaxis] + [-1, 0, 1]
+    return tf.cast((neighbours >= 0) & (neighbours < length), dtype)
+
+
+def _draw(seed, shape, stddev, dtype):
+    if seed is None:
+        return tf.zeros(shape, dtype)
+    return tf.random.stateless_normal(shape, seed, stddev=stddev, dtype=dtype)
+
+
+def _variable(value, name):
+    # Replicas may assign what they computed alike, where an aggregation is named.
+    return tf.Variable(value, name=name, aggregation=tf.VariableAggregation.MEAN)
