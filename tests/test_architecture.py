@@ -29,7 +29,7 @@ MAY_IMPORT = {
 }
 EXTERNAL = {"numpy", "tensorflow", "tensorflow_probability"}
 STANDARD = {"collections", "contextlib", "copy", "dataclasses", "functools", "math"}
-STANDARD |= {"numbers", "tfp_flows"}
+STANDARD |= {"numbers", "tfp_flows", "warnings", "weakref"}
 # The one file that may know what is private to TFP and TensorFlow.
 PRIVATE = {"_cache"}
 ITS_STANDARD = {"ctypes", "itertools", "sys", "threading", "weakref"}

@@ -68,9 +68,34 @@ def test_degrees_of_hidden_units(event_size, units, lowest, kind):
         assert max(counts) - min(counts) <= 1
 
 
+@pytest.mark.parametrize("features, channels", [(3, 3), (7, 3), (8, 2), (5, 1)])
+def test_each_channel_has_as_many_features_as_can_be(features, channels):
+    channel = masks.groups(features, channels)
+    counts = np.bincount(channel, minlength=channels)
+    assert len(channel) == features and len(counts) == channels
+    assert np.all(np.diff(channel) >= 0) and np.ptp(counts) <= 1
+
+
+@pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize("kernel_size", [1, 3, 5])
+def test_kernels_in_raster_order(kernel_size, own):
+    inputs, outputs = np.array([0, 1, 1, 2]), np.array([0, 2, 1])
+    mask = masks.raster(kernel_size, inputs, outputs, own)
+    assert mask.dtype == bool and mask.shape == (kernel_size, kernel_size, 4, 3)
+    center = kernel_size // 2
+    for (i, j, source, target), seen in np.ndenumerate(mask):
+        element = (i, j, inputs[source])
+        own_element = (center, center, outputs[target])
+        assert seen == (element < own_element or own and element == own_element)
+
+
 @pytest.mark.parametrize(
     "call, text",
     [
+        (
+            lambda: masks.raster(4, [0], [0], True),
+            "`kernel_size` must be odd; got 4",
+        ),
         (lambda: masks.order(3, "sorted", RNG), "`order` must be .*; got 'sorted'"),
         (lambda: masks.order(3, [0, 1, 1], RNG), r"numbers 0 to 2; got \[0, 1, 1\]"),
         (lambda: masks.order(3, [0, 1], RNG), r"numbers 0 to 2; got \[0, 1\]"),

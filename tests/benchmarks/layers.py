@@ -6,10 +6,7 @@ prints the tables of `README.md`. A time is the median of all rounds, with the
 interquartile range in percent behind `±`; a ratio is taken in each round first.
 """
 
-import argparse
 import functools
-import os
-import platform
 import subprocess
 import sys
 from unittest import mock
@@ -18,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tests.benchmarks import timing
+from tests.benchmarks import report, timing
 from tfp_flows import bijectors, flows
 from tfp_flows.bijectors import _triangular
 from tfp_flows.bijectors.activations import as_activation
@@ -27,7 +24,6 @@ from tfp_flows.root_finding import solve_increasing
 tfb, tfd = tfp.bijectors, tfp.distributions
 
 SIZE = 64
-COMPILERS = {"XLA": True, "graph": False}
 FLOWS = {
     "planar, inverse": lambda k: flows.planar(SIZE, k, seed=0),
     "planar, forward": lambda k: tfb.Invert(flows.planar(SIZE, k, seed=0)),
@@ -42,7 +38,7 @@ def planar_stack(options):
     stack = bijectors.PlanarStack(u, w, b)
     layers = [bijectors.Planar(*map(tf.Variable, p)) for p in zip(u, w, b)]
     chain = tfb.Chain(layers[::-1])
-    x = _normal([10000, SIZE], 3)
+    x = report.normal([10000, SIZE], 3)
     y = stack.forward(x)
     candidates = {
         "two products": (lambda x: x + (x @ tf.transpose(w)) @ u, x),
@@ -57,14 +53,14 @@ def planar_stack(options):
         ("chain, inverse", "stack, inverse", ""),
         ("stack, inverse", "stack, forward", ""),
     ]
-    _compare(candidates, ratios, options)
+    report.compare(candidates, ratios, options)
 
 
 def inverses(options):
     """The inverse against forward, and the share of the solver in it."""
     candidates, ratios = {}, []
     for name, layer, batch_size, aim in _single_layers():
-        x = _normal([batch_size, SIZE], 4)
+        x = report.normal([batch_size, SIZE], 4)
         y = layer.forward(x)
         forward, inverse, solver = (
             f"{name}, {part}" for part in ("forward", "inverse", "solver")
@@ -75,13 +71,13 @@ def inverses(options):
         if name.startswith(("planar", "Sylvester")):
             candidates[solver] = _solver_alone(layer, y)
             ratios.append((solver, inverse, ""))
-    _compare(candidates, ratios, options)
+    report.compare(candidates, ratios, options)
 
 
 def growth(options):
     """`log_prob` of 1000 samples, and its gradient, for growing numbers of layers."""
     _, import_peak = timing.in_child(_nothing)
-    x = _normal([1000, SIZE], 5)
+    x = report.normal([1000, SIZE], 5)
     candidates, children = {}, {}
     for flow in FLOWS:
         for k in NUMBERS_OF_LAYERS:
@@ -97,10 +93,10 @@ def growth(options):
         for flow, k in children
     ]
     columns = ["trace, s", "compile, s", "peak memory, MiB"]
-    _table(["flow", "K", "`log_prob`", "and gradient", *columns], rows)
+    report.table(["flow", "K", "`log_prob`", "and gradient", *columns], rows)
     rows = [[flow, *_exponents(race, children, flow)] for flow in FLOWS]
     columns = ["trace", "compile", "peak memory"]
-    _table(["grows as K to the power of", "`log_prob`", "and gradient", *columns], rows)
+    report.table(["grows as K to the power of", "`log_prob`", "and gradient", *columns], rows)
 
 
 def _exponents(race, children, flow):
@@ -128,9 +124,9 @@ def solver(options):
             ours, public, chandrupatla = (f"{name}, {label}" for name in _ROOT_FINDERS)
             ratios.append((chandrupatla, ours, ""))
             ratios.append((chandrupatla, public, ""))
-    _compare(candidates, ratios, options)
+    report.compare(candidates, ratios, options)
     headers = ["residual in units of `eps (abs(a) + abs(c))`", "median", "largest"]
-    _table([*headers, "NaN"], accuracies)
+    report.table([*headers, "NaN"], accuracies)
 
 
 def import_time(options):
@@ -149,8 +145,8 @@ def import_time(options):
         for name, command in commands.items()
     }
     race = timing.race(candidates, min(5, options.rounds), 0)
-    _table(["", "time"], [[name, race.time(name)] for name in candidates])
-    _table(["ratio", ""], [["`tfp_flows` / TFP", race.ratio("`tfp_flows`", "TFP")]])
+    report.table(["", "time"], [[name, race.time(name)] for name in candidates])
+    report.table(["ratio", ""], [["`tfp_flows` / TFP", race.ratio("`tfp_flows`", "TFP")]])
 
 
 def eager(options):
@@ -159,7 +155,7 @@ def eager(options):
     v = [tf.Variable(tf.ones([size])) for _ in range(2)]
     radial = bijectors.Radial(v[0], tf.Variable(1.0), tf.Variable(2.0))
     base = tfd.MultivariateNormalDiag(tf.zeros([size]))
-    x = _normal([1, size], 6)
+    x = report.normal([1, size], 6)
 
     def evaluate(bijector):
         distribution = tfd.TransformedDistribution(base, bijector)
@@ -170,52 +166,17 @@ def eager(options):
     candidates = {"`Radial`": evaluate(radial), "`Shift` of `Scale`": evaluate(chain)}
     race = timing.race(candidates, options.rounds, options.sample)
     ratio = race.ratio(*candidates)
-    _table(["", "time"], [[name, race.time(name)] for name in candidates])
-    _table(["ratio", ""], [["`Radial` / `Shift` of `Scale`", ratio]])
+    report.table(["", "time"], [[name, race.time(name)] for name in candidates])
+    report.table(["ratio", ""], [["`Radial` / `Shift` of `Scale`", ratio]])
 
 
 SECTIONS = [planar_stack, inverses, growth, solver, import_time, eager]
 
 
-def _compare(candidates, ratios, options):
-    """Races compiled functions, and prints the times and the ratios.
-
-    Args:
-      candidates: dictionary of functions with their arguments, by name.
-      ratios: list of two names and the aim for the ratio.
-      options: what `main` parsed.
-    """
-    calls = {
-        (name, compiler): functools.partial(
-            timing.compiled(function, jit_compile), *arguments
-        )
-        for name, (function, *arguments) in candidates.items()
-        for compiler, jit_compile in COMPILERS.items()
-    }
-    race = timing.race(calls, options.rounds, options.sample)
-    rows = [[name, *(race.time((name, c)) for c in COMPILERS)] for name in candidates]
-    _table(["", *COMPILERS], rows)
-    rows = [
-        [f"{a} / {b}", *(race.ratio((a, c), (b, c)) for c in COMPILERS), aim]
-        for a, b, aim in ratios
-    ]
-    _table(["ratio", *COMPILERS, "aim"], rows)
-
-
-def _table(headers, rows):
-    for row in [headers, ["---"] * len(headers), *rows]:
-        print("|", " | ".join(map(str, row)), "|")
-    print(flush=True)
-
-
-def _normal(shape, seed, dtype=tf.float32):
-    return tf.random.stateless_normal(shape, [0, seed], dtype=dtype)
-
-
 def _planar_parameters(num_layers):
     """`u`, `w` and `b` as variables: `w'x` of a normal `x` and `w'u` are of order 1."""
     matrix = [num_layers, SIZE]
-    u, w, b = _normal(matrix, 0), _normal(matrix, 1) / SIZE**0.5, _normal(matrix[:1], 2)
+    u, w, b = report.normal(matrix, 0), report.normal(matrix, 1) / SIZE**0.5, report.normal(matrix[:1], 2)
     return tf.Variable(u), tf.Variable(w), tf.Variable(b)
 
 
@@ -223,7 +184,7 @@ def _single_layers():
     """Yields name, layer, number of samples, and the aim for inverse over forward."""
     planar = bijectors.Planar(*(tf.Variable(p[0]) for p in _planar_parameters(1)))
     sylvester = _sylvester(32)
-    center = tf.Variable(_normal([SIZE], 7))
+    center = tf.Variable(report.normal([SIZE], 7))
     radial = bijectors.Radial(center, tf.Variable(1.0), tf.Variable(2.0))
     prelu = bijectors.PReLU(tf.Variable(0.5))
     yield "planar", planar, 1000, "at most 4"
@@ -237,12 +198,12 @@ def _single_layers():
 def _sylvester(num_columns):
     """A layer with `R_tilde Q'x` of order 1 for a normal `x`."""
     square = [num_columns, num_columns]
-    q = tf.Variable(bijectors.bases.qr_basis(_normal([SIZE, num_columns], 8)))
+    q = tf.Variable(bijectors.bases.qr_basis(report.normal([SIZE, num_columns], 8)))
     r, r_tilde = (
-        tf.Variable(bijectors.bases.triangular_factor(_normal(square, seed) * scale))
+        tf.Variable(bijectors.bases.triangular_factor(report.normal(square, seed) * scale))
         for seed, scale in [(9, 1.0), (10, num_columns**-0.5)]
     )
-    return bijectors.Sylvester(q, r, r_tilde, tf.Variable(_normal([num_columns], 11)))
+    return bijectors.Sylvester(q, r, r_tilde, tf.Variable(report.normal([num_columns], 11)))
 
 
 def _forward(bijector):
@@ -266,7 +227,7 @@ def _log_prob(flow_name, num_layers):
     """Returns functions: mean `log_prob` of a flow, and the same with its gradient."""
     flow = FLOWS[flow_name](num_layers)
     for i, variable in enumerate(flow.trainable_variables):  # away from the identity
-        variable.assign_add(0.3 * _normal(variable.shape, i))
+        variable.assign_add(0.3 * report.normal(variable.shape, i))
     base = tfd.MultivariateNormalDiag(tf.zeros([SIZE]))
     distribution = tfd.TransformedDistribution(base, flow)
 
@@ -283,7 +244,7 @@ def _log_prob(flow_name, num_layers):
 
 def _first_gradient(flow_name, num_layers):
     _, gradient = _log_prob(flow_name, num_layers)
-    return timing.first_call(timing.compiled(gradient), _normal([1000, SIZE], 5))
+    return timing.first_call(timing.compiled(gradient), report.normal([1000, SIZE], 5))
 
 
 def _nothing():
@@ -357,39 +318,5 @@ def _accuracy(root, c, kappa, _):
     return f"{np.median(found):.2g}", f"{np.max(found):.3g}", len(a) - len(found)
 
 
-def _facts():
-    with open("/proc/cpuinfo") as cpuinfo:
-        models = [line.split(":")[1] for line in cpuinfo if "model name" in line]
-    return [
-        f"{models[0].strip()}, {len(models)} processors, 2 threads, "
-        f"load {os.getloadavg()[0]:.1f} at the start",
-        f"Python {platform.python_version()}, TensorFlow {tf.__version__}, "
-        f"TFP {tfp.__version__}, NumPy {np.__version__}",
-    ]
-
-
-def main():
-    names = [section.__name__ for section in SECTIONS]
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--only", default=",".join(names), help="sections, with commas between them"
-    )
-    parser.add_argument("--rounds", type=int, default=25, help="samples of each time")
-    parser.add_argument(
-        "--sample", type=float, default=0.02, help="least seconds of a sample"
-    )
-    options = parser.parse_args()
-    only = options.only.split(",")
-    if set(only) - set(names):
-        parser.error(f"--only must hold names out of {names}; got {options.only}")
-    tf.get_logger().setLevel("ERROR")  # it warns of one function compiled twice
-    timing.set_threads()
-    print(*_facts(), sep="\n\n", end="\n\n")
-    for section in SECTIONS:
-        if section.__name__ in only:
-            print(f"### `{section.__name__}`\n\n{section.__doc__}\n")
-            section(options)
-
-
 if __name__ == "__main__":
-    main()
+    report.main(__doc__, SECTIONS)

@@ -135,7 +135,7 @@ def test_errors():
         with pytest.raises(ValueError, match="true for the first channels, at least"):
             MultiScale([squeeze, squeeze], [wrong])
     layer = MultiScale([squeeze, tfb.Identity()], [prior])
-    with pytest.raises(ValueError, match=r"\[..., H, W, C\]; got shape \(4, 4\)"):
+    with pytest.raises(ValueError, match=r"\[..., H, W, C\]; got shape \(4, 8\)"):
         layer.forward(X[0, ..., 0])
     with pytest.raises(ValueError, match="Height and width of the input must be mult"):
         layer.forward(X[:, :3])

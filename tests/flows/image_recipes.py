@@ -30,7 +30,7 @@ def check_image_recipe(make, event_shape, path):
     same, other = (make(seed=s, dtype=tf.float64) for s in (1, 2))
     for value, again in zip(flow.variables, same.variables):
         np.testing.assert_array_equal(value, again)
-    assert np.any(other.log_prob(y) != flow.log_prob(y))
+    assert any(np.any(v != w) for v, w in zip(flow.variables, other.variables))
 
     flows.start_from_data(flow, y)
     before = np.mean(flow.log_prob(y))

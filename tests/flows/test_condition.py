@@ -8,6 +8,7 @@ import tensorflow_probability as tfp
 from tests.laws import close, fresh
 from tfp_flows import flows
 from tfp_flows.bijectors import Radial
+from tfp_flows.networks import MADE
 
 tfb, tfd = tfp.bijectors, tfp.distributions
 
@@ -58,12 +59,23 @@ def test_binds_a_flow_below_another_bijector():
     close(flows.condition(scaled, context).log_prob(x), inner - 3.0 * np.log(2.0))
 
 
+def test_binds_a_distribution_that_takes_a_context_itself():
+    network = MADE(2, 3, (4,), seed=0, context_size=2, dtype=tf.float64)
+    levels = flows.autoregressive_levels(network, 3)
+    context = np.array([[0.5, -1.0], [2.0, 1.0]])
+    bound = flows.condition(levels, context)
+    assert bound.batch_shape == [2] and levels.batch_shape == []
+    close(bound.context, context)
+    with pytest.raises(ValueError, match="no layer has a `context_size` above 0"):
+        flows.condition(tfd.Normal(0.0, 1.0), context)
+
+
 def test_rejects_what_cannot_be_bound():
     with pytest.raises(ValueError, match="no layer has a `context_size` above 0"):
         flows.condition(flows.maf(3, 1, (4,), seed=0), tf.zeros([2]))
     with pytest.raises(ValueError, match=r"`context_size`; got shape \(3,\) and 2"):
         flows.condition(conditional(), np.zeros(3))
-    with pytest.raises(TypeError, match="`flow` must be a bijector or .* got 3"):
+    with pytest.raises(TypeError, match="must be a bijector or a `tfd.Dist.* got 3"):
         flows.condition(3, np.zeros(2))
     with pytest.raises(TypeError, match="dtype of the network, float64; got float32"):
         flows.condition(conditional(), tf.zeros([2]))

@@ -119,8 +119,9 @@ class MultiScale(tfb.Bijector):
             y, change = run(level, y, "inverse")
             log_det += change
             if i < len(self.priors):
-                y, latent = _split(y, self._kept[i])
-                latents.append(latent)
+                kept = self._kept[i]
+                latents.append(y[..., kept:])
+                y = y[..., :kept]
         return [*latents, y], log_det
 
     def _to_data(self, x, run):
@@ -128,7 +129,7 @@ class MultiScale(tfb.Bijector):
         log_det = 0.0
         for i, level in reversed(list(enumerate(self._levels()))):
             if i < len(self.priors):
-                y = _join(y, latents[i])
+                y = tf.concat([y, latents[i]], axis=-1)
             y, change = run(level, y, "forward")
             log_det += change
         return y, log_det
@@ -145,7 +146,7 @@ class MultiScale(tfb.Bijector):
           x: noise, shape `[..., H, W, C]`.
 
         Returns:
-          latents: list of tensors of shape `[..., h, w, c]`, views of parts of `x`.
+          latents: list of tensors of shape `[..., h, w, c]`.
 
         Raises:
           ValueError: the sizes do not fit.
@@ -154,10 +155,12 @@ class MultiScale(tfb.Bijector):
         _check_image(x)
         latents = []
         for i, level in enumerate(self.bijectors):
-            x = squeeze(x, _factor(level, x.shape[-3:]))
+            shape = level.inverse_event_shape(x.shape[-3:])
+            x = squeeze(x, math.isqrt(shape[-1] // x.shape[-1]))
             if i < len(self.priors):
-                x, latent = _split(x, self._kept[i])
-                latents.append(latent)
+                kept = self._kept[i]
+                latents.append(x[..., kept:])
+                x = x[..., :kept]
         return [*latents, x]
 
     def merge_levels(self, latents):
@@ -185,7 +188,7 @@ class MultiScale(tfb.Bijector):
                     f"`latents` must be of sizes that fit; got {latents[i].shape} for "
                     f"level {i}, and {x.shape} for those after it together."
                 )
-            x = _join(x, latents[i])
+            x = tf.concat([x, latents[i]], axis=-1)
             x = unsqueeze(x, self._factor_of_noise(i, x))
         return x
 
@@ -242,17 +245,3 @@ def _check_image(x):
     if x.shape.rank is None or x.shape.rank < 3:
         raise ValueError(
             f"The input must have shape [..., H, W, C]; got shape {x.shape}.")
-
-
-def _factor(level, shape):
-    """Factor by which a level squeezes an image."""
-    noise = level.inverse_event_shape(shape)
-    return math.isqrt(noise[-1] // shape[-1])
-
-
-def _split(x, kept):
-    return x[..., :kept], x[..., kept:]
-
-
-def _join(kept, rest):
-    return tf.concat([kept, rest], axis=-1)

@@ -51,13 +51,8 @@ def start_from_data(flow, batch, direction="inverse"):
     if tf.executing_eagerly() and not np.all(np.isfinite(batch)):
         raise ValueError("`batch` must be finite; got NaN or infinity in it.")
     check = tf.debugging.assert_all_finite(batch, "`batch` must be finite.")
+    flags = [getattr(module, "started", None) for module in modules]
     with tf.control_dependencies([check]):
-        values = tf.identity(batch)
-    _start.start(bijector, values, direction)
-    flags = {}
-    for module in modules:
-        started = getattr(module, "started", None)
-        if isinstance(started, tf.Variable):
-            flags[id(started)] = started
-    for flag in flags.values():
-        flag.assign(True)
+        _start.start(bijector, tf.identity(batch), direction)
+        for flag in {id(flag): flag for flag in flags if flag is not None}.values():
+            flag.assign(True)

@@ -23,7 +23,7 @@ def walk(dilations, kernel_size, channels, evaluate, invert, w):
         `[layers, kernel_size - 1, N, channels]`, to parameters `[N, num_parameters]`
         and what the layers are fed at `t`, a list of tensors `[N, channels]`.
       invert: callable from parameters `[N, num_parameters]` and `w` `[N]` to `z` `[N]`.
-      w: tensor of shape `[N, T]`, with `N` above 0.
+      w: tensor of shape `[N, T]`.
 
     Returns:
       z: tensor of shape `[N, T]`.
@@ -65,7 +65,7 @@ def walk(dilations, kernel_size, channels, evaluate, invert, w):
 
 
 def flatten(w, context, context_ndims):
-    """Gives an input and its context one batch axis, of at least 1.
+    """Gives an input and its context one batch axis.
 
     Args:
       w: tensor of shape `[..., T]`.
@@ -90,13 +90,10 @@ def flatten(w, context, context_ndims):
     def rows(tensor, ndims):
         event = tf.shape(tensor)[tf.rank(tensor) - ndims :]
         tensor = tf.broadcast_to(tensor, tf.concat([shape[:-1], event], axis=0))
-        tensor = tf.reshape(tensor, tf.concat([[number], event], axis=0))
-        # TensorFlow cannot update rows of no length.
-        lacking = tf.maximum(1 - number, 0)
-        return tf.pad(tensor, [[0, lacking]] + [[0, 0]] * ndims)
+        return tf.reshape(tensor, tf.concat([[number], event], axis=0))
 
     def unflatten(z):
-        return tf.ensure_shape(tf.reshape(z[:number], shape), static)
+        return tf.ensure_shape(tf.reshape(z, shape), static)
 
     if context is not None:
         context = rows(context, context_ndims)

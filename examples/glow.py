@@ -1,0 +1,288 @@
+"""Glow and its relatives on images: densities, samples, and walks behind the images.
+
+A Glow, a multi-scale RealNVP and a NICE get as many seconds of training each on the
+same images; then their densities are compared on images held out, and the Glow shows
+what its latents are good for. Run
+
+    pip install -e ".[examples]"
+    python examples/glow.py
+
+for the digits that come with scikit-learn. Other images are files of NumPy with an
+array `x` of whole numbers, `[N, H, W]` or `[N, H, W, C]`:
+
+    python examples/glow.py --data train_a.npz train_b.npz --test test.npz \
+        --seconds 600 --picture mnist.png
+
+With `--checkpoint DIR` a training that was interrupted goes on where it was.
+
+RESULTS
+"""
+
+import argparse
+import pathlib
+import time
+
+import keras
+import matplotlib.figure
+import numpy as np
+import PIL.Image
+import sklearn.datasets
+import tensorflow as tf
+import tensorflow_probability as tfp
+import tqdm
+
+from tfp_flows import flows
+
+tfb, tfd = tfp.bijectors, tfp.distributions
+
+PICTURE = pathlib.Path(__file__).with_suffix(".png")
+TEMPERATURES = (0.0, 0.5, 0.7, 0.85, 1.0)
+
+
+def main(
+    data=None,
+    test=None,
+    seconds=60.0,
+    num_levels=2,
+    num_steps=6,
+    hidden=64,
+    batch=64,
+    learning_rate=2e-3,
+    weight_decay=0.0,
+    bits=None,
+    models=("Glow", "RealNVP", "NICE"),
+    checkpoint=None,
+    picture=PICTURE,
+    seed=0,
+):
+    """Trains the flows, prints how good they are, and draws what they know.
+
+    Args:
+      data: list of paths of files to train on, or None for the digits.
+      test: path of the file to score on.
+      seconds: seconds of training of each flow, without those to build its graph.
+      num_levels: levels of Glow and RealNVP.
+      num_steps: steps of Glow at each level; RealNVP has half as many couplings of
+        each kind.
+      hidden: channels of the hidden layers of their networks.
+      batch: images in a training step.
+      learning_rate: of Adam, which falls to 0 in the end.
+      weight_decay: share of the kernels that a step takes away, in units of the
+        learning rate.
+      bits: number of bits to keep of 8; by default all.
+      models: which flows to train, "Glow" first.
+      checkpoint: directory to save trainings to, and to go on from; or None.
+      picture: path of the picture to write, or None.
+      seed: integer that decides initial values, batches and samples.
+
+    Returns:
+      figures: dictionary by flow of `nats`, `standard_error`, `bits_per_dimension`,
+        `steps` and `seconds`.
+    """
+    train, validation, held_out, num_values = load(data, test, bits)
+    shape = train.shape[1:]
+    figures, trained = {}, {}
+    for name in models:
+        flow = build(name, shape, num_values, num_levels, num_steps, hidden, seed)
+        folder = None if checkpoint is None else pathlib.Path(checkpoint, name)
+        spent, steps = fit(
+            flow, train, validation, num_values, seconds, batch, learning_rate,
+            weight_decay, folder, seed, name)
+        nats = score(flow, held_out, num_values, seed)
+        figures[name] = dict(
+            nats=np.mean(nats), standard_error=np.std(nats) / len(nats) ** 0.5,
+            bits_per_dimension=flows.bits_per_dimension(np.mean(nats), shape),
+            steps=steps, seconds=spent)
+        trained[name] = flow
+    print(f"\n{'':8}  nats (standard error)  bits per dimension   steps  seconds")
+    for name, row in figures.items():
+        print(
+            f"{name:8}  {row['nats']:12.2f} ({row['standard_error']:.2f})"
+            f"  {row['bits_per_dimension']:18.3f}  {row['steps']:6d}"
+            f"  {row['seconds']:7.0f}")
+    if picture is not None:
+        draw(picture, trained, held_out, num_values, seed)
+    return figures
+
+
+def load(data, test, bits):
+    """Returns images to train on, to watch and to score on, and how many values."""
+    if data is None:
+        digits = sklearn.datasets.load_digits().images[..., np.newaxis]
+        order = np.random.RandomState(0).permutation(len(digits))
+        return *np.split(digits[order].astype(np.int32), [1260, 1400]), 17
+    train = np.concatenate([load_images(path) for path in data])
+    train, validation = np.split(train, [-max(1, len(train) // 20)])
+    images = [train, validation, load_images(test)]
+    if bits is not None:
+        images = [flows.reduce_bits(part, bits).numpy() for part in images]
+    return *images, 2 ** (bits or 8)
+
+
+def load_images(path):
+    """Returns the images of a file, `[N, H, W, C]`."""
+    with np.load(path) as file:
+        images = file["x"].astype(np.int32)
+    return images if images.ndim == 4 else images[..., np.newaxis]
+
+
+def build(name, shape, num_values, num_levels, num_steps, hidden, seed):
+    """Returns a flow of images by its name."""
+    if name == "Glow":
+        return flows.glow(
+            shape, num_levels, num_steps, hidden, seed=seed, num_values=num_values)
+    if name == "RealNVP":
+        return flows.real_nvp_image(
+            shape, num_levels, max(1, num_steps // 2), hidden // 2, 1, seed=seed,
+            num_values=num_values)
+    size = int(np.prod(shape))
+    nice = flows.nice(size, 5, (4 * hidden,) * 3, base=tfd.Normal, seed=seed)
+    to_data = tfb.Chain([
+        tfb.Scale(float(num_values)), tfb.Shift(0.5), tfb.Scale(0.3),
+        tfb.Reshape(shape, [size]), nice.bijector])
+    return tfd.TransformedDistribution(nice.distribution, to_data)
+
+
+def fit(
+    flow, train, validation, num_values, seconds, batch, learning_rate, weight_decay,
+    folder, seed, name,
+):
+    """Maximises the likelihood for so many seconds, with new noise for each batch.
+
+    Returns:
+      spent: seconds of training, those before an interruption among them.
+      steps: number of steps. `flow` is left with the variables that were the best on
+        the validation data.
+    """
+    first = flows.dequantise(train[:512], seed=seed, num_values=num_values)
+    if any(hasattr(module, "start_from_data") for module in flow.submodules):
+        flows.start_from_data(flow, first)
+    variables = flow.trainable_variables
+    optimizer = keras.optimizers.AdamW(
+        learning_rate, weight_decay=weight_decay, global_clipnorm=50.0)
+    optimizer.exclude_from_weight_decay([v for v in variables if v.shape.rank < 2])
+    optimizer.build(variables)
+    images = tf.constant(train)
+
+    @tf.function
+    def train_step(step):
+        seeds = tfp.random.split_seed(tf.stack([step, seed]), n=2)
+        rows = tf.random.stateless_uniform([batch], seeds[0], 0, len(train), tf.int32)
+        y = tf.cast(tf.gather(images, rows), tf.float32)
+        y += tf.random.stateless_uniform(y.shape, seeds[1])
+        with tf.GradientTape() as tape:
+            nats = tf.reduce_mean(flow.log_prob(y))
+            loss = -nats
+        optimizer.apply(tape.gradient(loss, variables), variables)
+        return flows.bits_per_dimension(nats, train.shape[1:])
+
+    best = [tf.Variable(variable, trainable=False) for variable in variables]
+    state = tf.train.Checkpoint(
+        variables=flow.variables, best=best, optimizer=optimizer.variables,
+        steps=tf.Variable(0), spent=tf.Variable(0.0), least=tf.Variable(np.inf))
+    manager = None
+    if folder is not None:
+        manager = tf.train.CheckpointManager(state, folder, max_to_keep=1)
+        state.restore(manager.latest_checkpoint)
+    train_step.get_concrete_function(tf.TensorSpec([], tf.int32))
+    with tqdm.tqdm(total=round(seconds), desc=name, unit="s") as progress:
+        progress.update(round(float(state.spent)))
+        while state.spent < seconds:
+            start, recent = time.perf_counter(), []
+            part = seconds / 20.0
+            while time.perf_counter() - start < part:
+                share = (float(state.spent) + time.perf_counter() - start) / seconds
+                warm = min(1.0, int(state.steps) / 50.0)
+                cosine = 0.5 * (1.0 + np.cos(np.pi * min(1.0, share)))
+                optimizer.learning_rate = learning_rate * warm * cosine
+                recent.append(train_step(tf.constant(int(state.steps))))
+                state.steps.assign_add(1)
+            state.spent.assign_add(time.perf_counter() - start)
+            bits = flows.bits_per_dimension(
+                np.mean(score(flow, validation, num_values, seed)), train.shape[1:])
+            progress.update(min(round(seconds), round(float(state.spent))) - progress.n)
+            progress.set_postfix(train=f"{np.mean(recent):.3f}", held_out=f"{bits:.3f}")
+            if bits < state.least:
+                state.least.assign(bits)
+                for kept, variable in zip(best, variables):
+                    kept.assign(variable)
+            if manager is not None:
+                manager.save()
+    for kept, variable in zip(best, variables):
+        variable.assign(kept)
+    return float(state.spent), int(state.steps)
+
+
+def score(flow, images, num_values, seed, size=500):
+    """Returns the log density of each image, in units of its whole numbers."""
+    y = flows.dequantise(images, seed=(seed, 1), num_values=num_values)
+    if not hasattr(flow, "scorer"):
+        flow.scorer = tf.function(flow.log_prob, reduce_retracing=True)
+    return np.concatenate([
+        flow.scorer(y[i : i + size]) for i in range(0, len(y), size)])
+
+
+def draw(path, trained, images, num_values, seed):
+    """Draws data, samples at several temperatures, and ways between and along."""
+    columns = 12
+    glow = trained["Glow"]
+    y = tf.cast(images[:columns], tf.float32) + 0.5
+    rows = [("images held out", y)]
+    for temperature in TEMPERATURES:
+        rows.append((
+            f"Glow, temperature {temperature}",
+            flows.sample_at_temperature(glow, columns, temperature, seed=(seed, 3))))
+    for name, flow in trained.items():
+        if name != "Glow":
+            samples = flow.sample(columns, seed=(seed, 3))
+            rows.append((f"{name}, temperature 1", samples))
+    for i in (0, 2):
+        way = flows.interpolate(glow, y[i], y[i + 1], columns)
+        rows.append(("between two images", way))
+    brightness = np.mean(images[:2000], axis=(1, 2, 3))
+    direction = flows.attribute_direction(
+        glow, tf.cast(images[:2000], tf.float32) + 0.5,
+        brightness > np.median(brightness))
+    for i in (4, 5):
+        amounts = np.linspace(-1.5, 1.5, columns)
+        way = [flows.move(glow, y[i : i + 1], direction, a)[0] for a in amounts]
+        rows.append(("less and more brightness", tf.stack(way)))
+
+    height, width, channels = images.shape[1:]
+    figure = matplotlib.figure.Figure(
+        figsize=(11.0, 0.78 * len(rows)), layout="constrained")
+    for ax, (title, row) in zip(figure.subplots(len(rows), 1), rows):
+        shown = np.floor(np.clip(row, 0, num_values - 1)) / (num_values - 1)
+        shown = np.pad(shown, [(0, 0), (1, 1), (1, 1), (0, 0)], constant_values=1.0)
+        shown = shown.transpose(1, 0, 2, 3).reshape(height + 2, -1, channels)
+        shown = shown if channels == 3 else shown[..., 0]
+        ax.imshow(shown, cmap="gray", vmin=0, vmax=1)
+        ax.set_ylabel(title, rotation=0, ha="right", va="center")
+        ax.set(xticks=[], yticks=[])
+        ax.spines[:].set_visible(False)
+    figure.savefig(path, dpi=90)
+    with PIL.Image.open(path) as image:  # few colours take less than half of the space
+        image.convert("RGB").quantize(64).save(path, optimize=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("--data", nargs="+", help="files to train on")
+    add("--test", help="file to score on")
+    add("--seconds", type=float, default=60.0, help="of training, for each flow")
+    add("--num-levels", type=int, default=2)
+    add("--num-steps", type=int, default=6, help="steps of Glow at each level")
+    add("--hidden", type=int, default=64, help="channels of hidden layers")
+    add("--batch", type=int, default=64, help="images in a training step")
+    add("--learning-rate", type=float, default=2e-3)
+    add("--weight-decay", type=float, default=0.0, help="in units of learning rates")
+    add("--bits", type=int, help="bits to keep of 8")
+    add("--models", nargs="+", default=["Glow", "RealNVP", "NICE"])
+    add("--checkpoint", help="directory to save to and to go on from")
+    add("--picture", default=PICTURE, help="where to write the picture")
+    add("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    if (arguments.data is None) != (arguments.test is None):
+        parser.error("--data and --test go together")
+    main(**vars(arguments))
