@@ -112,7 +112,7 @@ def load(data, test, bits):
         order = np.random.RandomState(0).permutation(len(digits))
         return *np.split(digits[order].astype(np.int32), [1260, 1400]), 17
     train = np.concatenate([load_images(path) for path in data])
-    train, validation = np.split(train, [-max(1, len(train) // 20)])
+    train, validation = np.split(train, [-min(500, len(train) // 4)])
     images = [train, validation, load_images(test)]
     if bits is not None:
         images = [flows.reduce_bits(part, bits).numpy() for part in images]
@@ -250,8 +250,9 @@ def draw(path, trained, images, num_values, seed):
 
     height, width, channels = images.shape[1:]
     figure = matplotlib.figure.Figure(
-        figsize=(11.0, 0.78 * len(rows)), layout="constrained")
-    for ax, (title, row) in zip(figure.subplots(len(rows), 1), rows):
+        figsize=(8.0, 8.0 / columns * len(rows) * height / width))
+    axes = figure.subplots(len(rows), 1, gridspec_kw=dict(hspace=0.08))
+    for ax, (title, row) in zip(axes, rows):
         shown = np.floor(np.clip(row, 0, num_values - 1)) / (num_values - 1)
         shown = np.pad(shown, [(0, 0), (1, 1), (1, 1), (0, 0)], constant_values=1.0)
         shown = shown.transpose(1, 0, 2, 3).reshape(height + 2, -1, channels)
@@ -260,7 +261,7 @@ def draw(path, trained, images, num_values, seed):
         ax.set_ylabel(title, rotation=0, ha="right", va="center")
         ax.set(xticks=[], yticks=[])
         ax.spines[:].set_visible(False)
-    figure.savefig(path, dpi=90)
+    figure.savefig(path, dpi=90, bbox_inches="tight")
     with PIL.Image.open(path) as image:  # few colours take less than half of the space
         image.convert("RGB").quantize(64).save(path, optimize=True)
 

@@ -10,6 +10,7 @@ from tests.catalogue import NAMES, PARAMETRIC, case
 each_case = pytest.mark.parametrize("name", NAMES)
 # For laws that take long: of layers with networks, those that differ in their graphs.
 each_graph = pytest.mark.parametrize("name", [*PARAMETRIC, *network_cases.GRAPHS])
+OF_CONSTANT_JACOBIAN = ("actnorm", "batch_norm", "conv1x1", "diagonal_scale")
 # What depends on the kind of layer and not on its numbers.
 each_kind = pytest.mark.parametrize(
     "name", [n for n in NAMES if n.endswith(("/steep", "/batch", "/channel"))]
@@ -117,7 +118,7 @@ def test_cache_in_graphs(name):
 
 @each_kind
 def test_one_evaluation(name):
-    if name.startswith(("prelu", "batch_norm", "diagonal_scale")):
+    if name.startswith(("prelu", *OF_CONSTANT_JACOBIAN)):
         pytest.skip("its log determinant takes no work that both could share")
     laws_of_tfp.check_one_evaluation(case(name).make_variable, case(name).x)
 
@@ -126,7 +127,7 @@ def test_one_evaluation(name):
     "name",
     [
         n for n in NAMES if n.endswith(("steep", "channel"))
-        and not n.startswith(("batch_norm", "diagonal_scale"))  # as others
+        and not n.startswith(OF_CONSTANT_JACOBIAN)  # as others
     ],
 )
 def test_memory(name):

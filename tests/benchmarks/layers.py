@@ -16,6 +16,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tests.benchmarks import report, timing
+from tests.benchmarks.report import compare, normal, table
 from tfp_flows import bijectors, flows
 from tfp_flows.bijectors import _triangular
 from tfp_flows.bijectors.activations import as_activation
@@ -38,7 +39,7 @@ def planar_stack(options):
     stack = bijectors.PlanarStack(u, w, b)
     layers = [bijectors.Planar(*map(tf.Variable, p)) for p in zip(u, w, b)]
     chain = tfb.Chain(layers[::-1])
-    x = report.normal([10000, SIZE], 3)
+    x = normal([10000, SIZE], 3)
     y = stack.forward(x)
     candidates = {
         "two products": (lambda x: x + (x @ tf.transpose(w)) @ u, x),
@@ -53,14 +54,14 @@ def planar_stack(options):
         ("chain, inverse", "stack, inverse", ""),
         ("stack, inverse", "stack, forward", ""),
     ]
-    report.compare(candidates, ratios, options)
+    compare(candidates, ratios, options)
 
 
 def inverses(options):
     """The inverse against forward, and the share of the solver in it."""
     candidates, ratios = {}, []
     for name, layer, batch_size, aim in _single_layers():
-        x = report.normal([batch_size, SIZE], 4)
+        x = normal([batch_size, SIZE], 4)
         y = layer.forward(x)
         forward, inverse, solver = (
             f"{name}, {part}" for part in ("forward", "inverse", "solver")
@@ -71,13 +72,13 @@ def inverses(options):
         if name.startswith(("planar", "Sylvester")):
             candidates[solver] = _solver_alone(layer, y)
             ratios.append((solver, inverse, ""))
-    report.compare(candidates, ratios, options)
+    compare(candidates, ratios, options)
 
 
 def growth(options):
     """`log_prob` of 1000 samples, and its gradient, for growing numbers of layers."""
     _, import_peak = timing.in_child(_nothing)
-    x = report.normal([1000, SIZE], 5)
+    x = normal([1000, SIZE], 5)
     candidates, children = {}, {}
     for flow in FLOWS:
         for k in NUMBERS_OF_LAYERS:
@@ -93,10 +94,10 @@ def growth(options):
         for flow, k in children
     ]
     columns = ["trace, s", "compile, s", "peak memory, MiB"]
-    report.table(["flow", "K", "`log_prob`", "and gradient", *columns], rows)
+    table(["flow", "K", "`log_prob`", "and gradient", *columns], rows)
     rows = [[flow, *_exponents(race, children, flow)] for flow in FLOWS]
     columns = ["trace", "compile", "peak memory"]
-    report.table(["grows as K to the power of", "`log_prob`", "and gradient", *columns], rows)
+    table(["grows as K to the power of", "`log_prob`", "and gradient", *columns], rows)
 
 
 def _exponents(race, children, flow):
@@ -124,9 +125,9 @@ def solver(options):
             ours, public, chandrupatla = (f"{name}, {label}" for name in _ROOT_FINDERS)
             ratios.append((chandrupatla, ours, ""))
             ratios.append((chandrupatla, public, ""))
-    report.compare(candidates, ratios, options)
+    compare(candidates, ratios, options)
     headers = ["residual in units of `eps (abs(a) + abs(c))`", "median", "largest"]
-    report.table([*headers, "NaN"], accuracies)
+    table([*headers, "NaN"], accuracies)
 
 
 def import_time(options):
@@ -145,8 +146,8 @@ def import_time(options):
         for name, command in commands.items()
     }
     race = timing.race(candidates, min(5, options.rounds), 0)
-    report.table(["", "time"], [[name, race.time(name)] for name in candidates])
-    report.table(["ratio", ""], [["`tfp_flows` / TFP", race.ratio("`tfp_flows`", "TFP")]])
+    table(["", "time"], [[name, race.time(name)] for name in candidates])
+    table(["ratio", ""], [["`tfp_flows` / TFP", race.ratio("`tfp_flows`", "TFP")]])
 
 
 def eager(options):
@@ -155,7 +156,7 @@ def eager(options):
     v = [tf.Variable(tf.ones([size])) for _ in range(2)]
     radial = bijectors.Radial(v[0], tf.Variable(1.0), tf.Variable(2.0))
     base = tfd.MultivariateNormalDiag(tf.zeros([size]))
-    x = report.normal([1, size], 6)
+    x = normal([1, size], 6)
 
     def evaluate(bijector):
         distribution = tfd.TransformedDistribution(base, bijector)
@@ -166,8 +167,8 @@ def eager(options):
     candidates = {"`Radial`": evaluate(radial), "`Shift` of `Scale`": evaluate(chain)}
     race = timing.race(candidates, options.rounds, options.sample)
     ratio = race.ratio(*candidates)
-    report.table(["", "time"], [[name, race.time(name)] for name in candidates])
-    report.table(["ratio", ""], [["`Radial` / `Shift` of `Scale`", ratio]])
+    table(["", "time"], [[name, race.time(name)] for name in candidates])
+    table(["ratio", ""], [["`Radial` / `Shift` of `Scale`", ratio]])
 
 
 SECTIONS = [planar_stack, inverses, growth, solver, import_time, eager]
@@ -176,7 +177,7 @@ SECTIONS = [planar_stack, inverses, growth, solver, import_time, eager]
 def _planar_parameters(num_layers):
     """`u`, `w` and `b` as variables: `w'x` of a normal `x` and `w'u` are of order 1."""
     matrix = [num_layers, SIZE]
-    u, w, b = report.normal(matrix, 0), report.normal(matrix, 1) / SIZE**0.5, report.normal(matrix[:1], 2)
+    u, w, b = normal(matrix, 0), normal(matrix, 1) / SIZE**0.5, normal(matrix[:1], 2)
     return tf.Variable(u), tf.Variable(w), tf.Variable(b)
 
 
@@ -184,7 +185,7 @@ def _single_layers():
     """Yields name, layer, number of samples, and the aim for inverse over forward."""
     planar = bijectors.Planar(*(tf.Variable(p[0]) for p in _planar_parameters(1)))
     sylvester = _sylvester(32)
-    center = tf.Variable(report.normal([SIZE], 7))
+    center = tf.Variable(normal([SIZE], 7))
     radial = bijectors.Radial(center, tf.Variable(1.0), tf.Variable(2.0))
     prelu = bijectors.PReLU(tf.Variable(0.5))
     yield "planar", planar, 1000, "at most 4"
@@ -198,12 +199,12 @@ def _single_layers():
 def _sylvester(num_columns):
     """A layer with `R_tilde Q'x` of order 1 for a normal `x`."""
     square = [num_columns, num_columns]
-    q = tf.Variable(bijectors.bases.qr_basis(report.normal([SIZE, num_columns], 8)))
+    q = tf.Variable(bijectors.bases.qr_basis(normal([SIZE, num_columns], 8)))
     r, r_tilde = (
-        tf.Variable(bijectors.bases.triangular_factor(report.normal(square, seed) * scale))
+        tf.Variable(bijectors.bases.triangular_factor(normal(square, seed) * scale))
         for seed, scale in [(9, 1.0), (10, num_columns**-0.5)]
     )
-    return bijectors.Sylvester(q, r, r_tilde, tf.Variable(report.normal([num_columns], 11)))
+    return bijectors.Sylvester(q, r, r_tilde, tf.Variable(normal([num_columns], 11)))
 
 
 def _forward(bijector):
@@ -227,7 +228,7 @@ def _log_prob(flow_name, num_layers):
     """Returns functions: mean `log_prob` of a flow, and the same with its gradient."""
     flow = FLOWS[flow_name](num_layers)
     for i, variable in enumerate(flow.trainable_variables):  # away from the identity
-        variable.assign_add(0.3 * report.normal(variable.shape, i))
+        variable.assign_add(0.3 * normal(variable.shape, i))
     base = tfd.MultivariateNormalDiag(tf.zeros([SIZE]))
     distribution = tfd.TransformedDistribution(base, flow)
 
@@ -244,7 +245,7 @@ def _log_prob(flow_name, num_layers):
 
 def _first_gradient(flow_name, num_layers):
     _, gradient = _log_prob(flow_name, num_layers)
-    return timing.first_call(timing.compiled(gradient), report.normal([1000, SIZE], 5))
+    return timing.first_call(timing.compiled(gradient), normal([1000, SIZE], 5))
 
 
 def _nothing():

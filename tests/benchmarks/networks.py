@@ -14,6 +14,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tests.benchmarks import flow_race, peers, report, timing
+from tests.benchmarks.report import COMPILERS, compare, normal
 from tfp_flows import flows
 from tfp_flows.bijectors import MaskedAutoregressive, transformers
 from tfp_flows.networks import MADE
@@ -31,7 +32,7 @@ def made_inverse(options):
 def _made_inverse(hidden_units, scale, options):
     size, batch_size = 784, 100
     layer, theirs = _autoregressive_pair(size, hidden_units, scale)
-    y = report.normal([batch_size, size], 4)
+    y = normal([batch_size, size], 4)
     x = layer.inverse(y)
     found, found_by_tfp = (
         timing.compiled(b.forward, jit_compile=False)(x) for b in (layer, theirs)
@@ -41,11 +42,11 @@ def _made_inverse(hidden_units, scale, options):
     print(f"{hidden_units}, weights of scale {scale}: the inverses of ours and TFP "
           f"differ by {distance:.1e}; ours from the truth by {error:.1e}.\n")
     both = {"one pass": (_density(layer), y), "sequential": (layer.forward, x)}
-    report.compare(both, [("sequential", "one pass", "at most 5")], options)
+    compare(both, [("sequential", "one pass", "at most 5")], options)
     # Theirs takes seconds.
     few = argparse.Namespace(rounds=min(3, options.rounds), sample=0)
     both = {"sequential": (layer.forward, x), "TFP, sequential": (theirs.forward, x)}
-    report.compare(both, [("TFP, sequential", "sequential", "at least 100")], few)
+    compare(both, [("TFP, sequential", "sequential", "at least 100")], few)
 
 
 def maf(options):
@@ -64,15 +65,29 @@ def growth(options):
     candidates, ratios = {}, []
     for size in sizes:
         layer, _ = _autoregressive_pair(size, (256, 256), 0.3)
-        y = report.normal([100, size], 5)
+        y = normal([100, size], 5)
         one, many = (f"D = {size}, {name}" for name in ("one pass", "sequential"))
         candidates[one] = _density(layer), y
         candidates[many] = layer.forward, layer.inverse(y)
         ratios.append((many, one, ""))
-    report.compare(candidates, ratios, options)
+    compare(candidates, ratios, options)
 
 
 SECTIONS = [made_inverse, maf, real_nvp, growth]
+
+
+def _race(model, options):
+    """Races density, sample and training step of a flow of each library."""
+    x = normal([peers.BATCH_SIZE, peers.SIZE], 6)
+    race = flow_race.race(model, x, {
+        f"{library}, {compiler}": (*make(model), jit_compile)
+        for library, make in {"ours": _our_flow, "TFP": _tfp_flow}.items()
+        for compiler, jit_compile in COMPILERS.items()
+    }, options)
+    for compiler in COMPILERS:
+        ours = f"ours, {compiler}"
+        flow_race.table_of_ratios(
+            f"over {ours}", race, dict.fromkeys(flow_race.QUANTITIES, ours))
 
 
 def _our_flow(model):
@@ -123,7 +138,7 @@ class _TemplateOfRealNVP(tf.Module):
         super().__init__()
         sizes = [peers.SIZE // 2, *peers.HIDDEN_UNITS, peers.SIZE]
         self._kernels = [
-            tf.Variable(report.normal(pair, i) * (2.0 / pair[0]) ** 0.5)
+            tf.Variable(normal(pair, i) * (2.0 / pair[0]) ** 0.5)
             for i, pair in enumerate(zip(sizes[:-2], sizes[1:]))
         ]
         self._kernels.append(tf.Variable(tf.zeros(sizes[-2:])))
@@ -140,7 +155,7 @@ def _move(variables, scale, masks=None):
     """Adds normals to kernels: networks that start at zero get something to do."""
     for i, variable in enumerate(variables):
         if variable.shape.rank > 1:
-            change = report.normal(variable.shape, i) * scale / variable.shape[0] ** 0.5
+            change = normal(variable.shape, i) * scale / variable.shape[0] ** 0.5
             variable.assign_add(change * masks[i] if masks else change)
 
 

@@ -1,6 +1,7 @@
 """Other people's flows, called on demand by a process that times them.
 
     python -m tests.benchmarks.peers maf zuko
+    python -m tests.benchmarks.peers glow nflows
 
 runs in an environment that has PyTorch or JAX, and knows nothing of TensorFlow. It
 prepares `log_prob`, `sample` and `step` of one library, and prints those that it has,
@@ -19,6 +20,13 @@ BATCH_SIZE = 1000
 HIDDEN_UNITS = (256, 256)
 NUMBERS_OF_LAYERS = {"maf": 5, "real_nvp": 8}
 
+IMAGE = (32, 32, 3)
+NUMBER_OF_IMAGES = 16
+NUM_VALUES = 256
+NUM_LEVELS = 3
+NUM_STEPS = 8
+HIDDEN_CHANNELS = 128
+
 
 def zuko(model):
     """Returns functions `log_prob(x)` and `sample(n)`, and what has the weights."""
@@ -35,6 +43,9 @@ def nflows(model):
     """As `zuko`."""
     from nflows import distributions, flows, transforms
     from nflows.nn import nets
+
+    if model == "glow":
+        return _nflows_glow()
 
     class Net(nets.MLP):
         def __init__(self, inputs, outputs):
@@ -63,6 +74,8 @@ def normflows(model):
     """As `zuko`."""
     import normflows
 
+    if model == "glow":
+        return _normflows_glow()
     layers = []
     for _ in range(NUMBERS_OF_LAYERS[model]):
         if model == "maf":
@@ -77,6 +90,89 @@ def normflows(model):
     return flow.log_prob, lambda n: flow.sample(n)[0], flow
 
 
+def _nflows_glow():
+    import math
+
+    import torch
+    from nflows import distributions, flows, transforms
+
+    class Net(torch.nn.Sequential):
+        def forward(self, x, context):
+            return super().forward(x)
+
+    def step_network(inputs, outputs):
+        return Net(
+            torch.nn.Conv2d(inputs, HIDDEN_CHANNELS, 3, padding=1), torch.nn.ReLU(),
+            torch.nn.Conv2d(HIDDEN_CHANNELS, HIDDEN_CHANNELS, 1), torch.nn.ReLU(),
+            torch.nn.Conv2d(HIDDEN_CHANNELS, outputs, 3, padding=1))
+
+    def prior_network(inputs, outputs):
+        return Net(torch.nn.Conv2d(inputs, outputs, 3, padding=1))
+
+    def coupling(channels, network):
+        # The second half goes on to the next level.
+        mask = [1] * (channels // 2) + [-1] * (channels // 2)
+        return transforms.AffineCouplingTransform(mask, network)
+
+    height, width, channels = IMAGE
+    shape = channels, height, width
+    levels = transforms.MultiscaleCompositeTransform(NUM_LEVELS)
+    for level in range(NUM_LEVELS):
+        squeeze = transforms.SqueezeTransform()
+        shape = squeeze.get_output_shape(*shape)
+        layers = [squeeze]
+        for _ in range(NUM_STEPS):
+            layers += [
+                transforms.ActNorm(shape[0]), transforms.OneByOneConvolution(shape[0]),
+                coupling(shape[0], step_network)]
+        if level + 1 < NUM_LEVELS:
+            layers.append(coupling(shape[0], prior_network))
+        shape = levels.add_transform(transforms.CompositeTransform(layers), shape)
+    noise = distributions.StandardNormal([math.prod(IMAGE)])
+    flow = flows.Flow(levels, noise)
+    return _of_pixels(flow.log_prob, flow.sample, flow)
+
+
+def _normflows_glow():
+    import normflows
+
+    height, width, channels = IMAGE
+    bases, levels, merges = [], [], []
+    for level in range(NUM_LEVELS):
+        channels, height, width = 4 * channels, height // 2, width // 2
+        layers = [
+            normflows.flows.GlowBlock(channels, HIDDEN_CHANNELS)
+            for _ in range(NUM_STEPS)
+        ]
+        half = channels // 2
+        last = level + 1 == NUM_LEVELS
+        if not last:
+            prior = normflows.nets.ConvNet2d([half, channels], [3])
+            layers.insert(0, normflows.flows.AffineCouplingBlock(prior))
+            merges.append(normflows.flows.Merge())
+        levels.append([*layers, normflows.flows.Squeeze()])
+        bases.append(normflows.distributions.DiagGaussian(
+            (channels if last else half, height, width), trainable=False))
+        channels = half
+    # It wants the level of the data last.
+    flow = normflows.MultiscaleFlow(
+        bases[::-1], levels[::-1], merges[::-1], class_cond=False)
+    return _of_pixels(
+        lambda x: flow.log_prob(x, None), lambda n: flow.sample(n)[0], flow)
+
+
+def _of_pixels(log_prob, sample, module):
+    """Returns functions of pixels in [0, 256), of functions of small numbers."""
+    import math
+
+    log_det = math.prod(IMAGE) * math.log(NUM_VALUES)
+    return (
+        lambda x: log_prob(x / NUM_VALUES - 0.5) - log_det,
+        lambda n: (sample(n) + 0.5) * NUM_VALUES,
+        module,
+    )
+
+
 def torch_calls(library, model, compile):
     """Returns calls without arguments by name, after a first call of each."""
     import torch
@@ -84,7 +180,13 @@ def torch_calls(library, model, compile):
     torch.set_num_threads(THREADS)
     torch.manual_seed(0)
     log_prob, sample, module = library(model)
-    x = torch.randn(BATCH_SIZE, SIZE)
+    if model == "glow":
+        height, width, channels = IMAGE
+        batch_size = NUMBER_OF_IMAGES
+        x = NUM_VALUES * torch.rand(batch_size, channels, height, width)
+    else:
+        batch_size = BATCH_SIZE
+        x = torch.randn(batch_size, SIZE)
     optimizer = torch.optim.Adam(module.parameters(), lr=1e-5, fused=True)
 
     def prepared(function):
@@ -107,7 +209,7 @@ def torch_calls(library, model, compile):
     calls = {"log_prob": without_gradients(prepared(log_prob), x), "step": step}
     if not (compile and model == "maf"):
         # A loop over all inputs, laid out, would take minutes to compile.
-        calls["sample"] = without_gradients(prepared(sample), BATCH_SIZE)
+        calls["sample"] = without_gradients(prepared(sample), batch_size)
     return calls
 
 
@@ -175,12 +277,16 @@ LIBRARIES = {
     "flowjax": flowjax,
 }
 
+GLOWS = ["nflows", "normflows"]
+
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", choices=NUMBERS_OF_LAYERS)
+    parser.add_argument("model", choices=[*NUMBERS_OF_LAYERS, "glow"])
     parser.add_argument("library", choices=LIBRARIES)
     options = parser.parse_args()
+    if options.model == "glow" and options.library.split()[0] not in GLOWS:
+        parser.error(f"{options.library} has no Glow")
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
     # What libraries print must not come between the lines of the protocol.
     answers, sys.stdout = sys.stdout, sys.stderr

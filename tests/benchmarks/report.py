@@ -2,6 +2,7 @@
 
 import argparse
 import functools
+import inspect
 import os
 import platform
 
@@ -40,7 +41,8 @@ def main(doc, sections, add_arguments=None):
     print(*facts(), sep="\n\n", end="\n\n")
     for section in sections:
         if section.__name__ in only:
-            print(f"### `{section.__name__}`\n\n{section.__doc__}\n", flush=True)
+            text = inspect.getdoc(section)
+            print(f"### `{section.__name__}`\n\n{text}\n", flush=True)
             section(options)
 
 

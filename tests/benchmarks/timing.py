@@ -1,6 +1,7 @@
 """Timing of functions that take turns, and of processes."""
 
 import concurrent.futures
+import ctypes
 import multiprocessing
 import re
 import time
@@ -27,15 +28,20 @@ class Race:
 
     def __init__(self, seconds):
         self._seconds = seconds
+        self.names = list(seconds)
 
-    def time(self, name):
-        """Returns the median of a candidate and its spread, in words."""
-        seconds = self._seconds[name]
-        return f"{1e3 * np.median(seconds):.3g} ms ± {_spread(seconds):.0f} %"
+    def median(self, name):
+        """Returns the median of a candidate, in seconds."""
+        return float(np.median(self._seconds[name]))
 
-    def ratio(self, name, other):
-        """Returns the median ratio of two candidates and its spread, in words."""
-        ratios = self._seconds[name] / self._seconds[other]
+    def time(self, name, parts=1):
+        """Returns the median of a candidate, or of its parts, and its spread."""
+        milliseconds = 1e3 * self.median(name) / parts
+        return f"{milliseconds:.3g} ms ± {_spread(self._seconds[name]):.0f} %"
+
+    def ratio(self, name, other, times=1):
+        """Returns the median ratio of so many calls to another, and its spread."""
+        ratios = times * self._seconds[name] / self._seconds[other]
         return f"{np.median(ratios):.2f} ± {_spread(ratios):.0f} %"
 
     def growth(self, name, other, factor):
@@ -100,6 +106,25 @@ def in_child(function, *args):
         return pool.submit(_with_peak, function, *args).result()
 
 
+def restart_peak_memory():
+    """Makes `peak_memory` forget what the process held before, on Linux.
+
+    Returns:
+      peak: what the process holds now, in bytes.
+    """
+    ctypes.CDLL(None).malloc_trim(0)  # what was freed would serve again, unseen
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")
+    return peak_memory()
+
+
+def peak_memory():
+    """Returns the most memory that this process has held so far, in bytes."""
+    # Not `ru_maxrss`: Linux starts that of a child with the peak of its parent.
+    with open("/proc/self/status") as status:
+        return 1024 * int(re.search(r"VmHWM:\s+(\d+)", status.read())[1])
+
+
 def set_threads():
     """Makes TensorFlow use two threads; before its first operation."""
     tf.config.threading.set_intra_op_parallelism_threads(2)
@@ -121,6 +146,4 @@ def _spread(values):
 
 def _with_peak(function, *args):
     value = function(*args)
-    # Not `ru_maxrss`: Linux starts that of a child with the peak of its parent.
-    with open("/proc/self/status") as status:
-        return value, 1024 * int(re.search(r"VmHWM:\s+(\d+)", status.read())[1])
+    return value, peak_memory()

@@ -107,7 +107,12 @@ with strategy.scope():
     flow = make()
 parts = strategy.experimental_distribute_values_from_function(
     lambda context: Y[context.replica_id_in_sync_group::2])
+density = tf.function(lambda y: flow.log_prob(y))
+strategy.run(density, [parts])  # before the start it works, too
 strategy.run(tf.function(lambda y: flows.start_from_data(flow, y)), [parts])
+log_prob = strategy.experimental_local_results(strategy.run(density, [parts]))
+for i, value in enumerate(log_prob):
+    np.testing.assert_allclose(value, alone.log_prob(Y[i::2]), rtol=1e-7)
 for mirrored, expected in zip(flow.variables, alone.variables):
     for value in strategy.experimental_local_results(mirrored):
         np.testing.assert_allclose(
