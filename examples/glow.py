@@ -44,11 +44,11 @@ def main(
     test=None,
     seconds=60.0,
     num_levels=2,
-    num_steps=6,
-    hidden=64,
+    num_steps=4,
+    hidden=32,
     batch=64,
     learning_rate=2e-3,
-    weight_decay=0.0,
+    weight_decay=2.0,
     bits=None,
     models=("Glow", "RealNVP", "NICE"),
     checkpoint=None,
@@ -155,7 +155,7 @@ def fit(
         the validation data.
     """
     first = flows.dequantise(train[:512], seed=seed, num_values=num_values)
-    if any(hasattr(module, "start_from_data") for module in flow.submodules):
+    if any(hasattr(module, "started") for module in flow.submodules):
         flows.start_from_data(flow, first)
     variables = flow.trainable_variables
     optimizer = keras.optimizers.AdamW(
@@ -273,11 +273,11 @@ if __name__ == "__main__":
     add("--test", help="file to score on")
     add("--seconds", type=float, default=60.0, help="of training, for each flow")
     add("--num-levels", type=int, default=2)
-    add("--num-steps", type=int, default=6, help="steps of Glow at each level")
-    add("--hidden", type=int, default=64, help="channels of hidden layers")
+    add("--num-steps", type=int, default=4, help="steps of Glow at each level")
+    add("--hidden", type=int, default=32, help="channels of hidden layers")
     add("--batch", type=int, default=64, help="images in a training step")
     add("--learning-rate", type=float, default=2e-3)
-    add("--weight-decay", type=float, default=0.0, help="in units of learning rates")
+    add("--weight-decay", type=float, default=2.0, help="in units of learning rates")
     add("--bits", type=int, help="bits to keep of 8")
     add("--models", nargs="+", default=["Glow", "RealNVP", "NICE"])
     add("--checkpoint", help="directory to save to and to go on from")

@@ -138,12 +138,13 @@ def glow_step(channels, seed, dtype, context=None, plain=False):
     return GlowStep(ActNorm(shift, log_scale), conv, coupling)
 
 
-def multi_scale(seed, dtype, recompute=False):
-    """Returns two levels for images with one channel."""
+def multi_scale(seed, dtype, recompute=False, context=None):
+    """Returns two levels for images with one channel; the deeper has the context."""
     squeeze = tfp.bijectors.Invert(Squeeze())
     levels = [
         tfp.bijectors.Chain([squeeze, glow_step(4, seed, dtype)]),
-        tfp.bijectors.Chain([squeeze, glow_step(4, seed + 1, dtype, plain=True)]),
+        tfp.bijectors.Chain(
+            [squeeze, glow_step(4, seed + 1, dtype, context, plain=True)]),
     ]
     prior = conv_coupling(4, 1, seed + 2, dtype, _AFFINE)
     return MultiScale(levels, [prior], recompute=recompute)

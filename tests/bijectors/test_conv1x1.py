@@ -62,6 +62,7 @@ def test_plu_starts_as_the_identity_where_it_is_built_trainable():
     (dict(sign=[1.0, 1.0, 0.5, 1.0]), ValueError, "`sign` must be 1 or -1"),
     (dict(permutation=[0.0, 1.0, 2.0, 3.0]), TypeError, "must be of integers"),
     (dict(permutation=[0, 1, 2]), ValueError, r"shape \[C\], .*; got shapes \(3,\)"),
+    (dict(permutation=[0, 1, 1, 3]), ValueError, "must hold each of 0 to C - 1 once"),
     (dict(event_ndims=0), ValueError, "`event_ndims` must be at least 1; got 0"),
     (dict(lower=np.zeros([4, 3])), ValueError, "must be equally long"),
 ])

@@ -60,5 +60,10 @@ def test_errors():
         GlowStep(step.actnorm, step.convolution, step.actnorm)
     with pytest.raises(ValueError, match="`actnorm` must take events of rank 3; got"):
         GlowStep(step.actnorm.copy(event_ndims=1), step.convolution, step.coupling)
+    other = glow_step(6, 0, tf.float64)
+    for layers in [(step.actnorm, other.convolution, step.coupling),
+                   (step.actnorm, step.convolution, other.coupling)]:
+        with pytest.raises(ValueError, match="must be of as many channels; got 4, "):
+            GlowStep(*layers)
     with pytest.raises(ValueError, match="must have length 4, the number of channels"):
         step.forward(np.zeros([1, 2, 2, 3]))

@@ -72,6 +72,13 @@ def test_tells_singular_matrices():
     singular[2] = singular[0] - 2.0 * singular[1]
     found = matrices.is_regular(tf.constant([WEIGHT[0], singular, np.zeros([4, 4])]))
     np.testing.assert_array_equal(found, [True, False, False])
+    rng = np.random.default_rng(0)
+    for size in [2, 8, 48]:
+        weights = rng.normal(size=[100, size, size])
+        assert np.all(matrices.is_regular(np.float32(weights)))
+        weights[:, -1] = np.einsum(
+            "ni,nij->nj", rng.normal(size=[100, size - 1]), weights[:, :-1])
+        assert not np.any(matrices.is_regular(np.float32(weights)))
 
 
 def test_errors():

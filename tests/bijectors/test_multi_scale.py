@@ -1,5 +1,8 @@
 """Facts of the multi-scale architecture that the laws do not state."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -7,9 +10,15 @@ import tensorflow_probability as tfp
 
 from tests.catalogue import case
 from tests.laws import close, distribution_of
-from tests.network_cases import conv_coupling, multi_scale
+from tests.network_cases import conv_coupling, glow_step, multi_scale
 from tfp_flows import masks
-from tfp_flows.bijectors import Coupling, MultiScale, Squeeze, transformers
+from tfp_flows.bijectors import (
+    Coupling,
+    GlowStep,
+    MultiScale,
+    Squeeze,
+    transformers,
+)
 from tfp_flows.networks import MLP
 
 tfb = tfp.bijectors
@@ -88,6 +97,85 @@ def test_recomputing_gives_gradients_of_contexts():
     close(gradients[1], gradients[0])
 
 
+@pytest.mark.parametrize("recompute", [False, True])
+def test_one_image_meets_a_batch_of_contexts(recompute):
+    layer = multi_scale(0, tf.float64, recompute, context=np.eye(3))
+    rng = np.random.default_rng(0)
+    for variable in layer.trainable_variables:
+        variable.assign_add(0.3 * rng.normal(size=variable.shape))
+    x = tf.constant(X[0])
+    for direction in ["forward", "inverse"]:
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch(x)
+            one = getattr(layer, direction)(x)
+            log_det = getattr(layer, f"{direction}_log_det_jacobian")(x)
+            many = tf.broadcast_to(x, [3, *x.shape])
+            every = getattr(layer, direction)(many)
+        assert log_det.shape == [3]
+        close(one, every)
+        close(tape.gradient(one, x), tape.gradient(every, x))
+
+
+class _Probe(tf.Module):
+    """Network whose gradient is alive as long as a tape keeps what it needs."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale, self.gradients = tf.Variable(0.5, dtype=tf.float64), []
+
+    def __call__(self, kept):
+        @tf.custom_gradient
+        def identity(x):
+            backward = lambda gradient: gradient
+            self.gradients.append(weakref.ref(backward))
+            return tf.identity(x), backward
+
+        return tf.stack([identity(kept * self.scale), tf.sin(kept)], axis=-1)
+
+
+def test_recomputing_keeps_nothing_on_eager_tapes():
+    alive = []
+    for recompute in [False, True]:
+        probe = _Probe()
+        coupling = Coupling(masks.channel(4), probe)
+        level = tfb.Chain([tfb.Invert(Squeeze()), coupling])
+        layer = MultiScale([level], recompute=recompute)
+        with tf.GradientTape() as tape:
+            value = tf.reduce_sum(layer.forward(tf.constant(X)) ** 2)
+        gc.collect()
+        alive.append(sum(gradient() is not None for gradient in probe.gradients))
+        assert tape.gradient(value, probe.scale) != 0.0
+    assert alive == [1, 0]
+
+
+def test_any_bijector_may_be_a_layer():
+    rng = np.random.default_rng(0)
+    vectors = Coupling(masks.half(4), MLP(2, [2, 2], (3,), seed=0, dtype=tf.float64))
+    spline = transformers.RationalQuadraticSpline(4)(rng.normal(size=[2, 4, 4, 11]))
+    for variable in vectors.trainable_variables:
+        variable.assign(rng.normal(size=variable.shape))
+    chain = tfb.Chain([tfb.Invert(Squeeze()), spline, vectors, tfb.Invert(spline)])
+    x = rng.normal(size=[3, 4, 8, 1])
+    for recompute in [False, True]:
+        layer = MultiScale([chain], recompute=recompute)
+        y = layer.forward(x).numpy()
+        close(y, chain.forward(Squeeze().forward(x)))
+        close(layer.inverse(y), x)
+        close(layer.forward_log_det_jacobian(x), chain.forward_log_det_jacobian(
+            Squeeze().forward(x), event_ndims=3))
+
+
+def test_layers_check_their_parameters():
+    step = glow_step(4, 0, tf.float64, plain=True)
+    conv = step.convolution.copy(validate_args=True)
+    checked = GlowStep(step.actnorm, conv, step.coupling)
+    layer = MultiScale([tfb.Chain([tfb.Invert(Squeeze()), checked])])
+    layer.inverse(X)
+    conv.weight.assign(np.ones([4, 4]))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="must be regular"):
+        layer.inverse(X)
+
+
 def test_recomputing_refuses_second_gradients():
     layer = multi_scale(0, tf.float64, recompute=True)
     x = tf.constant(X)
@@ -135,7 +223,7 @@ def test_errors():
         with pytest.raises(ValueError, match="true for the first channels, at least"):
             MultiScale([squeeze, squeeze], [wrong])
     layer = MultiScale([squeeze, tfb.Identity()], [prior])
-    with pytest.raises(ValueError, match=r"\[..., H, W, C\]; got shape \(4, 8\)"):
+    with pytest.raises(ValueError, match=r"must be images .*; got shape \(4, 8\)"):
         layer.forward(X[0, ..., 0])
     with pytest.raises(ValueError, match="Height and width of the input must be mult"):
         layer.forward(X[:, :3])
@@ -144,5 +232,14 @@ def test_errors():
         layer.merge_levels(latents[:1])
     with pytest.raises(ValueError, match="`latents` must be of sizes that fit; got"):
         layer.merge_levels([latents[0][:, :1], latents[1]])
+    with pytest.raises(ValueError, match=r"must have \[2, 2\] channels, level by leve"):
+        layer.merge_levels([latents[0], latents[1][..., :1]])
+    fixed = layer.copy(event_shape=[4, 8, 1])
+    fixed.forward(X)
+    with pytest.raises(ValueError, match=r"\(4, 8, 1\), .*; got .*\(1, 8, 4, 1\)"):
+        fixed.inverse(X.transpose(0, 2, 1, 3))
+    function = Coupling(masks.channel(4), lambda kept: kept)
+    with pytest.raises(ValueError, match="`recompute` must be false where a condition"):
+        MultiScale([tfb.Chain([squeeze, function])], recompute=True)
     with pytest.raises(ValueError, match="got such that come as its `x`"):
         layer.start_from_data(X, "forward")

@@ -55,6 +55,22 @@ def test_options():
         make(seed=0, context_in="some")
 
 
+def test_one_image_is_scored_against_all_classes():
+    flow = make(seed=0, dtype=tf.float64, context_size=3)
+    rng = np.random.default_rng(0)
+    for variable in flow.trainable_variables:
+        variable.assign_add(0.1 * rng.normal(size=variable.shape))
+    classes = flows.condition_on_class(flow, np.uint8([0, 1, 2]), 3)
+    y = rng.uniform(0.0, 256.0, size=[2, 4, 8, 1])
+    log_prob = classes.log_prob(y[:, np.newaxis])
+    assert log_prob.shape == [2, 3]
+    for i in range(2):
+        close(classes.log_prob(y[i]), log_prob[i])
+    with pytest.raises(ValueError, match=r"from 0 to 255; got \[256\]"):
+        flows.condition_on_class(make(seed=0, context_size=256), [3, 256], 256)
+    flows.condition_on_class(make(seed=0, context_size=256), np.uint8([3, 255]), 256)
+
+
 @pytest.mark.parametrize("shape, levels", [
     ([2, 6, 3], 1), ([8, 8, 1], 3), ([2, 2, 5], 1), ([4, 12, 2], 2)])
 def test_any_size_that_can_be_halved(shape, levels):

@@ -90,6 +90,8 @@ def test_errors(flow):
     latents = flows.encode(flow, Y)
     with pytest.raises(TypeError, match="must be a `tfd.TransformedDistribution`"):
         flows.encode(tfd.Normal(0.0, 1.0), Y)
+    with pytest.raises(ValueError, match=r"images of shape \(4, 4, 1\), .*8, 8, 1\)"):
+        flows.encode(flow, np.zeros([8, 8, 1]))
     with pytest.raises(ValueError, match="each of the 2 levels; got 3"):
         flows.decode(flow, [*latents, latents[0]])
     one = tfd.TransformedDistribution(tfd.Normal(0.0, 1.0), tfb.Scale(2.0))

@@ -140,6 +140,12 @@ def test_errors():
         tf.function(lambda y: flows.start_from_data(flow, y))(bad)
     for variable, value in zip(flow.variables, values):
         np.testing.assert_array_equal(variable, value)
+    with pytest.raises(ValueError, match="must have layers such as `ActNorm` to start"):
+        flows.start_from_data(flows.nice(4, 3, (4,), seed=0), np.zeros([3, 4]))
+    with pytest.raises(TypeError, match="`batch` must be floating, .*; got int32"):
+        flows.start_from_data(flow, tf.zeros([3, 4, 4, 1], tf.int32))
+    with pytest.raises(ValueError, match=r"shape \(4, 4, 1\), .*; got shape \(3, 8, 8"):
+        flows.start_from_data(flow, np.ones([3, 8, 8, 1]))
     joint = tfb.JointMap([actnorm()])
     with pytest.raises(TypeError, match="reaches layers in `tfb.Chain`"):
         flows.start_from_data(tfb.Chain([joint]), np.zeros([1, 3, 2]))

@@ -209,6 +209,9 @@ def test_a_batch_is_a_loop_over_its_members():
     mapped = tf.function(lambda: tf.vectorized_map(network, tf.constant(x)))()
     close(mapped, network(x))
     expected, _ = network.solve_for_input(invert, x)
+    mapped = tf.vectorized_map(
+        lambda row: network.solve_for_input(invert, row)[0], tf.constant(x))
+    close(mapped, expected, 1e-12)
     for row, z in zip(x, expected):
         close(network.solve_for_input(invert, row)[0], z, 1e-12)
 

@@ -1,5 +1,7 @@
 """Values with log determinants of layers in a row, with or without their memory."""
 
+import contextlib
+
 import tensorflow as tf
 
 from tfp_flows.bijectors._start import OTHER, layers_of
@@ -35,18 +37,21 @@ def evaluate_again(bijector, x, direction, event_ndims=3):
 
     @tf.custom_gradient
     def run(x, *_):
-        result, log_det = evaluate(bijector, x, direction, event_ndims)
+        # Eager tapes would keep all that is computed on the way.
+        pause = tf.init_scope if tf.executing_eagerly() else contextlib.nullcontext
+        with pause():
+            result, log_det = evaluate(bijector, x, direction, event_ndims)
 
         def backward(of_result, of_log_det, variables=()):
             results = _once(result, of_result, of_log_det)
-            return _walk_back(layers, event_ndims, results, known, variables)
+            return _walk_back(layers, event_ndims, x, results, known, variables)
 
         return (result, log_det), backward
 
     return run(x, *known)
 
 
-def _walk_back(layers, event_ndims, results, known, variables):
+def _walk_back(layers, event_ndims, start, results, known, variables):
     """Returns the gradients by the input and by `known`, and those by `variables`."""
     y, of_y, of_log_det = results
     totals = [tf.zeros_like(source) for source in [*known, *variables]]
@@ -65,12 +70,20 @@ def _walk_back(layers, event_ndims, results, known, variables):
             for total, change in zip(totals, changes)
         ]
         y = x
-    return (of_y, *totals[: len(known)]), totals[len(known) :]
+    with tf.GradientTape() as tape:  # a context may have given it more batch axes
+        tape.watch(start)
+        spread = tf.broadcast_to(start, tf.shape(of_y))
+    of_start = tape.gradient(spread, start, of_y)
+    return (of_start, *totals[: len(known)]), totals[len(known) :]
 
 
 def _evaluate_layer(layer, direction, x, event_ndims):
-    if hasattr(layer, "_evaluate"):  # both at once, and no cache to miss
-        return layer._evaluate(x, direction)
+    own = getattr(layer, "_value_and_log_det", None)
+    if own and layer.forward_min_event_ndims == event_ndims:
+        # Both at once, and no cache to miss.
+        checks = layer._parameter_control_dependencies(is_init=False)
+        with tf.control_dependencies(checks):
+            return own(tf.identity(x) if checks else x, direction)
     log_det = getattr(layer, f"{direction}_log_det_jacobian")
     return getattr(layer, direction)(x), log_det(x, event_ndims=event_ndims)
 
@@ -80,9 +93,11 @@ def _tensors_of(bijector):
     found = {}
     for module in [bijector, *bijector.submodules]:
         for value in vars(module).values():
-            if tf.is_tensor(value) and not isinstance(value, tf.Variable):
-                if value.dtype.is_floating:
-                    found[id(value)] = value
+            values = value.values() if isinstance(value, dict) else value
+            for part in values if isinstance(value, (dict, list, tuple)) else [value]:
+                if tf.is_tensor(part) and not isinstance(part, tf.Variable):
+                    if part.dtype.is_floating:
+                        found[id(part)] = part
     return list(found.values())
 
 

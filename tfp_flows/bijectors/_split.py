@@ -33,14 +33,42 @@ class Split:
 
     def merge(self, kept, changed):
         """Undoes `split`; `kept` may lack batch axes that `changed` has."""
-        batch = changed.shape[:-1]
-        if kept.shape[:-1] != batch or not batch.is_fully_defined():
-            shape = tf.concat([tf.shape(changed)[:-1], tf.shape(kept)[-1:]], axis=0)
-            kept = tf.broadcast_to(kept, shape)
-        return self._join(*self._ordered([kept, changed]))
+        return self._join(*self._ordered(with_batch_of_both(kept, changed)))
 
     def _ordered(self, pair):
         return pair if self._keeps_first else pair[::-1]
+
+
+def with_batch_of_both(*parts):
+    """Returns two tensors with all axes but the last broadcast to each other."""
+    one, other = (part.shape[:-1] for part in parts)
+    if one == other and one.is_fully_defined():
+        return list(parts)
+    batch = tf.broadcast_dynamic_shape(*(tf.shape(part)[:-1] for part in parts))
+    static = tf.broadcast_static_shape(one, other)
+    return [
+        tf.ensure_shape(
+            tf.broadcast_to(part, tf.concat([batch, part.shape[-1:]], axis=0)),
+            static.concatenate(part.shape[-1:]))
+        for part in parts
+    ]
+
+
+def channels_kept(prior):
+    """Returns how many first channels of an image a coupling keeps.
+
+    Raises:
+      ValueError: it is no coupling that keeps such, and only such.
+    """
+    mask = getattr(prior, "mask", np.zeros([]))
+    kept = int(np.sum(mask))
+    if mask.shape[:-1] != (1, 1) or not mask[..., :kept].all() or not kept:
+        raise ValueError(
+            "Each of `priors` must be a `Coupling` with a mask of shape [1, 1, "
+            "channels], true for the first channels, at least one; "
+            f"got {prior!r} with a mask of shape {mask.shape}, {kept} times true."
+        )
+    return kept
 
 
 def _take(x, key):

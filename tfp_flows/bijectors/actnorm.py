@@ -70,7 +70,9 @@ class ActNorm(tfb.Bijector):
         check_shapes(_AXES, shift=self.shift, log_scale=self.log_scale)
         if event_ndims < 1:
             raise ValueError(f"`event_ndims` must be at least 1; got {event_ndims}.")
-        if started is not None and getattr(started, "dtype", None) != tf.bool:
+        if started is not None and not (
+            hasattr(started, "assign") and started.dtype == tf.bool
+        ):
             raise TypeError(
                 f"`started` must be a boolean `tf.Variable`; got {started!r}."
             )

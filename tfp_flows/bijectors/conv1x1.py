@@ -11,6 +11,7 @@ from tfp_flows._parameters import (
     assert_each,
     broadcast_batch,
     check_shapes,
+    is_reference,
 )
 from tfp_flows.bijectors._pixels import check_pixels, multiply_pixels, over_pixels
 from tfp_flows.bijectors.matrices import inverse_and_log_det, is_regular
@@ -148,8 +149,8 @@ class InvertibleConv1x1PLU(tfb.Bijector):
         check_shapes(
             _PLU_AXES, lower=self.lower, upper=self.upper, sign=self.sign,
             log_magnitude=self.log_magnitude)
-        if not hasattr(permutation, "dtype"):
-            permutation = tf.constant(permutation)
+        if not is_reference(permutation):
+            permutation = tf.convert_to_tensor(permutation)
         if not tf.as_dtype(permutation.dtype).is_integer:
             raise TypeError(
                 f"`permutation` must be of integers; got {permutation.dtype}.")
@@ -176,8 +177,9 @@ class InvertibleConv1x1PLU(tfb.Bijector):
 
     def _parameter_control_dependencies(self, is_init):
         unit = (lambda v: tf.abs(v) == 1.0, "be 1 or -1")
-        return assert_each(
-            self, is_init, {**dict.fromkeys(_PLU_AXES, FINITE), "sign": unit})
+        return assert_each(self, is_init, {
+            **dict.fromkeys(_PLU_AXES, FINITE), "sign": unit,
+            "permutation": (_is_permutation, "hold each of 0 to C - 1 once")})
 
     def _forward(self, x):
         check_pixels(self, x, self.event_ndims, self.sign.shape[-1])
@@ -224,3 +226,7 @@ class InvertibleConv1x1PLU(tfb.Bijector):
         below = np.tri(channels, k=-1, dtype=unit.dtype)
         diagonal = unit * (sign * tf.exp(log_magnitude))[..., tf.newaxis]
         return below * lower + unit, below.T * upper + diagonal
+
+
+def _is_permutation(values):
+    return tf.sort(tf.cast(values, tf.int32)) == tf.range(tf.size(values))

@@ -87,22 +87,22 @@ class Coupling(tfb.Bijector):
         return context_properties()
 
     def _forward(self, x):
-        y, log_det = self._evaluate(x, "forward")
+        y, log_det = self._value_and_log_det(x, "forward")
         self._cache.forward_attributes(x)["ildj"] = -log_det
         return y
 
     def _inverse(self, y):
-        x, log_det = self._evaluate(y, "inverse")
+        x, log_det = self._value_and_log_det(y, "inverse")
         self._cache.inverse_attributes(y)["ildj"] = log_det
         return x
 
     def _forward_log_det_jacobian(self, x):
-        return self._evaluate(x, "forward")[1]
+        return self._value_and_log_det(x, "forward")[1]
 
     def _inverse_log_det_jacobian(self, y):
-        return self._evaluate(y, "inverse")[1]
+        return self._value_and_log_det(y, "inverse")[1]
 
-    def _evaluate(self, x, direction):
+    def _value_and_log_det(self, x, direction):
         """Returns what a direction makes of `x`, and the log determinant of that."""
         self._check(x)
         x = checked_input(self, x)

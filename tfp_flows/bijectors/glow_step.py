@@ -62,6 +62,16 @@ class GlowStep(tfb.Bijector):
                     f"`{argument}` must take events of rank 3; "
                     f"got rank {layer.forward_min_event_ndims}."
                 )
+        sizes = [
+            getattr(convolution, "weight", actnorm.shift).shape[-1],
+            getattr(convolution, "sign", actnorm.shift).shape[-1],
+            actnorm.shift.shape[-1],
+        ]
+        if len(set(sizes)) > 1 or coupling.mask.shape[-1] not in (1, sizes[0]):
+            raise ValueError(
+                "The layers must be of as many channels; got "
+                f"{sizes[2]}, {min(sizes[:2])} and {coupling.mask.shape[-1]}."
+            )
         self.actnorm, self.convolution = actnorm, convolution
         self.coupling = coupling
         self._conditioner_variables = coupling._conditioner_variables
@@ -85,29 +95,29 @@ class GlowStep(tfb.Bijector):
         ]
 
     def _forward(self, x):
-        y, log_det = self._evaluate(x, "forward")
+        y, log_det = self._value_and_log_det(x, "forward")
         self._cache.forward_attributes(x)["ildj"] = -log_det
         return y
 
     def _inverse(self, y):
-        x, log_det = self._evaluate(y, "inverse")
+        x, log_det = self._value_and_log_det(y, "inverse")
         self._cache.inverse_attributes(y)["ildj"] = log_det
         return x
 
     def _forward_log_det_jacobian(self, x):
-        return self._evaluate(x, "forward")[1]
+        return self._value_and_log_det(x, "forward")[1]
 
     def _inverse_log_det_jacobian(self, y):
-        return self._evaluate(y, "inverse")[1]
+        return self._value_and_log_det(y, "inverse")[1]
 
-    def _evaluate(self, x, direction):
+    def _value_and_log_det(self, x, direction):
         """Returns what a direction makes of `x`, and the log determinant of that."""
         check_pixels(self, x, 3, self.actnorm.shift.shape[-1])
         if direction == "forward":
-            y, log_det = self.coupling._evaluate(x, direction)
+            y, log_det = self.coupling._value_and_log_det(x, direction)
             return self._map_pixels(y, direction), log_det + self._log_det(y)
         y = self._map_pixels(x, direction)
-        result, log_det = self.coupling._evaluate(y, direction)
+        result, log_det = self.coupling._value_and_log_det(y, direction)
         return result, log_det - self._log_det(y)
 
     def _map_pixels(self, x, direction):

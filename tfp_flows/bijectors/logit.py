@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
@@ -18,8 +19,9 @@ class Logit(tfb.Bijector):
     for each element: Dinh et al. (2017), section 4.1,
     https://arxiv.org/abs/1605.08803, who take `alpha = 0.05`. `forward` goes from the
     data to the flow: a flow to images has `tfb.Invert` of it. `inverse` can give values
-    beyond the range, by `alpha / (1 - 2 alpha)` of its length at most; these are
-    accepted by `forward`, too, and no others.
+    beyond the range, by less than `alpha / (1 - 2 alpha)` of its length; these are
+    accepted by `forward`, too, and no others. Where the dtype cannot tell `p` from 0 or
+    1, beyond about 14 in float32, `inverse` gives the last value that it can.
 
     Args:
       alpha: number in (0, 0.5): what the ends of the range are apart from 0 and 1.
@@ -60,7 +62,9 @@ class Logit(tfb.Bijector):
 
     def _inverse(self, y):
         slope = (self.high - self.low) / (1.0 - 2.0 * self.alpha)
-        return self.low + slope * (tf.sigmoid(y) - self.alpha)
+        least = 8.0 * np.finfo(y.dtype.as_numpy_dtype).eps  # with room for rounding
+        p = tf.clip_by_value(tf.sigmoid(y), least, 1.0 - least)
+        return self.low + slope * (p - self.alpha)
 
     def _forward_log_det_jacobian(self, x):
         below, above = self._shares(x)

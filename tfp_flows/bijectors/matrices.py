@@ -1,5 +1,7 @@
 """Matrices of invertible 1x1 convolutions: starts, factors, inverses."""
 
+import numbers
+
 import numpy as np
 import tensorflow as tf
 
@@ -17,7 +19,7 @@ def rotation(size, *, seed, dtype=tf.float32):
     """
     if size < 1:
         raise ValueError(f"`size` must be at least 1; got {size}.")
-    seed = [0, seed] if isinstance(seed, int) else seed
+    seed = [0, int(seed)] if isinstance(seed, numbers.Integral) else seed
     q, r = tf.linalg.qr(tf.random.stateless_normal([size, size], seed, dtype=dtype))
     return q * tf.sign(tf.linalg.diag_part(r))  # so that all rotations are as likely
 
@@ -50,7 +52,7 @@ def plu_factors(weight):
 
 
 def is_regular(weight):
-    """Returns whether matrices are finite, with a determinant above rounding.
+    """Returns whether matrices are finite and not singular, as far as rounding tells.
 
     Args:
       weight: shape `[..., C, C]`.
@@ -58,12 +60,12 @@ def is_regular(weight):
     Raises:
       TypeError: `weight` is not of a floating dtype.
     """
-    q, r = tf.linalg.qr(weight)
-    diagonal = tf.abs(tf.linalg.diag_part(r))
-    largest = tf.reduce_max(diagonal, axis=-1, keepdims=True)
-    eps = np.finfo(weight.dtype.as_numpy_dtype).eps
+    weight = tf.convert_to_tensor(weight)
     finite = tf.reduce_all(tf.math.is_finite(weight), axis=[-2, -1])
-    return finite & tf.reduce_all(diagonal > eps * largest, axis=-1)
+    one = tf.where(finite[..., tf.newaxis, tf.newaxis], weight, tf.ones_like(weight))
+    values = tf.linalg.svd(one, compute_uv=False)
+    rounding = 4.0 * weight.shape[-1] * np.finfo(weight.dtype.as_numpy_dtype).eps
+    return finite & (values[..., -1] > rounding * values[..., 0])
 
 
 @tf.custom_gradient

@@ -2,12 +2,12 @@
 
 import math
 
-import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows._cache import never_stale
 from tfp_flows.bijectors._evaluation import evaluate, evaluate_again
+from tfp_flows.bijectors._split import channels_kept, with_batch_of_both
 from tfp_flows.bijectors._start import start
 from tfp_flows.bijectors.squeeze import squeeze, unsqueeze
 
@@ -36,17 +36,19 @@ class MultiScale(tfb.Bijector):
         shape [1, 1, channels], are true for the first so many channels: those that go
         on to the next level.
       recompute: whether gradients recompute what they need from the results, by the
-        exact inverse, layer by layer. Memory then does not grow with the number of
-        layers, and a training step takes about 1.4 to 1.7 times as long. There are no
-        gradients of gradients.
+        exact inverse, layer by layer. Memory then hardly grows with the number of
+        layers, and a training step takes longer. There are no gradients of gradients,
+        and none of tensors that a network of others holds elsewhere than in its
+        attributes.
+      event_shape: [H, W, C] that images must have; None for any.
       validate_args: no effect; give it to the layers.
       name: prefix of the ops.
 
     Raises:
       TypeError: what should be a bijector is none.
       ValueError: the number of priors is not that of levels less one; a mask is no
-        such, or keeps nothing; the input has fewer than 3 axes, or a size or number of
-        channels that does not fit.
+        such, or keeps nothing; the input is not of images that fit; `recompute` is true
+        and a conditioner is a plain function.
       NotImplementedError: `recompute` is true, and the gradient of a gradient is asked
         for.
     """
@@ -56,6 +58,7 @@ class MultiScale(tfb.Bijector):
         bijectors,
         priors=(),
         recompute=False,
+        event_shape=None,
         validate_args=False,
         name="multi_scale",
     ):
@@ -69,12 +72,17 @@ class MultiScale(tfb.Bijector):
                 "`priors` must have one entry less than `bijectors`; "
                 f"got {len(self.priors)} and {len(self.bijectors)}."
             )
-        self._kept = [_channels_kept(prior) for prior in self.priors]
-        self.recompute = recompute
+        self._kept = [channels_kept(prior) for prior in self.priors]
+        self.recompute, self.event_shape = recompute, event_shape
         unknown = [
-            module for module in self.submodules
+            module.name for module in self.submodules
             if getattr(module, "_conditioner_variables", []) is None
         ]
+        if unknown and recompute:
+            raise ValueError(
+                "`recompute` must be false where a conditioner is a plain function, of "
+                f"which nobody knows what it depends on; got such in {unknown}."
+            )
         self._conditioner_variables = None if unknown else []
         super().__init__(
             forward_min_event_ndims=3, dtype=_dtype_of(self.submodules),
@@ -89,25 +97,25 @@ class MultiScale(tfb.Bijector):
         }
 
     def _forward(self, x):
-        y, log_det = self._evaluate(x, "forward")
+        y, log_det = self._value_and_log_det(x, "forward")
         self._cache.forward_attributes(x)["ildj"] = -log_det
         return y
 
     def _inverse(self, y):
-        x, log_det = self._evaluate(y, "inverse")
+        x, log_det = self._value_and_log_det(y, "inverse")
         self._cache.inverse_attributes(y)["ildj"] = log_det
         return x
 
     def _forward_log_det_jacobian(self, x):
-        return self._evaluate(x, "forward")[1]
+        return self._value_and_log_det(x, "forward")[1]
 
     def _inverse_log_det_jacobian(self, y):
-        return self._evaluate(y, "inverse")[1]
+        return self._value_and_log_det(y, "inverse")[1]
 
-    def _evaluate(self, x, direction):
+    def _value_and_log_det(self, x, direction):
         """Returns what a direction makes of `x`, and the log determinant of that."""
         run = evaluate_again if self.recompute else evaluate
-        _check_image(x)
+        self._check(x)
         if direction == "forward":
             return self._to_data(x, run)
         latents, log_det = self._to_latents(x, run)
@@ -129,10 +137,18 @@ class MultiScale(tfb.Bijector):
         log_det = 0.0
         for i, level in reversed(list(enumerate(self._levels()))):
             if i < len(self.priors):
-                y = tf.concat([y, latents[i]], axis=-1)
+                y = tf.concat(with_batch_of_both(y, latents[i]), axis=-1)
             y, change = run(level, y, "forward")
             log_det += change
         return y, log_det
+
+    def _check(self, x):
+        expected = tf.TensorShape(self.event_shape or [None, None, None])
+        if x.shape.rank is None or not expected.is_compatible_with(x.shape[-3:]):
+            raise ValueError(
+                f"The input must be images of shape {expected}, with any axes before; "
+                f"got shape {x.shape}."
+            )
 
     def _levels(self):
         """Returns the bijectors, each after its prior where it has one."""
@@ -152,7 +168,7 @@ class MultiScale(tfb.Bijector):
           ValueError: the sizes do not fit.
         """
         x = tf.convert_to_tensor(x, dtype_hint=self.dtype)
-        _check_image(x)
+        self._check(x)
         latents = []
         for i, level in enumerate(self.bijectors):
             shape = level.inverse_event_shape(x.shape[-3:])
@@ -180,22 +196,29 @@ class MultiScale(tfb.Bijector):
                 f"`latents` must have one entry for each of the {len(self.bijectors)} "
                 f"levels; got {len(latents)}."
             )
-        *latents, x = (tf.convert_to_tensor(z, dtype_hint=self.dtype) for z in latents)
-        x = unsqueeze(x, self._factor_of_noise(-1, x))
-        for i in reversed(range(len(latents))):
-            if latents[i].shape[-3:-1] != x.shape[-3:-1]:
-                raise ValueError(
-                    f"`latents` must be of sizes that fit; got {latents[i].shape} for "
-                    f"level {i}, and {x.shape} for those after it together."
-                )
-            x = tf.concat([x, latents[i]], axis=-1)
-            x = unsqueeze(x, self._factor_of_noise(i, x))
+        latents = [tf.convert_to_tensor(z, dtype_hint=self.dtype) for z in latents]
+        expected = [
+            prior.mask.shape[-1] - kept for prior, kept in zip(self.priors, self._kept)
+        ]
+        deepest = self.bijectors[-1]
+        for kept in self._kept[-1:]:
+            expected.append(deepest.inverse_event_shape([None, None, kept])[-1])
+        shapes = [z.shape for z in latents]
+        if expected and [shape[-1] for shape in shapes] != expected:
+            raise ValueError(
+                f"`latents` must have {expected} channels, level by level; got shapes "
+                f"{shapes}."
+            )
+        x = latents.pop()
+        for level, latent in zip(self.bijectors[::-1], [*latents[::-1], None]):
+            image = level.forward_event_shape(x.shape[-3:])
+            x = unsqueeze(x, math.isqrt(x.shape[-1] // image[-1]))
+            if latent is not None:
+                if not latent.shape[-3:-1].is_compatible_with(x.shape[-3:-1]):
+                    raise ValueError(
+                        f"`latents` must be of sizes that fit; got shapes {shapes}.")
+                x = tf.concat(with_batch_of_both(x, latent), axis=-1)
         return x
-
-    def _factor_of_noise(self, level, x):
-        """Factor by which a level stretches its noise."""
-        shape = self.bijectors[level].forward_event_shape(x.shape[-3:])
-        return math.isqrt(x.shape[-1] // shape[-1])
 
     def start_from_data(self, values, direction):
         """Starts the layers in turn.
@@ -215,33 +238,12 @@ class MultiScale(tfb.Bijector):
                 "`MultiScale` starts from data that come as its `y`; got such that "
                 "come as its `x`."
             )
-
         values = tf.convert_to_tensor(values, dtype_hint=self.dtype)
-
-        def run(level, y, way):
-            return start(level, y, way), 0.0
-
+        self._check(values)
+        run = lambda *level: (start(*level), 0.0)
         return self.merge_levels(self._to_latents(values, run)[0])
-
-
-def _channels_kept(prior):
-    mask = getattr(prior, "mask", np.zeros([]))
-    kept = int(np.sum(mask))
-    if mask.shape[:-1] != (1, 1) or not mask[..., :kept].all() or not kept:
-        raise ValueError(
-            "Each of `priors` must be a `Coupling` with a mask of shape [1, 1, "
-            "channels], true for the first channels, at least one; "
-            f"got {prior!r} with a mask of shape {mask.shape}, {kept} times true."
-        )
-    return kept
 
 
 def _dtype_of(modules):
     layers = [module for module in modules if isinstance(module, tfb.Bijector)]
     return next((b.dtype for b in layers if b.dtype is not None), None)
-
-
-def _check_image(x):
-    if x.shape.rank is None or x.shape.rank < 3:
-        raise ValueError(
-            f"The input must have shape [..., H, W, C]; got shape {x.shape}.")

@@ -1,5 +1,7 @@
 """What the recipes for flows of images share."""
 
+import numbers
+
 import tensorflow as tf
 import tensorflow_probability as tfp
 
@@ -33,7 +35,8 @@ def check_image(event_shape, num_levels, num_halvings):
         `num_levels` is below 1.
     """
     event_shape = tuple(event_shape)
-    if len(event_shape) != 3 or min(event_shape) < 1:
+    whole = [isinstance(n, numbers.Integral) and n > 0 for n in event_shape]
+    if len(whole) != 3 or not all(whole):
         raise ValueError(
             "`event_shape` must be [height, width, channels], each at least 1; "
             f"got {list(event_shape)}."
@@ -169,6 +172,11 @@ def distribution(layers, event_shape, dtype, name):
     noise = tfd.Sample(
         tfd.Normal(tf.zeros([], dtype), tf.ones([], dtype)), list(event_shape))
     return tfd.TransformedDistribution(noise, tfb.Chain(layers), name=name)
+
+
+def as_seed(seed):
+    """Returns a stateless seed for an integer, and what is given otherwise."""
+    return [0, int(seed)] if isinstance(seed, numbers.Integral) else seed
 
 
 def seeds_of(seed, *numbers):

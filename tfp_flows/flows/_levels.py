@@ -65,6 +65,12 @@ class AutoregressiveLevels(tfd.Distribution):
         return tf.constant(self._shape.as_list(), tf.int32)
 
     def _sample_control_dependencies(self, value):
+        shape = tf.convert_to_tensor(value, dtype_hint=self.dtype).shape
+        if not shape[-self._shape.rank :].is_compatible_with(self._shape):
+            raise ValueError(
+                f"`value` must have shape [..., {', '.join(map(str, self._shape))}]; "
+                f"got shape {shape}."
+            )
         if not (self.validate_args or tf.executing_eagerly()):
             return []
         value = tf.convert_to_tensor(value, dtype_hint=self.dtype)

@@ -57,7 +57,8 @@ def condition_on_class(flow, labels, num_classes):
     labels = tf.convert_to_tensor(labels, name="labels")
     if not labels.dtype.is_integer:
         raise TypeError(f"`labels` must be integers; got {labels.dtype.name}.")
-    known = (labels >= 0) & (labels < tf.cast(num_classes, labels.dtype))
+    labels = tf.cast(labels, tf.int64)
+    known = (labels >= 0) & (labels < num_classes)
     message = f"`labels` must be from 0 to {num_classes - 1}; got"
     if tf.executing_eagerly() and not np.all(known):
         raise ValueError(f"{message} {labels.numpy()[~known.numpy()].ravel()[:10]}.")

@@ -34,8 +34,8 @@ def dequantise(images, *, seed, num_values=256, dtype=tf.float32):
       ValueError: images are out of that range or no whole numbers, in eager mode.
     """
     images = _checked(images, num_values, dtype)
-    seed = [0, seed] if isinstance(seed, int) else seed
-    noise = tf.random.stateless_uniform(tf.shape(images), seed, dtype=dtype)
+    noise = tf.random.stateless_uniform(
+        tf.shape(images), parts.as_seed(seed), dtype=dtype)
     # In float32, 255 + 0.99999999 is 256.
     below = np.nextafter(num_values, 0, dtype=tf.as_dtype(dtype).as_numpy_dtype)
     return tf.minimum(images + noise, below)
@@ -141,8 +141,7 @@ def log_prob_of_images(flow, images, *, seed, num_values=256, dequantiser=None):
             images, seed=seed, num_values=num_values, dtype=flow.dtype))
     images = _checked(images, num_values, flow.dtype)
     bound = condition(dequantiser, images / num_values - 0.5)
-    seed = [0, seed] if isinstance(seed, int) else seed
-    noise, log_prob = bound.experimental_sample_and_log_prob(seed=seed)
+    noise, log_prob = bound.experimental_sample_and_log_prob(seed=parts.as_seed(seed))
     return flow.log_prob(images + noise) - log_prob
 
 

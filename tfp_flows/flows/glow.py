@@ -38,9 +38,10 @@ def glow(
     first batch before training.
 
     It is a distribution of dequantised images, numbers in [0, num_values): see
-    `dequantise`. `bits_per_dimension` turns its log density into the measure of the
-    papers. `encode`, `decode`, `sample_at_temperature`, `interpolate` and
-    `attribute_direction` show what it has learned.
+    `dequantise`, which checks that range; a density is told of all numbers.
+    `bits_per_dimension` turns it into the measure of the papers. `encode`, `decode`,
+    `sample_at_temperature`, `interpolate` and `attribute_direction` show what it has
+    learned.
 
     Args:
       event_shape: [height, width, channels]; height and width are multiples of
@@ -106,7 +107,7 @@ def glow(
         levels.append(tfb.Chain(layers, name=f"level_{i}"))
     return parts.distribution(
         [*parts.preprocessing(preprocessing, num_values, dtype),
-         MultiScale(levels, priors, recompute)],
+         MultiScale(levels, priors, recompute, list(event_shape))],
         event_shape, dtype, name)
 
 

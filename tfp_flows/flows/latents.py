@@ -5,6 +5,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows.bijectors import MultiScale
+from tfp_flows.flows._image_layers import as_seed
 
 tfd = tfp.distributions
 
@@ -80,15 +81,15 @@ def sample_at_temperature(flow, sample_shape, temperature, *, seed):
         them than of levels.
     """
     _check_flow(flow)
-    if not np.all(np.isfinite(temperature)) or np.min(temperature) < 0.0:
+    values = np.asarray(temperature, np.float64)
+    if not np.all(np.isfinite(values) & (values >= 0.0)):
         raise ValueError(
             f"`temperature` must be at least 0 and finite; got {temperature}.")
     sample_shape = np.atleast_1d(np.array(sample_shape, np.int32))
     shape = tf.concat([sample_shape, flow.batch_shape_tensor()], axis=0)
-    seed = [0, seed] if isinstance(seed, int) else seed
     if flow.distribution.batch_shape.rank:  # noise of a batch has its axes already
         shape = sample_shape
-    noise = flow.distribution.sample(shape, seed=seed)
+    noise = flow.distribution.sample(shape, seed=as_seed(seed))
     if np.ndim(temperature) == 0:
         return flow.bijector.forward(noise * tf.cast(temperature, noise.dtype))
     levels = _levels_of(flow)

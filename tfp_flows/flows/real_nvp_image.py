@@ -110,5 +110,5 @@ def real_nvp_image(
         levels.append(tfb.Chain(layers, name=f"level_{i}"))
     return parts.distribution(
         [*parts.preprocessing(preprocessing, num_values, dtype),
-         MultiScale(levels, priors, recompute)],
+         MultiScale(levels, priors, recompute, list(event_shape))],
         event_shape, dtype, name)

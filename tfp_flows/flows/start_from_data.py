@@ -28,10 +28,11 @@ def start_from_data(flow, batch, direction="inverse"):
       direction: for a bijector, the one that goes from data to noise.
 
     Raises:
-      TypeError: `flow` is none of those, or its layers have no variables to set.
+      TypeError: `flow` is none of those, or its layers have no variables to set;
+        `batch` is of whole numbers.
       ValueError: there is nothing to start; there are fewer than 2 values of a channel;
         `direction` is neither "forward" nor "inverse"; `batch` is not finite, which in
-        graphs is a `tf.errors.InvalidArgumentError`.
+        graphs is a `tf.errors.InvalidArgumentError`, and is not seen in compiled ones.
     """
     bijector = getattr(flow, "bijector", None) if isinstance(
         flow, tfd.Distribution) else flow
@@ -44,10 +45,18 @@ def start_from_data(flow, batch, direction="inverse"):
         raise ValueError(
             f"`direction` must be 'forward' or 'inverse'; got {direction!r}.")
     modules = [bijector, *bijector.submodules]
-    if not any(hasattr(module, "start_from_data") for module in modules):
+    if not any(
+        hasattr(module, "started") or getattr(module, "actnorm", None) is True
+        for module in modules
+    ):
         raise ValueError(
             f"`flow` must have layers such as `ActNorm` to start; got {flow!r}.")
     batch = tf.convert_to_tensor(batch, dtype_hint=flow.dtype)
+    if not batch.dtype.is_floating:
+        raise TypeError(
+            "`batch` must be floating, such as `dequantise` returns; "
+            f"got {batch.dtype.name}."
+        )
     if tf.executing_eagerly() and not np.all(np.isfinite(batch)):
         raise ValueError("`batch` must be finite; got NaN or infinity in it.")
     check = tf.debugging.assert_all_finite(batch, "`batch` must be finite.")

@@ -41,7 +41,8 @@ def walk(dilations, kernel_size, channels, evaluate, invert, w):
 
     def step(t, recent, rings, z):
         rows = tf.math.floormod(t - delays, lengths) + starts
-        past = rings.gather(tf.reshape(rows, [-1]))
+        # Not `gather`: TensorFlow's `vectorized_map` mixes up the axes of its result.
+        past = tf.stack([rings.read(row) for row in tf.unstack(tf.reshape(rows, [-1]))])
         past = tf.reshape(past, [*delays.shape, number, channels])
         parameters, fed = evaluate(t, recent, past)
         found = invert(parameters, tf.gather(w, t))
