@@ -8,14 +8,35 @@ what its latents are good for. Run
     python examples/glow.py
 
 for the digits that come with scikit-learn. Other images are files of NumPy with an
-array `x` of whole numbers, `[N, H, W]` or `[N, H, W, C]`:
+array `x` of whole numbers, `[N, H, W]` or `[N, H, W, C]`. With `--checkpoint DIR` a
+training that was interrupted goes on where it was.
 
-    python examples/glow.py --data train_a.npz train_b.npz --test test.npz \
-        --seconds 600 --picture mnist.png
+Three things to look for in the picture, `glow.png` for the digits. The temperature is
+the spread of the noise that samples are made of: at 0 there is one image, the mode of
+the noise, and towards 1 they get as varied as the data, and less clean. What lies on
+the straight way between the latents of two images are images, and no double exposures.
+And the mean latent of bright images less that of dark ones is a direction: to go along
+it makes any image brighter, as brighter images are.
 
-With `--checkpoint DIR` a training that was interrupted goes on where it was.
+Bits per dimension of images held out (lower is better), with steps of training, seed 0:
 
-RESULTS
+    images                            Glow  steps  RealNVP  steps   NICE  steps
+    digits, 60 s                     2.248   2510    2.061   1194  2.828   7697
+    MNIST, 240 s                     2.204   1391    2.465    192  5.541   6652
+    CIFAR-10, 2000 of it, 200 s      4.434   1133
+
+on 2 cores that were busy with other work, so that a quiet machine gets further in the
+same time. The pictures are `glow.png`, `glow_mnist.png` and `glow_cifar.png`. The
+digits took 5 minutes in all. The others had the options
+
+    --num-steps 6 --hidden 64 --batch 32 --weight-decay 0 --seconds 240
+    --num-levels 3 --num-steps 4 --hidden 64 --batch 16 --learning-rate 1e-3
+        --weight-decay 1 --models Glow --seconds 200
+
+On the digits, 1260 images, Glow fits the training data better than RealNVP, and those
+held out worse: weight decay and early stopping help it, and smaller networks. With
+`--num-steps 6 --hidden 64 --weight-decay 0` it had 2.376. The samples of MNIST after 4
+minutes have strokes; those of CIFAR-10 colours and edges, and no objects.
 """
 
 import argparse
