@@ -17,6 +17,7 @@ ALL = [
     transformers.Additive(),
     transformers.Affine(),
     transformers.GatedAffine(),
+    transformers.SigmoidAffine(),
     SPLINE,
     transformers.RationalQuadraticSpline(num_bins=1),
 ]
@@ -49,7 +50,7 @@ def test_is_increasing_and_finite(transformer, dtype):
 
 @each
 def test_zeros_are_the_identity(transformer):
-    if isinstance(transformer, transformers.GatedAffine):
+    if isinstance(transformer, (transformers.GatedAffine, transformers.SigmoidAffine)):
         pytest.skip("it is never the identity")
     zeros = np.zeros([7, transformer.num_parameters])
     close(transformer(zeros).forward(X), X, 1e-12)
@@ -99,6 +100,15 @@ def test_gated_affine_is_equation_14():
     bijector = transformers.GatedAffine(bias=2.0)(random(transformers.GatedAffine(), 7))
     close(bijector.forward(X), gate * X + (1.0 - gate) * m)
     close(bijector.forward_log_det_jacobian(X), np.log(gate))
+
+
+def test_sigmoid_affine_is_the_coupling_of_glow():
+    t, s = random(transformers.SigmoidAffine(), 7).T
+    s /= 1.0 + np.abs(s) / np.log(1e3)  # bounded
+    gate = 1.0 / (1.0 + np.exp(-(s + 2.0)))
+    bijector = transformers.SigmoidAffine()(random(transformers.SigmoidAffine(), 7))
+    close(bijector.inverse(X), (X + t) * gate)
+    close(bijector.inverse_log_det_jacobian(X), np.log(gate))
 
 
 def test_spline_is_the_identity_outside_of_its_interval():
@@ -263,6 +273,7 @@ def test_equal_arguments_make_equal_transformers():
     [
         (lambda: transformers.Affine(0.0), "`max_log_scale` must be .* got 0.0"),
         (lambda: transformers.GatedAffine(np.inf), "`bias` must be finite; got inf"),
+        (lambda: transformers.SigmoidAffine(np.nan), "`bias` must be finite; got nan"),
         (
             lambda: transformers.RationalQuadraticSpline(num_bins=0),
             "`num_bins` must be positive .* got 0",
