@@ -101,8 +101,7 @@ def convolve(x, kernel):
     """Returns `x` `[..., H, W, inputs]` convolved to `[..., H, W, outputs]`.
 
     Where inputs or outputs are few, as at the ends of a network, a product over nine
-    times as many of them is faster than a convolution and its gradients: of many
-    outputs always, of many inputs from a few hundred on.
+    times as many of them is faster than a convolution and its gradients.
 
     Args:
       x: images, with zeros around them.
@@ -112,7 +111,7 @@ def convolve(x, kernel):
     if size == 1:
         return multiply(x, kernel[0, 0])
     images = as_images(x)
-    if 2 * inputs <= outputs and outputs >= 256:
+    if 2 * inputs <= outputs:
         neighbours = _neighbours(images)
         result = multiply(neighbours, tf.reshape(kernel, [9 * inputs, outputs]))
     elif 2 * outputs <= inputs:
