@@ -23,14 +23,14 @@ def test_is_its_layers_in_a_chain(name):
 
 
 def test_takes_one_product_of_pixels_for_two_layers():
-    step = case("glow_step/steep").make()
+    step = glow_step(5, 0, tf.float64)  # its network has products to 2 and 4 channels
     for method in [step.forward, step.inverse]:
         function = tf.function(method, autograph=False)
         graph = function.get_concrete_function(
-            tf.TensorSpec([3, 5, 2, 4], tf.float64)).graph
+            tf.TensorSpec([3, 5, 2, 5], tf.float64)).graph
         shapes = [op.outputs[0].shape for op in graph.get_operations()
                   if op.type == "MatMul"]
-        assert sum(shape == [30, 4] for shape in shapes) == 1
+        assert sum(shape == [30, 5] for shape in shapes) == 1
 
 
 def test_starts_its_layers_in_turn():
