@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tests.laws import close
 from tfp_flows.networks import ConvNet, ResidualConvNet
+from tfp_flows.networks._conv import convolve
 
 EACH = pytest.mark.parametrize("network", [ConvNet, ResidualConvNet])
 CONTEXTS = pytest.mark.parametrize("context_ndims", [0, 1, 3])
@@ -416,3 +417,32 @@ def test_rejects_inputs_that_do_not_fit(network):
         net(X, X[0, 0, 0, 0])
     with pytest.raises(ValueError, match=r"`W` of the input; got shapes \(4, 2, 1, 4,"):
         net(X, X[:, :, :1])
+
+
+@pytest.mark.parametrize("mode", ["eager", "graph", "compiled"])
+@pytest.mark.parametrize("inputs, outputs", [(2, 18), (18, 2), (4, 6)])
+def test_each_way_to_convolve_has_the_gradients_of_a_convolution(inputs, outputs, mode):
+    rng = np.random.default_rng(0)
+    x = tf.constant(rng.normal(size=[2, 4, 5, inputs]))
+    kernel = tf.constant(rng.normal(size=[3, 3, inputs, outputs]))
+    weights = rng.normal(size=[2, 4, 5, outputs])
+
+    def run(function):
+        with tf.GradientTape() as outer:
+            outer.watch([x, kernel])
+            with tf.GradientTape() as tape:
+                tape.watch([x, kernel])
+                y = function(x, kernel)
+                total = tf.reduce_sum(tf.sin(y) * weights)
+            first = tape.gradient(total, [x, kernel])
+            squares = sum(tf.reduce_sum(gradient**2) for gradient in first)
+        return [y, *first, *outer.gradient(squares, [x, kernel])]
+
+    def ours():
+        return run(convolve)
+
+    if mode != "eager":
+        ours = tf.function(ours, autograph=False, jit_compile=mode == "compiled")
+    expected = run(lambda x, kernel: tf.nn.conv2d(x, kernel, 1, "SAME"))
+    for value, other in zip(ours(), expected):
+        close(value, other)

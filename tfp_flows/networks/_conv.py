@@ -101,7 +101,8 @@ def convolve(x, kernel):
     """Returns `x` `[..., H, W, inputs]` convolved to `[..., H, W, outputs]`.
 
     Where inputs or outputs are few, as at the ends of a network, a product over nine
-    times as many of them is faster than a convolution and its gradients.
+    times as many of them is faster than a convolution and its gradients, as long as
+    these are no more than there are on the other side.
 
     Args:
       x: images, with zeros around them.
@@ -111,10 +112,10 @@ def convolve(x, kernel):
     if size == 1:
         return multiply(x, kernel[0, 0])
     images = as_images(x)
-    if 2 * inputs <= outputs:
+    if 9 * inputs <= outputs:
         neighbours = _neighbours(images)
         result = multiply(neighbours, tf.reshape(kernel, [9 * inputs, outputs]))
-    elif 2 * outputs <= inputs:
+    elif 9 * outputs <= inputs:
         flat = tf.transpose(tf.reverse(kernel, axis=[0, 1]), [2, 0, 1, 3])
         flat = tf.reshape(flat, [inputs, 9 * outputs])
         result = _add_to_neighbours(multiply(images, flat))
