@@ -54,10 +54,11 @@ def evaluate_again(bijector, x, direction, event_ndims=3):
 def _walk_back(layers, event_ndims, start, results, known, variables):
     """Returns the gradients by the input and by `known`, and those by `variables`."""
     y, of_y, of_log_det = results
-    totals = [tf.zeros_like(source) for source in [*known, *variables]]
+    totals, done = [tf.zeros_like(source) for source in [*known, *variables]], [of_y]
     for layer, way in layers[::-1]:
-        # Not before the gradient has come this far: a graph would do all at once.
-        with tf.control_dependencies([of_y]):
+        # Not before all gradients have come this far: a graph would go ahead, and hold
+        # what they wait for.
+        with tf.control_dependencies(done):
             y = tf.identity(y)
         x = tf.stop_gradient(_evaluate_layer(layer, OTHER[way], y, event_ndims)[0])
         with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -69,7 +70,7 @@ def _walk_back(layers, event_ndims, start, results, known, variables):
             total if change is None else total + tf.convert_to_tensor(change)
             for total, change in zip(totals, changes)
         ]
-        y = x
+        y, done = x, [of_y, *(change for change in changes if change is not None)]
     with tf.GradientTape() as tape:  # a context may have given it more batch axes
         tape.watch(start)
         spread = tf.broadcast_to(start, tf.shape(of_y))
