@@ -54,28 +54,34 @@ def evaluate_again(bijector, x, direction, event_ndims=3):
 def _walk_back(layers, event_ndims, start, results, known, variables):
     """Returns the gradients by the input and by `known`, and those by `variables`."""
     y, of_y, of_log_det = results
-    totals, done = [tf.zeros_like(source) for source in [*known, *variables]], [of_y]
+    totals, done = {}, [of_y]
     for layer, way in layers[::-1]:
         # Not before all gradients have come this far: a graph would go ahead, and hold
         # what they wait for.
         with tf.control_dependencies(done):
             y = tf.identity(y)
         x = tf.stop_gradient(_evaluate_layer(layer, OTHER[way], y, event_ndims)[0])
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch([x, *known, *variables])
+        with tf.GradientTape() as tape:
+            tape.watch([x, *known])
             values = _evaluate_layer(layer, way, x, event_ndims)
-        of_y, *changes = tape.gradient(
-            values, [x, *known, *variables], [of_y, of_log_det])
-        totals = [
-            total if change is None else total + tf.convert_to_tensor(change)
-            for total, change in zip(totals, changes)
-        ]
-        y, done = x, [of_y, *(change for change in changes if change is not None)]
+        sources = [*known, *tape.watched_variables()]  # no other layer's
+        of_y, *changes = tape.gradient(values, [x, *sources], [of_y, of_log_det])
+        done = [of_y]
+        for source, change in zip(sources, changes):
+            if change is not None:
+                key, change = source.ref(), tf.convert_to_tensor(change)
+                totals[key] = totals[key] + change if key in totals else change
+                done.append(change)
+        y = x
     with tf.GradientTape() as tape:  # a context may have given it more batch axes
         tape.watch(start)
         spread = tf.broadcast_to(start, tf.shape(of_y))
     of_start = tape.gradient(spread, start, of_y)
-    return (of_start, *totals[: len(known)]), totals[len(known) :]
+
+    def total(source):
+        return totals[source.ref()] if source.ref() in totals else tf.zeros_like(source)
+
+    return (of_start, *map(total, known)), list(map(total, variables))
 
 
 def _evaluate_layer(layer, direction, x, event_ndims):
