@@ -12,6 +12,7 @@ from tfp_flows._parameters import (
     check_broadcasts,
     check_shapes,
 )
+from tfp_flows.bijectors._pixels import over_pixels, per_pixel
 
 tfb = tfp.bijectors
 
@@ -108,11 +109,8 @@ class BatchNorm(tfb.Bijector):
 
     def _forward_log_det_jacobian(self, x):
         *_, log_stretch = self._read(x)
-        shape = tf.shape(x)
-        pixels = tf.reduce_prod(shape[-self.event_ndims : -1])
-        event = list(range(-self.event_ndims, 0))
-        log_det = tf.cast(pixels, x.dtype) * tf.reduce_sum(log_stretch, axis=event)
-        return log_det + tf.zeros(shape[: -self.event_ndims], x.dtype)
+        log_det = tf.reduce_sum(log_stretch, axis=list(range(-self.event_ndims, 0)))
+        return over_pixels(log_det, x, self.event_ndims)
 
     def _inverse_log_det_jacobian(self, y):
         return -self._forward_log_det_jacobian(y)  # it does not depend on the input
@@ -121,9 +119,8 @@ class BatchNorm(tfb.Bijector):
         """Returns mean, shift and the logarithm of forward's scale, with event axes."""
         self._check(x)
         parameters = {name: getattr(self, name) for name in _AXES}
-        pixels = [tf.newaxis] * (self.event_ndims - 1)
         mean, variance, shift, log_scale = (
-            value[(..., *pixels, slice(None))]
+            per_pixel(value, self.event_ndims)
             for value in broadcast_batch(_AXES, **parameters))
         return mean, shift, 0.5 * tf.math.log(variance + self.epsilon) - log_scale
 

@@ -4,6 +4,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows.bijectors import BatchNorm, batch_statistics
+from tfp_flows.bijectors._start import layers_of
 
 tfb = tfp.bijectors
 
@@ -70,13 +71,8 @@ def update_running_statistics(flow, bound, decay=0.99):
 
 def _parts(flow):
     """Returns a list of the layers of a flow, out of chains of chains."""
-
-    def flattened(bijector):
-        if hasattr(bijector, "bijectors"):
-            return sum(map(flattened, bijector.bijectors), [])
-        return [bijector]
-
-    parts = flattened(flow.bijector)
+    layers = layers_of(flow.bijector, "inverse")
+    parts = [part if way == "inverse" else tfb.Invert(part) for part, way in layers]
     if not any(isinstance(part, BatchNorm) for part in parts):
         raise ValueError(
             "The flow must be a `tfb.Chain` with `BatchNorm` layers; "
