@@ -10,7 +10,7 @@ import tensorflow_probability as tfp
 
 from tests.laws import check_log_dets, close, fresh
 from tfp_flows import flows
-from tfp_flows.bijectors import BatchNorm, DiagonalScale
+from tfp_flows.bijectors import BatchNorm, DiagonalScale, MultiScale, Squeeze
 from tfp_flows.networks import MLP
 
 tfb, tfd = tfp.bijectors, tfp.distributions
@@ -109,3 +109,13 @@ def test_rejects_what_does_not_fit(flow):
     bound = flows.with_batch_statistics(flow, X)
     with pytest.raises(ValueError, match=r"`decay` must be in \[0, 1\]; got 2.0"):
         flows.update_running_statistics(flow, bound, decay=2.0)
+
+
+def test_levels_are_no_layers_in_a_row():
+    zeros = tf.zeros([4])
+    norm = BatchNorm(zeros, zeros + 1.0, zeros, zeros, event_ndims=3)
+    levels = MultiScale([tfb.Chain([tfb.Invert(Squeeze()), norm])])
+    noise = tfd.Sample(tfd.Normal(0.0, 1.0), [4, 4, 1])
+    flow = tfd.TransformedDistribution(noise, tfb.Chain([levels]))
+    with pytest.raises(ValueError, match="must be a `tfb.Chain` with `BatchNorm`"):
+        flows.with_batch_statistics(flow, tf.zeros([3, 4, 4, 1]))
