@@ -16,16 +16,17 @@ FILES = sorted(ROOT.rglob("*.py"))
 # For each module or folder of the package, those that it may import.
 MAY_IMPORT = {
     "_cache": set(),
+    "_compositions": set(),
     "_moments": set(),
     "_parameters": set(),
     "masks": set(),
     "root_finding": set(),
     "networks": {"_moments", "masks"},
-    "bijectors": {"_cache", "_moments", "_parameters", "masks", "root_finding"},
+    "bijectors": {"_cache", "_compositions", "_moments", "_parameters", "masks", "root_finding"},
     "trainable": set(),
-    "flows": {"bijectors", "masks", "networks", "trainable"},
+    "flows": {"_compositions", "bijectors", "masks", "networks", "trainable"},
     "variational": set(),
-    "keras": set(),
+    "keras": {"_compositions", "_recipes"},
 }
 EXTERNAL = {"numpy", "tensorflow", "tensorflow_probability"}
 STANDARD = {"collections", "contextlib", "copy", "dataclasses", "functools", "math"}

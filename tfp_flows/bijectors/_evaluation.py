@@ -4,7 +4,7 @@ import contextlib
 
 import tensorflow as tf
 
-from tfp_flows.bijectors._start import OTHER, layers_of
+from tfp_flows._compositions import OTHER, layers_of
 
 
 def evaluate(bijector, x, direction, event_ndims=3):

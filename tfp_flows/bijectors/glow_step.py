@@ -4,13 +4,13 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows._cache import never_stale
+from tfp_flows._compositions import start_layers
 from tfp_flows.bijectors._pixels import (
     check_pixels,
     multiply_pixels,
     over_pixels,
     per_pixel,
 )
-from tfp_flows.bijectors._start import start
 from tfp_flows.bijectors.actnorm import warn_before_start
 
 tfb = tfp.bijectors
@@ -152,4 +152,4 @@ class GlowStep(tfb.Bijector):
           TypeError, ValueError: as the layers.
         """
         chain = tfb.Chain([self.actnorm, tfb.Invert(self.convolution), self.coupling])
-        return start(chain, values, direction)
+        return start_layers(chain, values, direction)

@@ -6,9 +6,9 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows._cache import never_stale
+from tfp_flows._compositions import start_layers
 from tfp_flows.bijectors._evaluation import evaluate, evaluate_again
 from tfp_flows.bijectors._split import channels_kept, with_batch_of_both
-from tfp_flows.bijectors._start import start
 from tfp_flows.bijectors.squeeze import squeeze, unsqueeze
 
 tfb = tfp.bijectors
@@ -240,7 +240,7 @@ class MultiScale(tfb.Bijector):
             )
         values = tf.convert_to_tensor(values, dtype_hint=self.dtype)
         self._check(values)
-        run = lambda *level: (start(*level), 0.0)
+        run = lambda *level: (start_layers(*level), 0.0)
         return self.merge_levels(self._to_latents(values, run)[0])
 
 

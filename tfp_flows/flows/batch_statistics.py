@@ -3,8 +3,8 @@
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfp_flows._compositions import layers_of
 from tfp_flows.bijectors import BatchNorm, batch_statistics
-from tfp_flows.bijectors._start import layers_of
 
 tfb = tfp.bijectors
 

@@ -4,6 +4,8 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfp_flows._compositions import bind_context
+
 tfb, tfd = tfp.bijectors, tfp.distributions
 
 
@@ -29,7 +31,7 @@ def condition(flow, context):
     if not isinstance(flow, (tfb.Bijector, tfd.Distribution)):
         raise TypeError(
             f"`flow` must be a bijector or a `tfd.Distribution`; got {flow!r}.")
-    bound = _bind(flow, context)
+    bound = bind_context(flow, context)
     if bound is flow:
         raise ValueError(
             "`context` must be given to a flow that takes one; got a flow in which no "
@@ -73,22 +75,3 @@ def condition_on_class(flow, labels, num_classes):
 def _dtype_of(flow):
     known = [v.dtype for v in flow.variables if v.dtype.is_floating]
     return known[0] if known else tf.float32
-
-
-def _bind(part, context):
-    """Returns a bound copy, or the part itself if nothing in it takes a context."""
-    if getattr(part, "context_size", 0):
-        return part.copy(context=context)
-    changed = {}
-    for name in ["bijector", "distribution", "coupling"]:
-        inner = getattr(part, name, None)
-        if isinstance(inner, (tfb.Bijector, tfd.Distribution)):
-            bound = _bind(inner, context)
-            if bound is not inner:
-                changed[name] = bound
-    for name in ["bijectors", "priors"]:
-        parts = getattr(part, name, [])
-        bound = [_bind(inner, context) for inner in parts]
-        if any(new is not old for new, old in zip(bound, parts)):
-            changed[name] = bound
-    return part.copy(**changed) if changed else part

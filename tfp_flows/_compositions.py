@@ -1,0 +1,133 @@
+"""Walks through flows: layers in order, starts from data, contexts bound to layers."""
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+tfb, tfd = tfp.bijectors, tfp.distributions
+
+OTHER = dict(forward="inverse", inverse="forward")
+_CHAIN, _INVERT = (kind.__mro__[1] for kind in (tfb.Chain, tfb.Invert))
+
+
+def layers_of(bijector, direction):
+    """Returns a list of the layers of a bijector, each with the way data go through it.
+
+    Args:
+      bijector: layer, or `tfb.Chain` and `tfb.Invert` of such.
+      direction: "forward" or "inverse", the way through all of them.
+    """
+    if isinstance(bijector, _INVERT):
+        return layers_of(bijector.bijector, OTHER[direction])
+    if isinstance(bijector, _CHAIN):
+        parts = bijector.bijectors
+        ordered = parts if direction == "inverse" else parts[::-1]
+        return [layer for part in ordered for layer in layers_of(part, direction)]
+    return [(bijector, direction)]
+
+
+def start_layers(bijector, values, direction):
+    """Starts what is to be started in a bijector, in the order in which data pass.
+
+    Args:
+      bijector: layer, or `tfb.Chain` and `tfb.Invert` of such.
+      values: data as they come to it.
+      direction: "forward" or "inverse", the way that they go.
+
+    Returns:
+      values: data as they leave it, after the start.
+
+    Raises:
+      TypeError: what is to be started is within a bijector that is none of those.
+    """
+    for layer, way in layers_of(bijector, direction):
+        if hasattr(layer, "start_from_data"):
+            values = layer.start_from_data(values, way)
+        elif any(hasattr(part, "start_from_data") for part in layer.submodules):
+            raise TypeError(
+                "A start from data reaches layers in `tfb.Chain`, `tfb.Invert` and "
+                f"those of `tfp_flows.bijectors`; got some within {layer!r}."
+            )
+        else:
+            values = getattr(layer, way)(values)
+    return values
+
+
+def flags_of_start(module):
+    """Returns the flags of a module that tell whether there was a start from data.
+
+    Args:
+      module: bijector or distribution.
+
+    Returns:
+      flags: list of boolean variables, each once.
+    """
+    modules = [module, *module.submodules]
+    flags = [getattr(part, "started", None) for part in modules]
+    return list({id(flag): flag for flag in flags if flag is not None}.values())
+
+
+def can_start(module):
+    """Tells whether a module has a layer, or a network, that starts from data."""
+    return any(
+        hasattr(part, "started") or getattr(part, "actnorm", None) is True
+        for part in [module, *module.submodules]
+    )
+
+
+@tf.autograph.experimental.do_not_convert  # it would be converted layer by layer
+def start_from_data(flow, batch, direction="inverse"):
+    """Starts a flow; `tfp_flows.flows.start_from_data` says how."""
+    bijector = getattr(flow, "bijector", None) if isinstance(
+        flow, tfd.Distribution) else flow
+    if not isinstance(bijector, tfb.Bijector):
+        raise TypeError(
+            "`flow` must be a bijector or a `tfd.TransformedDistribution`; "
+            f"got {flow!r}."
+        )
+    if direction not in OTHER:
+        raise ValueError(
+            f"`direction` must be 'forward' or 'inverse'; got {direction!r}.")
+    if not can_start(bijector):
+        raise ValueError(
+            f"`flow` must have layers such as `ActNorm` to start; got {flow!r}.")
+    batch = tf.convert_to_tensor(batch, dtype_hint=flow.dtype)
+    if not batch.dtype.is_floating:
+        raise TypeError(
+            "`batch` must be floating, such as `dequantise` returns; "
+            f"got {batch.dtype.name}."
+        )
+    if tf.executing_eagerly() and not np.all(np.isfinite(batch)):
+        raise ValueError("`batch` must be finite; got NaN or infinity in it.")
+    check = tf.debugging.assert_all_finite(batch, "`batch` must be finite.")
+    with tf.control_dependencies([check]):
+        start_layers(bijector, tf.identity(batch), direction)
+        for flag in flags_of_start(bijector):
+            flag.assign(True)
+
+
+def bind_context(part, context):
+    """Binds a context to all layers of a part of a flow.
+
+    Args:
+      part: bijector or distribution.
+      context: tensor `[..., context_size]`.
+
+    Returns:
+      bound: copy on the same variables, or `part` if nothing in it takes a context.
+    """
+    if getattr(part, "context_size", 0):
+        return part.copy(context=context)
+    changed = {}
+    for name in ["bijector", "distribution", "coupling"]:
+        inner = getattr(part, name, None)
+        if isinstance(inner, (tfb.Bijector, tfd.Distribution)):
+            bound = bind_context(inner, context)
+            if bound is not inner:
+                changed[name] = bound
+    for name in ["bijectors", "priors"]:
+        parts = getattr(part, name, [])
+        bound = [bind_context(inner, context) for inner in parts]
+        if any(new is not old for new, old in zip(bound, parts)):
+            changed[name] = bound
+    return part.copy(**changed) if changed else part
