@@ -19,18 +19,25 @@ MAY_IMPORT = {
     "_compositions": set(),
     "_moments": set(),
     "_parameters": set(),
+    "_recipes": set(),
     "masks": set(),
     "root_finding": set(),
-    "networks": {"_moments", "masks"},
-    "bijectors": {"_cache", "_compositions", "_moments", "_parameters", "masks", "root_finding"},
-    "trainable": set(),
-    "flows": {"_compositions", "bijectors", "masks", "networks", "trainable"},
+    "networks": {"_moments", "_recipes", "masks"},
+    "bijectors": {
+        *{"_cache", "_compositions", "_moments", "_parameters", "_recipes", "masks"},
+        *{"root_finding"},
+    },
+    "trainable": {"_recipes"},
+    "flows": {
+        *{"_compositions", "_recipes", "bijectors", "masks", "networks", "trainable"},
+    },
     "variational": set(),
     "keras": {"_compositions", "_recipes"},
 }
 EXTERNAL = {"numpy", "tensorflow", "tensorflow_probability"}
 STANDARD = {"collections", "contextlib", "copy", "dataclasses", "functools", "math"}
-STANDARD |= {"numbers", "tfp_flows", "warnings", "weakref"}
+STANDARD |= {"inspect", "itertools", "numbers", "tfp_flows", "types", "warnings"}
+STANDARD |= {"importlib", "json", "os", "pathlib", "threading", "weakref"}
 # The one file that may know what is private to TFP and TensorFlow.
 PRIVATE = {"_cache"}
 ITS_STANDARD = {"ctypes", "itertools", "sys", "threading", "weakref"}

@@ -131,3 +131,68 @@ def bind_context(part, context):
         if any(new is not old for new, old in zip(bound, parts)):
             changed[name] = bound
     return part.copy(**changed) if changed else part
+
+
+def unbound_context_size(flow):
+    """Returns the length of the context that a flow lacks, or 0 if it lacks none."""
+    for part in [flow, *flow.submodules]:
+        size = getattr(part, "context_size", 0)
+        if size and getattr(part, "context", 0) is None:
+            return size
+    return 0
+
+
+def with_batch_statistics(flow, batch):
+    """Binds statistics; `tfp_flows.flows.with_batch_statistics` says how."""
+    parts = _parts_with_statistics(flow)
+    last = max(i for i, part in enumerate(parts) if _has_statistics(part))
+    # Held by the result, for the layers to answer from their caches.
+    values = [tf.convert_to_tensor(batch, dtype_hint=flow.dtype)]
+    for i, part in enumerate(parts[: last + 1]):
+        if _has_statistics(part):
+            parts[i] = part.with_statistics_of(values[-1])
+        if i < last:
+            values.append(parts[i].inverse(values[-1]))
+    bound = flow.copy(bijector=tfb.Chain(parts, name=flow.bijector.name))
+    bound._values_of_batch = values
+    return bound
+
+
+def update_running_statistics(flow, bound, decay=0.99):
+    """Moves statistics; `tfp_flows.flows.update_running_statistics` says how."""
+    if not 0.0 <= decay <= 1.0:
+        raise ValueError(f"`decay` must be in [0, 1]; got {decay}.")
+    parts, bound_parts = map(_parts_with_statistics, (flow, bound))
+    if len(parts) != len(bound_parts):
+        raise ValueError(
+            "`bound` must be made of `flow` by `with_batch_statistics`; "
+            f"got {len(bound_parts)} layers for {len(parts)}."
+        )
+    for part, bound_part in zip(parts, bound_parts):
+        if _has_statistics(part):
+            for variable, value in [
+                (part.mean, bound_part.mean), (part.variance, bound_part.variance)
+            ]:
+                variable.assign_sub((1.0 - decay) * (variable - value))
+
+
+def has_statistics(flow):
+    """Tells whether a flow has layers that normalise by the statistics of batches."""
+    bijector = getattr(flow, "bijector", None)
+    return isinstance(bijector, tfb.Bijector) and any(
+        _has_statistics(layer) for layer, _ in layers_of(bijector, "inverse"))
+
+
+def _has_statistics(part):
+    return hasattr(part, "with_statistics_of")
+
+
+def _parts_with_statistics(flow):
+    """Returns a list of the layers of a flow, out of chains of chains."""
+    layers = layers_of(flow.bijector, "inverse")
+    if not any(_has_statistics(layer) for layer, _ in layers):
+        raise ValueError(
+            "The flow must be a `tfb.Chain` with `BatchNorm` layers; "
+            f"got {flow.bijector!r}."
+        )
+    return [part if way == "inverse" else tfb.Invert(part) for part, way in layers]

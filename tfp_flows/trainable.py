@@ -3,7 +3,10 @@
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfp_flows._recipes import recipe
 
+
+@recipe(package="tfp_flows")
 def build_trainable(
     bijector_class,
     event_shape,

@@ -1,5 +1,6 @@
 """Invertible layers, one per file."""
 
+from tfp_flows import _recipes
 from tfp_flows.bijectors import bases, matrices, transformers
 from tfp_flows.bijectors.activations import Activation, LeakyReLU
 from tfp_flows.bijectors.actnorm import ActNorm
@@ -47,3 +48,12 @@ __all__ = [
     "matrices",
     "transformers",
 ]
+
+for _class in [
+    *(ActNorm, BatchNorm, Coupling, DiagonalScale, GlowStep, InverseAutoregressive),
+    *(InvertibleConv1x1, InvertibleConv1x1PLU, Logit, MaskedAutoregressive, MultiScale),
+    *(PReLU, Planar, PlanarStack, Radial, Squeeze, Sylvester),
+    *(transformers.Additive, transformers.Affine, transformers.GatedAffine),
+    *(transformers.RationalQuadraticSpline, transformers.SigmoidAffine),
+]:
+    _recipes.register(_class)

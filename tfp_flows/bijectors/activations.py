@@ -3,9 +3,11 @@
 import numpy as np
 import tensorflow as tf
 
+from tfp_flows._recipes import recipe
 from tfp_flows.root_finding import find_root
 
 
+@recipe(package="tfp_flows")
 class Activation:
     """An increasing function `h` with slopes in `[0, max_slope]`, and its derivative.
 
@@ -99,6 +101,7 @@ class _Tanh(Activation):
         return 1.0 - tf.math.tanh(a) ** 2
 
 
+@recipe(package="tfp_flows")
 class LeakyReLU(Activation):
     """`h(a) = a` for `a >= 0` and `negative_slope a` below, with a closed-form inverse.
 

@@ -115,6 +115,18 @@ class BatchNorm(tfb.Bijector):
     def _inverse_log_det_jacobian(self, y):
         return -self._forward_log_det_jacobian(y)  # it does not depend on the input
 
+    def with_statistics_of(self, y):
+        """Returns the layer as it normalises a batch in training.
+
+        Args:
+          y: data as they come to the inverse, shape `[..., *event_shape]`.
+
+        Raises:
+          ValueError: as `batch_statistics`.
+        """
+        mean, variance = batch_statistics(y, self.event_ndims)
+        return self.copy(mean=mean, variance=variance)
+
     def _read(self, x):
         """Returns mean, shift and the logarithm of forward's scale, with event axes."""
         self._check(x)

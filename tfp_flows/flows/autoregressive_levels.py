@@ -3,9 +3,11 @@
 import numpy as np
 import tensorflow as tf
 
+from tfp_flows._recipes import recipe
 from tfp_flows.flows._levels import AutoregressiveLevels
 
 
+@recipe(package="tfp_flows")
 def autoregressive_levels(
     network,
     num_levels=256,

@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfp_flows._recipes import recipe
 from tfp_flows import masks
 from tfp_flows.bijectors import Coupling, transformers
 from tfp_flows.flows import _image_layers as parts
@@ -75,6 +76,7 @@ def bits_per_dimension(log_prob, event_shape):
     return -log_prob / (size * math.log(2.0))
 
 
+@recipe(package="tfp_flows")
 def variational_dequantiser(
     event_shape, num_layers=4, hidden_channels=32, *, seed, dtype=tf.float32,
     name="variational_dequantiser",

@@ -5,6 +5,7 @@ import functools
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfp_flows._recipes import recipe
 from tfp_flows.bijectors import MultiScale, Squeeze, transformers
 from tfp_flows.flows import _image_layers as parts
 from tfp_flows.networks import ConvNet
@@ -12,6 +13,7 @@ from tfp_flows.networks import ConvNet
 tfb = tfp.bijectors
 
 
+@recipe(package="tfp_flows")
 def glow(
     event_shape,
     num_levels=3,

@@ -2,10 +2,12 @@
 
 import tensorflow as tf
 
+from tfp_flows._recipes import recipe
 from tfp_flows.bijectors import InverseAutoregressive, transformers
 from tfp_flows.flows import _layers
 
 
+@recipe(package="tfp_flows")
 def iaf(
     event_size,
     num_layers=5,

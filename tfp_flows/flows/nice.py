@@ -3,10 +3,12 @@
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfp_flows._recipes import recipe
 from tfp_flows.bijectors import DiagonalScale, transformers
 from tfp_flows.flows import _layers
 
 
+@recipe(package="tfp_flows")
 def nice(
     event_size,
     num_layers=4,

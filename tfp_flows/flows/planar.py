@@ -2,11 +2,13 @@
 
 import tensorflow as tf
 
+from tfp_flows._recipes import recipe
 from tfp_flows.bijectors import PlanarStack
 from tfp_flows.flows._layers import check_sizes
 from tfp_flows.trainable import build_trainable
 
 
+@recipe(package="tfp_flows")
 def planar(
     event_size, num_layers, *, seed, activation="tanh", dtype=tf.float32, name="planar"
 ):

@@ -3,11 +3,13 @@
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfp_flows._recipes import recipe
 from tfp_flows.bijectors import Radial
 from tfp_flows.flows._layers import check_sizes, layer_seeds
 from tfp_flows.trainable import build_trainable
 
 
+@recipe(package="tfp_flows")
 def radial(event_size, num_layers, *, seed, dtype=tf.float32, name="radial"):
     """Builds a trainable flow of radial layers, which starts as the identity.
 

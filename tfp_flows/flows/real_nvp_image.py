@@ -3,6 +3,7 @@
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfp_flows._recipes import recipe
 from tfp_flows import masks
 from tfp_flows.bijectors import Coupling, MultiScale, Squeeze, transformers
 from tfp_flows.flows import _image_layers as parts
@@ -11,6 +12,7 @@ from tfp_flows.networks import ResidualConvNet
 tfb = tfp.bijectors
 
 
+@recipe(package="tfp_flows")
 def real_nvp_image(
     event_shape,
     num_levels=2,

@@ -3,12 +3,14 @@
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfp_flows._recipes import recipe
 from tfp_flows.bijectors import Sylvester, bases
 from tfp_flows.trainable import build_trainable
 
 _BASES = ("orthogonal", "householder", "triangular")
 
 
+@recipe(package="tfp_flows")
 def sylvester(
     event_size,
     num_layers,

@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from tfp_flows._recipes import recipe
 from tfp_flows.networks._conv import Convolution, as_images, check_images, set_sizes
 from tfp_flows.networks._dense import (
     as_function,
@@ -11,6 +12,7 @@ from tfp_flows.networks._dense import (
 )
 
 
+@recipe(package="tfp_flows")
 class ConvNet(tf.Module):
     """Convolutions over 3 x 3, 1 x 1, ... and 3 x 3 pixels, the last starting at zero.
 
@@ -121,6 +123,7 @@ class ConvNet(tf.Module):
         return _as_parameters(self, h, first)
 
 
+@recipe(package="tfp_flows")
 class ResidualConvNet(tf.Module):
     """Convolutional network of blocks that each add to what they are given.
 

@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import tensorflow as tf
 
+from tfp_flows._recipes import recipe
 from tfp_flows.networks._dense import (
     as_function,
     as_widths,
@@ -20,6 +21,7 @@ from tfp_flows.networks._mask_sets import MaskSets, who_sees_whom
 from tfp_flows.networks._walk import Linear, Plan, walk
 
 
+@recipe(package="tfp_flows")
 class MADE(tf.Module):
     """Network with several outputs for each input, which see the inputs before it.
 

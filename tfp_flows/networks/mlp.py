@@ -4,6 +4,7 @@ import math
 
 import tensorflow as tf
 
+from tfp_flows._recipes import recipe
 from tfp_flows.networks._dense import (
     as_function,
     as_widths,
@@ -17,6 +18,7 @@ from tfp_flows.networks._dense import (
 )
 
 
+@recipe(package="tfp_flows")
 class MLP(tf.Module):
     """Dense layers, the last of which starts at zero.
 
@@ -71,6 +73,7 @@ class MLP(tf.Module):
         return _describe(self)
 
 
+@recipe(package="tfp_flows")
 class ResidualMLP(tf.Module):
     """Dense network of blocks that each add to what they are given.
 

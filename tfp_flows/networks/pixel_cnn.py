@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfp_flows._recipes import recipe
 from tfp_flows import masks
 from tfp_flows.networks._dense import make_kernel, split_seed
 from tfp_flows.networks._raster import (
@@ -17,6 +18,7 @@ from tfp_flows.networks._raster import (
 )
 
 
+@recipe(package="tfp_flows")
 class PixelCNN(tf.Module):
     """Network with several outputs for each element, which see the elements before it.
 

@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfp_flows._recipes import recipe
 from tfp_flows import masks
 from tfp_flows.networks._dense import make_kernel, split_seed
 from tfp_flows.networks._lstm import run_lines, skew, unskew
@@ -18,6 +19,7 @@ from tfp_flows.networks._raster import (
 )
 
 
+@recipe(package="tfp_flows")
 class PixelRNN(tf.Module):
     """Network with several outputs for each element, which see the elements before it.
 

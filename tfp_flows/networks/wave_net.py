@@ -4,6 +4,7 @@ import contextlib
 
 import tensorflow as tf
 
+from tfp_flows._recipes import recipe
 from tfp_flows.networks._causal import convolve, delayed
 from tfp_flows.networks._dense import (
     as_widths,
@@ -17,6 +18,7 @@ from tfp_flows.networks._dense import (
 from tfp_flows.networks._wave_walk import flatten, walk
 
 
+@recipe(package="tfp_flows")
 class WaveNet(tf.Module):
     """Network with several outputs for each sample, which see the samples before it.
 

@@ -1,0 +1,135 @@
+"""What goes into `fit`: arrays as datasets in a known order, and the first batch."""
+
+import itertools
+import types
+
+import numpy as np
+import keras
+import tensorflow as tf
+
+
+def are_arrays(data):
+    """Tells whether data are arrays or tensors, or a structure of such."""
+    leaves = tf.nest.flatten(data)
+    return bool(leaves) and all(
+        hasattr(leaf, "shape") and hasattr(leaf, "dtype") or hasattr(leaf, "__array__")
+        for leaf in leaves)
+
+
+def as_tensors(data):
+    """Returns the structure with tensors for what may be arrays or tables."""
+    return tf.nest.map_structure(
+        lambda a: a if tf.is_tensor(a) else tf.convert_to_tensor(np.asarray(a)), data)
+
+
+def number_of(data):
+    """Returns the number of rows.
+
+    Raises:
+      ValueError: the arrays have different numbers of rows, or none.
+    """
+    shapes = [leaf.shape for leaf in tf.nest.flatten(data) if leaf is not None]
+    numbers = {shape[0] if shape.rank else None for shape in shapes}
+    if len(numbers) != 1 or None in numbers or numbers == {0}:
+        raise ValueError(
+            "`x`, a context and `sample_weight` must have the same number of rows, "
+            f"at least 1; got shapes {shapes}."
+        )
+    return numbers.pop()
+
+
+def split(data, fraction):
+    """Returns the first rows, and the last ones as data for validation."""
+    number = number_of(data)
+    first = int(number * (1.0 - fraction))
+    if not 0 < first < number:
+        raise ValueError(
+            "`validation_split` must leave rows to both sides; "
+            f"got {fraction} for {number} rows."
+        )
+    return _map(lambda leaf: leaf[:first], data), _map(lambda leaf: leaf[first:], data)
+
+
+def in_order(data, batch_size):
+    """Returns a dataset of the rows as they come, in batches."""
+    dataset = tf.data.Dataset.from_tensor_slices(data).batch(batch_size)
+    return _sharded(dataset.prefetch(tf.data.AUTOTUNE))
+
+
+def shuffled(data, batch_size, seed, first_batch, shuffle=True):
+    """Returns a dataset without end, in which each pass has an order of its own.
+
+    The order is a function of the seed and of the number of the pass: training that
+    was interrupted goes on with the batches that it would have had.
+
+    Args:
+      data: structure of tensors.
+      batch_size: number of rows of a batch; the last one of a pass may have fewer.
+      seed: integer.
+      first_batch: number of batches that have been, in this and former runs.
+      shuffle: whether rows change their order at all.
+    """
+    number = number_of(data)
+    per_pass = -(-number // batch_size)
+
+    def one_pass(index):
+        order = tf.range(number, dtype=tf.int64)
+        if shuffle:
+            seeds = tf.stack([tf.constant(seed, tf.int64), index])
+            order = tf.random.experimental.stateless_shuffle(order, seeds)
+        starts = tf.data.Dataset.range(0, number, batch_size)
+        return starts.map(lambda start: order[start : start + batch_size])
+
+    def take(rows):
+        return _map(lambda leaf: tf.gather(leaf, rows), data)
+
+    passes = tf.data.Dataset.range(first_batch // per_pass, tf.int64.max)
+    rows = passes.flat_map(one_pass).skip(first_batch % per_pass)
+    dataset = rows.map(take, num_parallel_calls=2, deterministic=True)
+    return _sharded(dataset.prefetch(tf.data.AUTOTUNE))
+
+
+def spread(data, number):
+    """Returns so many rows, from everywhere in the data."""
+    rows = np.linspace(0, number_of(data) - 1, number).astype(np.int64)
+    return _map(lambda leaf: tf.gather(leaf, rows), data)
+
+
+def first_batch(data, strategy):
+    """Looks at the first batch of what Keras takes as data.
+
+    Args:
+      data: `tf.data.Dataset`, distributed or not, `PyDataset`, generator, or other
+        iterable.
+      strategy: distribution strategy of the model.
+
+    Returns:
+      batch: what comes first.
+      data: what to use from now on, which gives that batch as well.
+    """
+    if isinstance(data, keras.utils.PyDataset):
+        return data[0], data
+    if isinstance(data, types.GeneratorType):
+        batch = next(data)
+        return batch, _again(batch, data)
+    batch = next(iter(data))
+    if isinstance(data, tf.distribute.DistributedDataset):
+        batch = tf.nest.map_structure(lambda t: strategy.gather(t, axis=0), batch)
+    return batch, data
+
+
+def _map(function, data):
+    return tf.nest.map_structure(
+        lambda leaf: None if leaf is None else function(leaf), data)
+
+
+def _again(batch, rest):
+    yield from itertools.chain([batch], rest)
+
+
+def _sharded(dataset):
+    """Gives each worker its share of each batch."""
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = (
+        tf.data.experimental.AutoShardPolicy.DATA)
+    return dataset.with_options(options)

@@ -1,0 +1,175 @@
+"""Shows Keras the variables of flows, as they are: no copies."""
+
+import functools
+import weakref
+
+import keras
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfp_flows._compositions import layers_of
+from tfp_flows._recipes import call_of
+
+tfb, tfd = tfp.bijectors, tfp.distributions
+_AGGREGATIONS = {
+    tf.VariableAggregation.NONE: "none",
+    tf.VariableAggregation.SUM: "sum",
+    tf.VariableAggregation.MEAN: "mean",
+    tf.VariableAggregation.ONLY_FIRST_REPLICA: "only_first_replica",
+}
+# One for each `tf.Variable`, by its `id`: an optimizer must meet it once.
+_adopted = weakref.WeakValueDictionary()
+
+
+class _Adopted(keras.Variable):
+    """A Keras variable whose value is a `tf.Variable` that is there already."""
+
+    def __init__(self, variable):
+        self._variable = variable
+        super().__init__(
+            lambda shape, dtype: None,
+            shape=variable.shape,
+            dtype=variable.dtype.name,
+            trainable=variable.trainable,
+            autocast=False,
+            aggregation=_AGGREGATIONS[variable.aggregation],
+            name=variable.name.split(":")[0].replace("/", "_"),
+        )
+
+    def _initialize(self, value):
+        self._value = self._variable
+
+
+def adopt(variable):
+    """Returns the Keras variable that has a `tf.Variable` as its value."""
+    known = _adopted.get(id(variable))
+    if known is None:
+        known = _adopted[id(variable)] = _Adopted(variable)
+    return known
+
+
+class _Part(keras.layers.Layer):
+    """Holds the variables and Keras networks of a part of a flow; it is never called.
+
+    Args:
+      variables: list of `tf.Variable`s.
+      networks: list of Keras layers.
+      name: name of the layer.
+    """
+
+    def __init__(self, variables, networks, name):
+        super().__init__(name=name, autocast=False)
+        self._own = [adopt(variable) for variable in variables]
+        self._networks = networks
+        self.built = True
+
+    def save_own_variables(self, store):
+        # In this order, whatever is trained of it at the moment.
+        for i, variable in enumerate(self._own):
+            store[str(i)] = variable
+
+    def load_own_variables(self, store):
+        found = [tuple(store[key].shape) for key in sorted(store.keys(), key=int)]
+        for i, variable in enumerate(self._own):
+            if found[i : i + 1] != [tuple(variable.shape)]:
+                raise ValueError(
+                    f"Weights for `{self.name}` must fit: its variable {i}, "
+                    f"`{variable.name}`, has shape {tuple(variable.shape)}; "
+                    f"got {found[i] if i < len(found) else 'none'} in the file."
+                )
+        if len(found) > len(self._own):
+            raise ValueError(
+                f"Weights for `{self.name}` must be of {len(self._own)} variables; "
+                f"got {len(found)} in the file."
+            )
+        for i, variable in enumerate(self._own):
+            variable.assign(store[str(i)])
+
+
+def parts_of(flow):
+    """Returns layers that show the variables and networks of a flow to Keras.
+
+    Args:
+      flow: bijector or distribution.
+
+    Returns:
+      parts: list of Keras layers that are never called, one for each part of the flow
+        that has variables, from the data to the noise.
+    """
+    taken, parts = set(), []
+    hidden = [] if call_of(flow) else _hidden_variables(flow)
+    for module in [*_leaves(flow), flow]:
+        networks = [n for n in networks_of(module) if id(n) not in taken]
+        taken.update(map(id, networks))
+        for network in networks_of(module):
+            taken.update(id(variable.value) for variable in network.variables)
+        own = [*module.variables, *(hidden if module is flow else [])]
+        own = [v for v in _unwrapped(own) if id(v) not in taken]
+        own = list({id(variable): variable for variable in own}.values())
+        taken.update(map(id, own))
+        if own or networks:
+            kind = _kind(type(module).__name__)
+            names = [part.name for part in parts]
+            parts.append(kind(own, networks, _unused(module.name, names)))
+    return parts
+
+
+def networks_of(module):
+    """Returns the Keras networks that the layers of a flow ask for parameters."""
+    networks = []
+    for part in [module, *module.submodules]:
+        for name in ("network", "conditioner"):
+            value = getattr(part, name, None)
+            if isinstance(value, keras.layers.Layer):
+                networks.append(value)
+    return networks
+
+
+def _leaves(flow):
+    """Returns the parts of a flow, out of chains, from the data to the noise."""
+    if isinstance(flow, tfd.Distribution):
+        inner = getattr(flow, "distribution", None)
+        if not isinstance(inner, tfd.Distribution):
+            return [flow]
+        bijector = getattr(flow, "bijector", None)
+        outer = [] if bijector is None else _leaves(bijector)
+        return outer + _leaves(inner)
+    leaves = []
+    for layer, _ in layers_of(flow, "inverse"):
+        if hasattr(layer, "priors"):  # of a `MultiScale`
+            for part in [*layer.bijectors, *layer.priors]:
+                leaves += _leaves(part)
+        else:
+            leaves.append(layer)
+    return leaves
+
+
+def _unwrapped(variables):
+    """Returns `tf.Variable`s for those that may be of Keras 2 or 3."""
+    return [
+        v.value if isinstance(v, keras.Variable) else v for v in variables]
+
+
+def _hidden_variables(flow):
+    """Returns variables that a distribution uses, and does not know of.
+
+    Functions hold them, such as templates for the networks of TFP's bijectors, and may
+    make them in the first call.
+    """
+    if not isinstance(flow, tfd.Distribution):
+        return []
+    with tf.GradientTape() as tape:
+        flow.log_prob(flow.sample(seed=[0, 0]))
+    return tape.watched_variables()
+
+
+@functools.cache
+def _kind(name):
+    """Returns the class of a part, under the name that a summary shows."""
+    return type(name.strip("_"), (_Part,), {})
+
+
+def _unused(name, names):
+    name = name.split("/")[0] or "flow"
+    number = sum(n == name or n.startswith(f"{name}__") for n in names)
+    return f"{name}__{number}" if number else name

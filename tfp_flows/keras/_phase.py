@@ -1,0 +1,79 @@
+"""In which phase Keras networks are asked, and what that changes in their state.
+
+A bijector is a function: asked twice, it answers the same, and changes nothing. A Keras
+network in training draws a new mask of dropout in each call, and moves the averages of
+batch norm. So within a phase its state stands still, however often a network is asked,
+in whichever direction. What it would have changed is kept, and is assigned once, when
+the phase ends.
+"""
+
+import contextlib
+import threading
+
+import keras
+import tensorflow as tf
+
+_local = threading.local()  # each replica of a strategy has its thread
+
+
+class _Phase:
+    def __init__(self, training):
+        self.training = training
+        self.updates = {}
+
+
+def current():
+    """Returns the phase that this thread is in, or None."""
+    phases = getattr(_local, "phases", [])
+    return phases[-1] if phases else None
+
+
+@contextlib.contextmanager
+def phase(training):
+    """Enters a phase for all Keras networks that are asked within.
+
+    Args:
+      training: whether they are to behave as in training.
+    """
+    entered = _Phase(training)
+    if not hasattr(_local, "phases"):
+        _local.phases = []
+    _local.phases.append(entered)
+    try:
+        yield
+    finally:
+        _local.phases.pop()
+    for variable, value in entered.updates.values():
+        if _is_of_this_graph(value):  # not of the body of a loop, say
+            variable.assign(value)
+
+
+def ask(network, inputs):
+    """Calls a Keras layer in the current phase, without a change of its state.
+
+    Args:
+      network: Keras layer that has been built.
+      inputs: what it is called with.
+
+    Returns:
+      outputs: what it returns.
+    """
+    now = current()
+    state = [] if now is None else state_of(network)
+    with keras.StatelessScope() as scope:
+        outputs = network(inputs, training=bool(now is not None and now.training))
+    for variable in state:
+        value = scope.get_current_value(variable)
+        if value is not None:
+            now.updates[id(variable)] = variable, value
+    return outputs
+
+
+def state_of(network):
+    """Returns the variables of a Keras layer that are not trained, with its seeds."""
+    trained = {id(variable) for variable in network.trainable_variables}
+    return [v for v in network.variables if id(v) not in trained]
+
+
+def _is_of_this_graph(value):
+    return tf.executing_eagerly() or value.graph is tf.constant(0).graph

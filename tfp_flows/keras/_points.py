@@ -1,0 +1,209 @@
+"""Checks of what models and layers are given: points, contexts, targets."""
+
+import math
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfp_flows.keras import _data
+
+tfd = tfp.distributions
+
+
+def dtype_of(flow):
+    """Returns the floating dtype that a bijector, distribution or module computes in."""
+    candidates = [getattr(flow, "dtype", None), [v.dtype for v in flow.variables]]
+    for dtype in tf.nest.flatten(candidates):
+        if dtype is not None and tf.as_dtype(dtype).is_floating:
+            return tf.as_dtype(dtype)
+    return tf.float32
+
+
+def size_of(distribution):
+    """Returns the number of elements of a point."""
+    return sum(math.prod(shape) for shape in _event_shapes(distribution))
+
+
+def check_batch_shape(distribution):
+    """Raises `ValueError` if a distribution is a batch of distributions."""
+    shapes = distribution.batch_shape
+    flat = [shapes] if isinstance(shapes, tf.TensorShape) else tf.nest.flatten(shapes)
+    if any(isinstance(shape, tf.TensorShape) and shape.rank for shape in flat):
+        raise ValueError(
+            "`distribution` must have the batch shape []; got "
+            f"{distribution.batch_shape}. `tfd.Independent` makes one of many."
+        )
+
+
+def check_no_targets(y):
+    """Raises `ValueError` if there are targets beside the points."""
+    if y is None:
+        return
+    raise ValueError(
+        "`y` must be None: a density model has no targets; got one of shape "
+        f"{getattr(y, 'shape', type(y).__name__)}. A context goes with the points, "
+        "`([x, context],)`; to predict the distribution of targets, end a network with "
+        "a `DistributionLayer`."
+    )
+
+
+def as_points(model, inputs):
+    """Returns points and context as tensors of the right shapes and dtypes.
+
+    Args:
+      model: `DensityModel`.
+      inputs: `x`, or `[x, context]`, arrays or tensors.
+
+    Raises:
+      TypeError: a dtype does not fit.
+      ValueError: a shape does not fit; the context is missing or not wanted.
+    """
+    distribution, size = model.distribution, model.context_size
+    x, context = inputs, None
+    if size:
+        if not isinstance(inputs, (list, tuple)) or len(inputs) != 2:
+            found = tf.nest.map_structure(lambda t: getattr(t, "shape", t), inputs)
+            raise ValueError(
+                "The input must be `[x, context]`, as the distribution takes a context "
+                f"of size {size}; got shape {found}."
+            )
+        x, context = inputs
+    names, leaves = names_of(distribution), tf.nest.flatten(x)
+    if len(leaves) != len(names):
+        raise ValueError(
+            f"`x` must have {len(names)} part(s), as a point of the distribution has; "
+            f"got {len(leaves)}.{'' if size else ' A context is not wanted.'}"
+        )
+    dtypes = tf.nest.flatten(distribution.dtype)
+    # Others, such as those of levels, may take whole numbers.
+    continuous = isinstance(distribution, tfd.TransformedDistribution)
+    points = [
+        _as_point(*each, continuous)
+        for each in zip(names, leaves, dtypes, _event_shapes(distribution))
+    ]
+    if tf.nest.is_nested(distribution.dtype):
+        x = tf.nest.pack_sequence_as(distribution.dtype, points)
+    else:
+        (x,) = points
+    return x, as_context(context, size, dtype_of(distribution))
+
+
+def as_context(context, size, dtype):
+    """Returns a context as a tensor of the right size and dtype, or None.
+
+    Raises:
+      TypeError: it is not of floating-point numbers.
+      ValueError: it is missing, not wanted, or of another size.
+    """
+    if (context is not None) != bool(size):
+        raise ValueError(
+            f"`context` must be given if and only if the flow takes one; got "
+            f"{'none' if context is None else 'one'} for a flow of context size {size}."
+        )
+    if context is None:
+        return None
+    context = floating("context", context, dtype)
+    if context.shape.rank is None or not context.shape[-1:].is_compatible_with([size]):
+        raise ValueError(
+            f"The last axis of `context` must have length {size}; "
+            f"got shape {context.shape}."
+        )
+    return context
+
+
+def floating(name, x, dtype):
+    """Returns a tensor of a floating dtype.
+
+    Raises:
+      TypeError: it is not of floating-point numbers.
+    """
+    x = tf.convert_to_tensor(x)
+    if not x.dtype.is_floating:
+        raise TypeError(
+            f"`{name}` must be of floating-point numbers; got {x.dtype.name}. Whole "
+            "numbers become such by `tfp_flows.flows.dequantise`, or by a cast."
+        )
+    return tf.cast(x, dtype)
+
+
+def as_data(model, inputs, sample_weight):
+    """Returns arrays as tensors, checked before the first step.
+
+    Args:
+      model: `DensityModel`.
+      inputs: `x`, or `[x, context]`, arrays or eager tensors.
+      sample_weight: array, or None.
+
+    Returns:
+      data: `(inputs, None, sample_weight)`, as Keras has it.
+
+    Raises:
+      TypeError: a dtype does not fit.
+      ValueError: a shape does not fit, or numbers are not finite.
+    """
+    x, context = as_points(model, _data.as_tensors(inputs))
+    if sample_weight is not None:
+        sample_weight = _data.as_tensors(sample_weight)
+    named = dict(zip(names_of(model.distribution), tf.nest.flatten(x)))
+    named.update(context=context, sample_weight=sample_weight)
+    named = {name: value for name, value in named.items() if value is not None}
+    for name, value in named.items():
+        _check_finite(name, value)
+    _data.number_of(list(named.values()))
+    return (x if context is None else (x, context)), None, sample_weight
+
+
+def names_of(distribution):
+    """Returns what messages call the parts of a point."""
+    number = len(tf.nest.flatten(distribution.dtype))
+    return ["x"] if number == 1 else [f"x[{i}]" for i in range(number)]
+
+
+def specs_of(distribution):
+    """Returns what a batch of points is: a `tf.TensorSpec` for each part of a point."""
+    dtypes = [tf.as_dtype(d or tf.float32) for d in tf.nest.flatten(distribution.dtype)]
+    return [
+        tf.TensorSpec([None, *shape], dtype, f"x_{i}" if len(dtypes) > 1 else "x")
+        for i, (dtype, shape) in enumerate(zip(dtypes, _event_shapes(distribution)))
+    ]
+
+
+def _check_finite(name, value):
+    if not value.dtype.is_floating:
+        return
+    finite = tf.math.is_finite(value)
+    if not tf.reduce_all(finite):
+        bad = tf.reduce_any(tf.reshape(~finite, [value.shape[0], -1]), axis=1)
+        rows = tf.where(bad)[:, 0].numpy()
+        raise ValueError(
+            f"`{name}` must be finite; got NaN or infinity in {len(rows)} of "
+            f"{value.shape[0]} rows, the first of them row {rows[0]}."
+        )
+
+
+def _as_point(name, x, dtype, event_shape, continuous):
+    x = tf.convert_to_tensor(x)
+    wanted = tf.float32 if dtype is None else tf.as_dtype(dtype)
+    if wanted.is_floating and (x.dtype.is_floating or continuous):
+        x = floating(name, x, wanted)
+    rank = event_shape.rank
+    if rank is not None and (
+        x.shape.rank is None
+        or x.shape.rank < rank + 1
+        or not x.shape[x.shape.rank - rank :].is_compatible_with(event_shape)
+    ):
+        raise ValueError(
+            f"`{name}` must have the shape [{', '.join(map(str, ['N', *event_shape]))}]"
+            f", N points of the event shape; got {x.shape}."
+        )
+    return tf.identity(x)  # for caches that know no graphs
+
+
+def _event_shapes(distribution):
+    """Returns a list of the event shapes of the parts of a point."""
+    shapes = distribution.event_shape
+    if isinstance(shapes, tf.TensorShape):
+        return [shapes]
+    parts = tf.nest.map_structure(  # `tf.nest` would look into the shapes
+        lambda dtype, shape: [tf.TensorShape(shape)], distribution.dtype, shapes)
+    return [part for part in tf.nest.flatten(parts)]

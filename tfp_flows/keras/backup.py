@@ -1,0 +1,176 @@
+"""Training that goes on after an interruption as if there had been none."""
+
+import json
+import os
+import pathlib
+
+import numpy as np
+import keras
+import tensorflow as tf
+
+
+class BackupAndRestore(keras.callbacks.Callback):
+    """Backs up training, and goes on from the step of the last backup.
+
+    `keras.callbacks.BackupAndRestore` begins the interrupted epoch anew; this one
+    goes on within it. The first batches of that epoch are taken from the data and left
+    alone. So with data in the same order as before, as those that a `DensityModel` is
+    given as arrays, all batches are trained on once. With
+    `tf.config.experimental.enable_op_determinism()` the weights are those of training
+    without interruption, to the bit.
+
+    A backup is one file, written beside the last one and then put in its place: there
+    is a whole one at each time. It has the variables of model and optimizer, those of
+    metrics, seeds, epoch and step. On several workers the first one writes it, to a
+    folder that all of them read. What other callbacks remember, such as the patience
+    of early stopping, is not in it.
+
+    Works for any Keras model.
+
+    Args:
+      directory: folder for the backup.
+      save_freq: "epoch", or a number of steps.
+      delete_checkpoint: whether the backup is deleted after training.
+
+    Raises:
+      ValueError: `save_freq` is neither; the backup is of another model.
+    """
+
+    def __init__(self, directory, save_freq="epoch", delete_checkpoint=True):
+        super().__init__()
+        whole = isinstance(save_freq, int) and not isinstance(save_freq, bool)
+        if save_freq != "epoch" and not (whole and save_freq > 0):
+            raise ValueError(
+                "`save_freq` must be 'epoch' or a number of steps of at least 1; "
+                f"got {save_freq!r}."
+            )
+        self.save_freq, self.delete_checkpoint = save_freq, delete_checkpoint
+        self._path = pathlib.Path(directory) / "training.npz"
+        self._epoch, self._last = 0, 0
+
+    def epoch(self):
+        """Returns the epoch to go on in, or None if there is no backup."""
+        position = self._position()
+        return None if position is None else position["epoch"]
+
+    def on_train_begin(self, logs=None):
+        position = self._position()
+        if position is None:
+            return
+        optimizer = self.model.optimizer
+        if not optimizer.built:
+            optimizer.build(self.model.trainable_variables)
+        with np.load(self._path) as values:
+            for i, (variable, wanted) in enumerate(
+                zip(self._variables(), position["variables"], strict=False)
+            ):
+                found = [variable.path, list(variable.shape)]
+                if found != wanted:
+                    raise ValueError(
+                        "The backup must be of the same model and optimizer; got one "
+                        f"with {wanted[0]} of shape {wanted[1]} in the place of "
+                        f"{found[0]} of shape {found[1]}, in {self._path}."
+                    )
+                variable.assign(values[f"variable_{i}"])
+            metrics = [values[f"metric_{i}"] for i in range(position["metrics"])]
+        if len(position["variables"]) != len(self._variables()):
+            raise ValueError(
+                "The backup must be of the same model and optimizer; got one with "
+                f"{len(position['variables'])} variables for {len(self._variables())}, "
+                f"in {self._path}."
+            )
+        self.model._initial_epoch = position["epoch"]
+        if position["step"]:
+            self._skip(position["step"], metrics)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epoch, self._last = epoch, 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        step = batch + 1
+        if self.save_freq == "epoch" or self._skipping():
+            return
+        if step // self.save_freq > self._last // self.save_freq:
+            self._save(self._epoch, step)
+        self._last = step
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._save(epoch + 1, 0)
+
+    def on_train_end(self, logs=None):
+        self.model._initial_epoch = None
+        if self.delete_checkpoint and self._writes():
+            self._path.unlink(missing_ok=True)
+
+    def _skip(self, number, metrics):
+        """Makes the model leave so many batches alone, and add up metrics after."""
+        model, train = self.model, self.model.train_function
+        self._left = number
+
+        def train_function(iterator):
+            if self._left > 0:
+                for _ in range(model.steps_per_execution):
+                    next(iterator)
+                self._left -= model.steps_per_execution
+                return {}
+            logs = train(iterator)
+            for variable, value in zip(model.metrics_variables, metrics):
+                variable.assign(variable + value)  # they are sums
+            model.train_function = train
+            return logs
+
+        model.train_function = train_function
+
+    def _skipping(self):
+        return getattr(self, "_left", 0) > 0
+
+    def _variables(self):
+        return [*self.model.variables, *self.model.optimizer.variables]
+
+    def _save(self, epoch, step):
+        # On all workers: to read what is summed over replicas takes them all.
+        variables = self._variables()
+        metrics = [variable.numpy() for variable in self.model.metrics_variables]
+        values = {f"variable_{i}": v.numpy() for i, v in enumerate(variables)}
+        values.update({f"metric_{i}": value for i, value in enumerate(metrics)})
+        position = dict(
+            epoch=epoch, step=step, metrics=len(metrics),
+            variables=[[v.path, list(v.shape)] for v in variables])
+        if not self._writes():
+            return
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self._path.with_name(f"training.{os.getpid()}.tmp")
+        with open(temporary, "wb") as file:
+            np.savez(file, position=json.dumps(position), **values)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, self._path)
+
+    def _position(self):
+        if not self._path.exists():
+            return None
+        with np.load(self._path) as values:
+            return json.loads(str(values["position"]))
+
+    def _writes(self):
+        """Tells whether this process is the one that writes."""
+        strategy = self.model.distribute_strategy
+        resolver = getattr(strategy, "cluster_resolver", None)
+        if resolver is None or resolver.task_type is None:
+            return True
+        workers = resolver.cluster_spec().as_dict()
+        first = "chief" if "chief" in workers else "worker"
+        return (resolver.task_type, resolver.task_id) == (first, 0)
+
+
+def epoch_to_resume(callbacks, initial_epoch):
+    """Returns the epoch in which training goes on, so that data start there.
+
+    Args:
+      callbacks: what `fit` was given: a list of callbacks, one, or None.
+      initial_epoch: where it begins without a backup.
+    """
+    for callback in tf.nest.flatten(callbacks or []):
+        if isinstance(callback, BackupAndRestore) and callback.epoch() is not None:
+            return callback.epoch()
+    return initial_epoch

@@ -1,0 +1,129 @@
+"""The last layer of a network that predicts a distribution."""
+
+import keras
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfp_flows import _compositions
+from tfp_flows.keras import _configuration, _points
+from tfp_flows.keras._parts import parts_of
+from tfp_flows.keras._phase import phase
+
+tfd = tfp.distributions
+
+
+@keras.saving.register_keras_serializable("tfp_flows")
+class DistributionLayer(keras.layers.Layer):
+    """Ends a network that predicts the distribution of targets, `p(y | x)`.
+
+    Keras passes tensors from layer to layer: this one returns the tensor that it is
+    given, and `distribution` makes a `tfd.Distribution` of it, one for each row. Train
+    by `model.compile(optimizer, loss=NegativeLogLikelihood(layer))` and
+    `model.fit(x, y)`; then `layer.distribution(model.predict(x))` has densities,
+    samples, and moments or quantiles where the family has such.
+
+    The variables of the flow are those of the layer, and so of the model.
+
+    Args:
+      family: flow with a context, such as `tfp_flows.flows.maf(1, context_size=16,
+        seed=0)` makes, whose context the input is; or a callable from the input to a
+        `tfd.Distribution` with its batch axes, such as a Gaussian. A function that is
+        to be saved in a `.keras` file is registered with Keras, or a `recipe`.
+      **kwargs: arguments of `keras.layers.Layer`: `name`, `dtype`, `trainable`.
+
+    Raises:
+      TypeError: `family` is neither; a callable returns no distribution.
+      ValueError: a flow takes no context; the last axis of the input is not as long as
+        the context; points are not of the event shape.
+    """
+
+    def __init__(self, family, **kwargs):
+        flow = isinstance(family, tfd.Distribution)
+        if not flow and not callable(family):
+            raise TypeError(
+                "`family` must be a flow with a context or a callable that returns a "
+                f"`tfd.Distribution`; got {family!r}."
+            )
+        size = _compositions.unbound_context_size(family) if flow else 0
+        if flow and not size:
+            raise ValueError(
+                "`family` must take a context, which the input of the layer is; got "
+                f"{family!r}. Recipes have `context_size` for it."
+            )
+        if isinstance(family, tf.Module):
+            kwargs.setdefault("dtype", _points.dtype_of(family).name)
+        super().__init__(autocast=False, **kwargs)
+        self.family, self.context_size = family, size
+        self._parts = parts_of(family) if isinstance(family, tf.Module) else []
+        self._training = False
+        self.built = True
+
+    def build(self, input_shape=None):
+        """Does nothing: the variables are there."""
+
+    def call(self, inputs, training=None):
+        """Returns the inputs.
+
+        Args:
+          inputs: tensor `[..., context_size]`.
+          training: what the loss is told, which follows in the same step.
+        """
+        self._training = bool(training)
+        inputs = tf.cast(inputs, self.variable_dtype)
+        if self.context_size and inputs.shape[-1] != self.context_size:
+            raise ValueError(
+                "The last axis of the input must be as long as the context of "
+                f"`family`, {self.context_size}; got shape {tuple(inputs.shape)}."
+            )
+        return tf.identity(inputs)
+
+    def distribution(self, outputs):
+        """Returns the distribution that an output of the layer stands for.
+
+        Args:
+          outputs: tensor `[..., context_size]`, as the model returns.
+
+        Returns:
+          distribution: `tfd.Distribution` of batch shape `[...]`.
+        """
+        outputs = tf.cast(outputs, self.variable_dtype)
+        if self.context_size:
+            return _compositions.bind_context(self.family, outputs)
+        distribution = self.family(outputs)
+        if not isinstance(distribution, tfd.Distribution):
+            raise TypeError(
+                f"`family` must return a `tfd.Distribution`; got {distribution!r}."
+            )
+        return distribution
+
+    def log_prob(self, y, outputs):
+        """Returns log-densities of targets, in the phase of the last call.
+
+        Args:
+          y: tensor `[..., *event_shape]`.
+          outputs: tensor `[..., context_size]`, as the model returns.
+        """
+        with phase(self._training):
+            distribution = self.distribution(outputs)
+            y = tf.convert_to_tensor(y)
+            event, batch = distribution.event_shape, distribution.batch_shape
+            if event.rank == 1 and event[0] == 1 and y.shape.rank == batch.rank:
+                y = y[..., tf.newaxis]
+            rank = event.rank
+            if y.shape.rank != batch.rank + rank or not y.shape[
+                y.shape.rank - rank :
+            ].is_compatible_with(event):
+                raise ValueError(
+                    f"Targets must have the event shape {event} after the axes of the "
+                    f"batch, {batch}; got shape {y.shape}."
+                )
+            dtype = distribution.dtype
+            return distribution.log_prob(tf.cast(y, dtype) if dtype else y)
+
+    def get_config(self):
+        family = _configuration.describe(self.family, "family")
+        return {**super().get_config(), "family": family}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**{**config, "family": _configuration.make(config["family"])})
