@@ -78,8 +78,7 @@ def can_start(module):
 @tf.autograph.experimental.do_not_convert  # it would be converted layer by layer
 def start_from_data(flow, batch, direction="inverse"):
     """Starts a flow; `tfp_flows.flows.start_from_data` says how."""
-    bijector = getattr(flow, "bijector", None) if isinstance(
-        flow, tfd.Distribution) else flow
+    bijector = _bijector_of(flow)
     if not isinstance(bijector, tfb.Bijector):
         raise TypeError(
             "`flow` must be a bijector or a `tfd.TransformedDistribution`; "
@@ -143,8 +142,14 @@ def unbound_context_size(flow):
 
 
 def with_batch_statistics(flow, batch):
-    """Binds statistics; `tfp_flows.flows.with_batch_statistics` says how."""
-    parts = _parts_with_statistics(flow)
+    """Binds statistics; `tfp_flows.flows.with_batch_statistics` says how.
+
+    Args:
+      flow: bijector, or distribution that has one.
+      batch: data, as they come to the inverse.
+    """
+    bijector = _bijector_of(flow)
+    parts = _parts_with_statistics(bijector)
     last = max(i for i, part in enumerate(parts) if _has_statistics(part))
     # Held by the result, for the layers to answer from their caches.
     values = [tf.convert_to_tensor(batch, dtype_hint=flow.dtype)]
@@ -153,7 +158,8 @@ def with_batch_statistics(flow, batch):
             parts[i] = part.with_statistics_of(values[-1])
         if i < last:
             values.append(parts[i].inverse(values[-1]))
-    bound = flow.copy(bijector=tfb.Chain(parts, name=flow.bijector.name))
+    bound = tfb.Chain(parts, name=bijector.name)
+    bound = bound if flow is bijector else flow.copy(bijector=bound)
     bound._values_of_batch = values
     return bound
 
@@ -162,7 +168,8 @@ def update_running_statistics(flow, bound, decay=0.99):
     """Moves statistics; `tfp_flows.flows.update_running_statistics` says how."""
     if not 0.0 <= decay <= 1.0:
         raise ValueError(f"`decay` must be in [0, 1]; got {decay}.")
-    parts, bound_parts = map(_parts_with_statistics, (flow, bound))
+    parts, bound_parts = (
+        _parts_with_statistics(_bijector_of(each)) for each in (flow, bound))
     if len(parts) != len(bound_parts):
         raise ValueError(
             "`bound` must be made of `flow` by `with_batch_statistics`; "
@@ -178,21 +185,28 @@ def update_running_statistics(flow, bound, decay=0.99):
 
 def has_statistics(flow):
     """Tells whether a flow has layers that normalise by the statistics of batches."""
-    bijector = getattr(flow, "bijector", None)
-    return isinstance(bijector, tfb.Bijector) and any(
+    bijector = _bijector_of(flow)
+    return bijector is not None and any(
         _has_statistics(layer) for layer, _ in layers_of(bijector, "inverse"))
+
+
+def _bijector_of(flow):
+    """Returns the bijector of a distribution, if it has one, or what is given."""
+    if not isinstance(flow, tfd.Distribution):
+        return flow
+    bijector = getattr(flow, "bijector", None)
+    return bijector if isinstance(bijector, tfb.Bijector) else None
 
 
 def _has_statistics(part):
     return hasattr(part, "with_statistics_of")
 
 
-def _parts_with_statistics(flow):
+def _parts_with_statistics(bijector):
     """Returns a list of the layers of a flow, out of chains of chains."""
-    layers = layers_of(flow.bijector, "inverse")
+    layers = layers_of(bijector, "inverse")
     if not any(_has_statistics(layer) for layer, _ in layers):
         raise ValueError(
-            "The flow must be a `tfb.Chain` with `BatchNorm` layers; "
-            f"got {flow.bijector!r}."
+            f"The flow must be a `tfb.Chain` with `BatchNorm` layers; got {bijector!r}."
         )
     return [part if way == "inverse" else tfb.Invert(part) for part, way in layers]

@@ -90,13 +90,17 @@ def with_batch_norm(layers, event_size, dtype, epsilon=1e-3):
         if i + 1 < len(layers):
             zeros = tf.zeros([event_size], dtype)
             result.append(BatchNorm(
-                tf.Variable(zeros, trainable=False, name=f"mean_{i}"),
-                tf.Variable(zeros + (1.0 - epsilon), trainable=False,
-                            name=f"variance_{i}"),
+                _statistic(zeros, f"mean_{i}"),
+                _statistic(zeros + (1.0 - epsilon), f"variance_{i}"),
                 tf.Variable(zeros, name=f"shift_{i}"),
                 tf.Variable(zeros, name=f"log_scale_{i}"),
                 epsilon=epsilon))
     return result
+
+
+def _statistic(value, name):
+    return tf.Variable(
+        value, trainable=False, name=name, aggregation=tf.VariableAggregation.MEAN)
 
 
 def distribution(layers, event_size, dtype, name, base=tfd.Normal):

@@ -76,15 +76,16 @@ class _Writer:
             if not all(isinstance(key, str) for key in value):
                 raise TypeError(f"`{path}` must have names as keys; got {value!r}.")
             return "dict", {k: self.write(v, f"{path}.{k}") for k, v in value.items()}
-        if isinstance(value, tf.DType) or value in (np.float32, np.float64, np.int32):
+        if isinstance(value, (tf.DType, np.dtype)) or (
+            isinstance(value, type) and issubclass(value, np.generic)
+        ):
             return "dtype", tf.as_dtype(value).name
         if isinstance(value, tf.TensorShape):
             return "shape", None if value.rank is None else value.as_list()
-        if isinstance(value, np.generic):
+        if isinstance(value, (np.generic, np.ndarray)):
             return "array", [value.dtype.name, value.tolist()]
-        if isinstance(value, np.ndarray):
-            return "array", [value.dtype.name, value.tolist()]
-        if tf.is_tensor(value) and not isinstance(value, tf.Variable):
+        references = (tf.Variable, tfp.util.DeferredTensor)
+        if tf.is_tensor(value) and not isinstance(value, references):
             if not hasattr(value, "numpy"):
                 raise TypeError(f"`{path}` must be an eager tensor; got {value!r}.")
             return "tensor", [value.dtype.name, value.numpy().tolist()]
@@ -138,6 +139,9 @@ class _Writer:
 
     def _deferred(self, value, path):
         transform = value.transform_fn
+        owner = getattr(transform, "__self__", None)  # that of a `TransformedVariable`
+        if isinstance(owner, _Bijector) and transform == owner.forward:
+            transform = owner
         if not isinstance(transform, _Bijector):
             raise TypeError(
                 f"`{path}` must be transformed by a bijector; got {transform!r}.")

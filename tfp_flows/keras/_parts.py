@@ -86,18 +86,19 @@ class _Part(keras.layers.Layer):
             variable.assign(store[str(i)])
 
 
-def parts_of(flow):
+def parts_of(flow, hidden=()):
     """Returns layers that show the variables and networks of a flow to Keras.
 
     Args:
-      flow: bijector or distribution.
+      flow: bijector or distribution, or another module.
+      hidden: list of variables that the flow uses and does not know of, as
+        `hidden_variables` finds them.
 
     Returns:
       parts: list of Keras layers that are never called, one for each part of the flow
         that has variables, from the data to the noise.
     """
     taken, parts = set(), []
-    hidden = [] if call_of(flow) else _hidden_variables(flow)
     for module in [*_leaves(flow), flow]:
         networks = [n for n in networks_of(module) if id(n) not in taken]
         taken.update(map(id, networks))
@@ -150,16 +151,20 @@ def _unwrapped(variables):
         v.value if isinstance(v, keras.Variable) else v for v in variables]
 
 
-def _hidden_variables(flow):
-    """Returns variables that a distribution uses, and does not know of.
+def hidden_variables(flow, evaluate):
+    """Returns variables that a flow uses, and may not know of.
 
     Functions hold them, such as templates for the networks of TFP's bijectors, and may
-    make them in the first call.
+    make them in the first call. What a recipe has made knows its variables.
+
+    Args:
+      flow: bijector or distribution.
+      evaluate: callable without arguments that uses the flow.
     """
-    if not isinstance(flow, tfd.Distribution):
+    if call_of(flow):
         return []
-    with tf.GradientTape() as tape:
-        flow.log_prob(flow.sample(seed=[0, 0]))
+    with tf.init_scope(), tf.GradientTape() as tape:
+        evaluate()
     return tape.watched_variables()
 
 
@@ -170,6 +175,7 @@ def _kind(name):
 
 
 def _unused(name, names):
+    """Returns a name for a part, other than the names that there are."""
     name = name.split("/")[0] or "flow"
-    number = sum(n == name or n.startswith(f"{name}__") for n in names)
-    return f"{name}__{number}" if number else name
+    candidates = [name, *(f"{name}_{number}" for number in range(1, len(names) + 1))]
+    return next(candidate for candidate in candidates if candidate not in names)

@@ -6,7 +6,7 @@ import tensorflow_probability as tfp
 
 from tfp_flows import _compositions
 from tfp_flows.keras import _configuration, _points
-from tfp_flows.keras._parts import parts_of
+from tfp_flows.keras._parts import hidden_variables, parts_of
 from tfp_flows.keras._phase import phase
 
 tfb = tfp.bijectors
@@ -48,10 +48,17 @@ class BijectorLayer(keras.layers.Layer):
         self.bijector, self.direction, self.log_det = bijector, direction, log_det
         self.context_size = _compositions.unbound_context_size(bijector)
         self._parts = parts_of(bijector)
-        self.built = True
 
-    def build(self, input_shape=None):
-        """Does nothing: the variables are there."""
+    def build(self, input_shape):
+        """Finds variables that functions in the bijector hold, if there are such."""
+        shape = [1, *input_shape[1:]]
+        if None not in shape and not self.context_size:
+            dtype = _points.dtype_of(self.bijector)
+            hidden = hidden_variables(
+                self.bijector,
+                lambda: getattr(self.bijector, self.direction)(tf.zeros(shape, dtype)))
+            self._parts = parts_of(self.bijector, hidden)
+        self.built = True
 
     def call(self, inputs, context=None, training=None):
         """Applies the bijector.

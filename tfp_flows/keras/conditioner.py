@@ -3,9 +3,11 @@
 import keras
 import tensorflow as tf
 
+from tfp_flows._recipes import recipe
 from tfp_flows.keras import _phase
 
 
+@recipe(package="tfp_flows")
 class Conditioner(tf.Module):
     """A Keras network that tells the parameters of a coupling or autoregressive layer.
 

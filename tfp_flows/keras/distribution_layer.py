@@ -1,5 +1,8 @@
 """The last layer of a network that predicts a distribution."""
 
+import os
+import weakref
+
 import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
@@ -10,6 +13,8 @@ from tfp_flows.keras._parts import parts_of
 from tfp_flows.keras._phase import phase
 
 tfd = tfp.distributions
+# By key, so that the loss in a `.keras` file finds the layer of the model beside it.
+_layers = weakref.WeakValueDictionary()
 
 
 @keras.saving.register_keras_serializable("tfp_flows")
@@ -56,6 +61,7 @@ class DistributionLayer(keras.layers.Layer):
         self.family, self.context_size = family, size
         self._parts = parts_of(family) if isinstance(family, tf.Module) else []
         self._training = False
+        self._key = os.urandom(8).hex()
         self.built = True
 
     def build(self, input_shape=None):
@@ -122,8 +128,32 @@ class DistributionLayer(keras.layers.Layer):
 
     def get_config(self):
         family = _configuration.describe(self.family, "family")
-        return {**super().get_config(), "family": family}
+        return {**super().get_config(), "family": family, "key": self._key}
 
     @classmethod
     def from_config(cls, config):
-        return cls(**{**config, "family": _configuration.make(config["family"])})
+        config = dict(config)
+        key = config.pop("key")
+        layer = cls(**{**config, "family": _configuration.make(config["family"])})
+        layer._key = key
+        _layers[key] = layer
+        return layer
+
+
+def key_of(layer):
+    """Returns what finds the layer that is made of the configuration of a layer."""
+    return layer._key
+
+
+def layer_of(key):
+    """Returns the layer that was last made of a configuration with that key.
+
+    Raises:
+      ValueError: there is none.
+    """
+    if key not in _layers:
+        raise ValueError(
+            "The `DistributionLayer` of a loss must be loaded with it, in one model; "
+            "got the loss alone."
+        )
+    return _layers[key]

@@ -5,7 +5,7 @@ import math
 import keras
 import tensorflow as tf
 
-from tfp_flows.keras.distribution_layer import DistributionLayer
+from tfp_flows.keras.distribution_layer import DistributionLayer, key_of, layer_of
 
 
 @keras.saving.register_keras_serializable("tfp_flows")
@@ -37,14 +37,11 @@ class NegativeLogLikelihood(keras.losses.Loss):
         return -self.layer.log_prob(y_true, y_pred)
 
     def get_config(self):
-        layer = keras.saving.serialize_keras_object(self.layer)
-        return dict(layer=layer, reduction=self.reduction, name=self.name)
+        return dict(layer=key_of(self.layer), reduction=self.reduction, name=self.name)
 
     @classmethod
     def from_config(cls, config):
-        # Within one file, Keras gives the layer of the model itself.
-        layer = keras.saving.deserialize_keras_object(config["layer"])
-        return cls(**{**config, "layer": layer})
+        return cls(**{**config, "layer": layer_of(config["layer"])})
 
 
 @keras.saving.register_keras_serializable("tfp_flows")

@@ -42,6 +42,11 @@ def make_bias(size, dtype, name):
 
 def multiply(x, kernel):
     """Returns `x @ kernel` for `x` of shape `[..., inputs]`, as one product."""
+    if kernel.shape[0] == 0:
+        # Fused with what follows, oneDNN ends the process at an empty product.
+        shape = tf.concat([tf.shape(x)[:-1], kernel.shape[1:]], axis=0)
+        zeros = tf.zeros(shape, x.dtype) + tf.reduce_sum(kernel)  # it has a gradient
+        return tf.ensure_shape(zeros, x.shape[:-1].concatenate(kernel.shape[1:]))
     if x.shape.rank == 2:
         return tf.matmul(x, kernel)
     flat = tf.matmul(tf.reshape(x, [-1, kernel.shape[0]]), kernel)

@@ -1,0 +1,111 @@
+"""What goes into a density model, and what comes out of it but by `fit`."""
+
+import keras
+import tensorflow as tf
+
+from tfp_flows import _compositions
+from tfp_flows.keras import _data, _points
+from tfp_flows.keras._phase import phase
+
+
+def for_training(
+    model, x, sample_weight, batch_size, shuffle, initial_epoch, steps_per_epoch
+):
+    """Returns what to give to `fit` of Keras, after a look at it and a start from it.
+
+    Args:
+      model: `DensityModel`.
+      x: inputs, as arrays or as whatever Keras takes for data.
+      sample_weight, batch_size, shuffle, steps_per_epoch: as given to `fit`.
+      initial_epoch: the epoch in which training goes on.
+
+    Returns:
+      data: dataset.
+      steps_per_epoch: number of batches of an epoch, or None.
+
+    Raises:
+      TypeError, ValueError: as `DensityModel` says.
+    """
+    if not _data.are_arrays(x):
+        batch, x = _data.first_batch(x, model.distribute_strategy)
+        inputs, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
+        _points.check_no_targets(y)
+        start(model, _points.as_data(model, inputs, sample_weight)[0])
+        return x, steps_per_epoch
+    batch_size = batch_size or 32
+    data = _points.as_data(model, x, sample_weight)
+    number = _data.number_of(data)
+    start(model, _data.spread(data, min(batch_size, number))[0])
+    steps_per_epoch = steps_per_epoch or -(-number // batch_size)
+    first_batch = initial_epoch * steps_per_epoch
+    data = _data.shuffled(data, batch_size, model.seed, first_batch, shuffle)
+    return data, steps_per_epoch
+
+
+def for_evaluation(model, x, sample_weight, batch_size):
+    """Returns a dataset for arrays, and other data as they are."""
+    if not _data.are_arrays(x):
+        return x
+    data = _points.as_data(model, x, sample_weight)
+    return _data.in_order(data, batch_size or 32)
+
+
+def split(model, x, sample_weight, fraction):
+    """Returns inputs and weights without the last rows, and those for validation."""
+    if not _data.are_arrays(x):
+        raise ValueError(
+            "`validation_split` needs arrays, of which the last rows are taken; got "
+            f"{type(x).__name__}. Give `validation_data`."
+        )
+    data = _points.as_data(model, x, sample_weight)
+    (x, _, sample_weight), last = _data.split(data, fraction)
+    return x, sample_weight, last
+
+
+def start(model, inputs):
+    """Starts layers such as `ActNorm` from a batch, if they have not been started.
+
+    Args:
+      model: `DensityModel`.
+      inputs: `x`, or `(x, context)`.
+    """
+    flags = _compositions.flags_of_start(model.distribution)
+    if all(bool(flag.numpy()) for flag in flags):
+        return
+    x, context = _points.as_points(model, inputs)
+    with phase(False):
+        _compositions.start_from_data(model.bound(context), x)
+
+
+def export(model, filepath, verbose):
+    """Writes a SavedModel; `DensityModel.export` says of what.
+
+    Args:
+      model: `DensityModel`.
+      filepath: folder.
+      verbose: whether to print what was exported.
+    """
+    dtype = _points.dtype_of(model.distribution)
+    points = _points.specs_of(model.distribution)
+    seed = tf.TensorSpec([2], tf.int32, "seed")
+    contexts, drawn = [], tf.TensorSpec([], tf.int32, "n")
+    if model.context_size:
+        drawn = tf.TensorSpec([None, model.context_size], dtype, "context")
+        contexts = [drawn]
+
+    def log_prob(*inputs):
+        x = inputs[: len(points)]
+        x = x[0] if len(points) == 1 else list(x)
+        return model([x, inputs[-1]] if contexts else x, training=False)
+
+    def sample(number_or_context, seed):
+        context = number_or_context if contexts else None
+        shape = [] if contexts else number_or_context
+        return model.bound(context).sample(shape, seed=seed)
+
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    archive.add_endpoint("serve", log_prob, [*points, *contexts])
+    archive.add_endpoint("log_prob", log_prob, [*points, *contexts])
+    archive.add_endpoint("sample", sample, [drawn, seed])
+    archive.write_out(filepath, verbose=bool(verbose))

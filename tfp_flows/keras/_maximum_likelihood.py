@@ -1,0 +1,129 @@
+"""Training steps of a density model."""
+
+import keras
+import tensorflow as tf
+
+from tfp_flows.keras import _points
+from tfp_flows.keras.losses import BitsPerDimension, Nats
+
+
+class MaximumLikelihood(keras.Model):
+    """Model with a `distribution`, whose loss is its negative log-likelihood.
+
+    Keras's own steps make a loss of predictions and targets. There are no targets here,
+    and replicas may have unequal numbers of rows.
+
+    Args:
+      **kwargs: arguments of `keras.Model`.
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(autocast=False, **kwargs)
+        self._mean_loss = keras.metrics.Mean(name="loss", dtype=self.variable_dtype)
+
+    def compile(self, optimizer="adam", loss=None, *, metrics=None, **kwargs):
+        """Configures training; as `keras.Model.compile`, without `loss`.
+
+        Args:
+          optimizer: Keras optimizer, or its name.
+          loss: None; it is the negative log-likelihood.
+          metrics: list of "nats", "bits_per_dimension", and of Keras metrics, which
+            are given zeros and log-densities.
+          **kwargs: further arguments of `keras.Model.compile`.
+
+        Raises:
+          ValueError: the distribution has no trainable variables; `loss` is given.
+        """
+        if loss is not None:
+            raise ValueError(
+                "`loss` must be left out, as it is the negative log-likelihood; "
+                f"got {loss!r}."
+            )
+        if optimizer is not None and not self.trainable_variables:
+            raise ValueError(
+                "`distribution` must have trainable variables to be fitted; got "
+                f"{self.distribution!r}, in which none is found. Its parameters must be "
+                "`tf.Variable`s, not tensors."
+            )
+        for name, value in dict(metrics=metrics, **kwargs).items():
+            if name in ("metrics", "weighted_metrics") and value:
+                kwargs[name] = [self._as_metric(metric) for metric in value]
+        super().compile(optimizer, **kwargs)
+
+    def _as_metric(self, metric):
+        if metric == "nats":
+            return Nats(dtype=self.variable_dtype)
+        if metric == "bits_per_dimension":
+            size = _points.size_of(self.distribution)
+            return BitsPerDimension(size, dtype=self.variable_dtype)
+        return metric
+
+    def compile_from_config(self, config):
+        """Compiles as in a `.keras` file; Keras leaves that to who has a `compile`."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
+
+    @property
+    def metrics(self):
+        unused = getattr(self, "_loss_tracker", None)  # of `compute_loss`
+        rest = [m for m in super().metrics if m not in (unused, self._mean_loss)]
+        return [self._mean_loss, *rest]
+
+    def train_step(self, data):
+        x, sample_weight = self._unpacked(data)
+        with tf.GradientTape() as tape:
+            log_prob = self(x, training=True)
+            loss, share = self._loss(log_prob, sample_weight)
+            scaled = self.optimizer.scale_loss(loss)
+        variables = self.trainable_variables
+        gradients = tape.gradient(scaled, variables)
+        self.optimizer.apply_gradients(zip(gradients, variables))
+        return self._report(x, log_prob, loss, share, sample_weight)
+
+    def test_step(self, data):
+        x, sample_weight = self._unpacked(data)
+        log_prob = self(x, training=False)
+        loss, share = self._loss(log_prob, sample_weight)
+        return self._report(x, log_prob, loss, share, sample_weight)
+
+    def _unpacked(self, data):
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        _points.check_no_targets(y)
+        return x, sample_weight
+
+    def _loss(self, log_prob, sample_weight):
+        """Returns the part of this replica in the loss, and its number of rows."""
+        losses = -log_prob
+        if sample_weight is not None:
+            losses *= tf.cast(sample_weight, losses.dtype)
+        # Of regularisers; log-densities of float64 stay such.
+        more = [tf.cast(loss, losses.dtype) for loss in self.losses]
+        return _mean_over_replicas(losses, more)
+
+    def _report(self, x, log_prob, loss, share, sample_weight):
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        self._mean_loss.update_state(loss * replicas, sample_weight=share)
+        zeros = tf.zeros_like(log_prob)
+        return self.compute_metrics(x, zeros, log_prob, sample_weight)
+
+
+def _mean_over_replicas(losses, more):
+    """Returns the part of this replica in the mean over all rows of a batch.
+
+    Replicas may have unequal numbers of rows, or none: their parts add up to the mean.
+
+    Args:
+      losses: tensor `[N]`, those of this replica.
+      more: list of scalars, the same on each replica, to be added.
+
+    Returns:
+      part: scalar.
+      share: mean number of rows of a replica.
+    """
+    number = tf.cast(tf.shape(losses)[0], losses.dtype)
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    if replicas > 1:
+        context = tf.distribute.get_replica_context()
+        number = context.all_reduce(tf.distribute.ReduceOp.SUM, number)
+    part = tf.reduce_sum(losses) / number
+    return tf.add_n([part, *(each / replicas for each in more)]), number / replicas
