@@ -99,15 +99,22 @@ def test_keras_finds_the_variables_of_a_flow():
         for variables in (flow.trainable_variables, flow.non_trainable_variables))
     assert model.count_params() == trained + still
     lines = []
-    model.summary(120, print_fn=lambda text, **_: lines.append(text))
+    model.summary(print_fn=lambda text, **_: lines.append(text))
     summary = "\n".join(lines)
     assert f"Trainable params: {trained} " in summary
     assert f"Non-trainable params: {still} " in summary
     kinds = ["MaskedAutoregressive", "BatchNorm", "MaskedAutoregressive"]
     assert [type(part).__name__ for part in model.layers] == kinds
     for part, kind in zip(model.layers, kinds):
-        assert f"{part.name} ({kind})" in summary
-        assert f" {part.count_params()} " in summary
+        assert f" {part.name} " in summary and f"({kind}) " in summary
+        assert f" {part.count_params()} │" in summary
+
+
+# needs fix: layers of one kind share the paths of their variables.
+def test_variables_have_paths_of_their_own_which_tensorboard_goes_by():
+    model = DensityModel(flows.maf(2, 2, (8,), seed=0, batch_norm=True))
+    paths = [variable.path for variable in model.variables]
+    assert len(set(paths)) == len(paths) > 10
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +152,7 @@ def test_fit_is_a_loop_of_the_same_steps(options, by_hand):
     assert max(np.max(np.abs(a - b)) for a, b in zip(before, by_hand)) > 0.1
 
 
+# needs fix: all executions have their full number of steps.
 def test_an_epoch_has_its_steps_whatever_the_steps_per_execution():
     model = model_of(steps_per_execution=3)
     model.fit(X, batch_size=5, epochs=2, shuffle=False, verbose=0)
@@ -187,12 +195,10 @@ def test_context_goes_with_the_points():
     dataset = tf.data.Dataset.from_tensor_slices(((X, CONTEXT),)).batch(7)
     close(model.evaluate(dataset, verbose=0), -np.mean(expected), 1e-12)
     samples = model.sample(2, seed=1, context=CONTEXT)
-    assert samples.shape == (2, 20, 2)
-    noise = flow.distribution.sample([2, 20], seed=[0, 1])
-    assert samples.dtype == noise.dtype
-    again = model.sample(2, seed=1, context=CONTEXT[::-1])
-    assert np.any(samples != again)
+    assert samples.shape == (2, 20, 2) and samples.dtype == tf.float64
     close(samples, model.sample(2, seed=1, context=CONTEXT))
+    other = model.sample(2, seed=1, context=CONTEXT[::-1])
+    assert np.all(np.max(np.abs(samples - other), axis=-1) > 1e-6)
 
 
 class Batches(keras.utils.PyDataset):
@@ -239,6 +245,7 @@ DATA = {
 }
 
 
+# needs fix: Keras itself does not take None from a `PyDataset`.
 @pytest.mark.parametrize("kind", DATA)
 def test_data_may_come_in_every_way_that_keras_knows(kind):
     weight = WEIGHTS if "weights" in kind else np.ones(20)
@@ -285,9 +292,9 @@ def test_validation_split_keeps_the_last_rows_and_their_weights():
 
 
 def test_validation_has_its_own_batches_steps_and_frequency():
-    sizes = []
-    watch = keras.callbacks.LambdaCallback()
-    watch.on_test_batch_end = lambda batch, logs: sizes.append((batch, logs["loss"]))
+    seen = []
+    watch = keras.callbacks.LambdaCallback(
+        on_test_batch_end=lambda batch, logs: seen.append((batch, logs["loss"])))
     model = model_of(learning_rate=0.0)
     history = model.fit(
         X, batch_size=20, epochs=2, verbose=0, callbacks=[watch], validation_freq=2,
@@ -295,8 +302,8 @@ def test_validation_has_its_own_batches_steps_and_frequency():
         validation_steps=2).history
     losses = -WEIGHTS * nats(X, START)
     close(history["val_loss"], [np.mean(losses[:16])], 1e-12)
-    assert [batch for batch, _ in sizes] == [0, 1]
-    close([loss for _, loss in sizes], [np.mean(losses[:8]), np.mean(losses[:16])])
+    assert [batch for batch, _ in seen] == [0, 1]
+    close([loss for _, loss in seen], [np.mean(losses[:8]), np.mean(losses[:16])])
     plain = model.fit(X, batch_size=20, verbose=0, validation_data=dataset()).history
     close(plain["val_loss"], [np.mean(-nats(X, START))], 1e-12)
 
@@ -471,8 +478,7 @@ def test_callbacks_see_and_steer_training(tmp_path):
 
 
 def test_training_goes_on_with_the_optimizer_of_a_checkpoint(tmp_path):
-    adam = dict(jit_compile=False, optimizer=keras.optimizers.Adam(0.1))
-    model = model_of(**adam)
+    model = model_of(optimizer=keras.optimizers.Adam(0.1))
     checkpoint = keras.callbacks.ModelCheckpoint(tmp_path / "{epoch}.keras")
     model.fit(X, batch_size=8, epochs=2, verbose=0, callbacks=[checkpoint])
     loaded = keras.saving.load_model(tmp_path / "1.keras")
@@ -574,6 +580,16 @@ def test_a_mixed_policy_is_one_for_keras_networks(policy):
     assert len(model.trainable_variables) == 4
     assert {v.dtype for v in model.variables} == {"float32"}
     assert {v.dtype for v in flow.variables} == {tf.float32}
+
+
+# needs fix: means of losses and metrics are of float32 then.
+@pytest.mark.parametrize("policy", ["mixed_bfloat16"], indirect=True)
+def test_a_float64_flow_keeps_its_precision_under_a_mixed_policy(policy):
+    model = model_of(metrics=["nats"])
+    log_prob = nats(X, START)
+    close(model.predict(X, verbose=0), log_prob, 1e-12)
+    means = [-np.mean(log_prob), np.mean(log_prob)]
+    close(model.evaluate(X, verbose=0), means, 1e-12)
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16"], indirect=True)

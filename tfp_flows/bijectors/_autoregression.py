@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from tfp_flows.bijectors._conditioning import (
     check_has_context,
+    check_stands_still,
     checked_input,
     context_ndims_of,
     parameters_for,
@@ -29,6 +30,7 @@ def evaluate(bijector, z):
 def solve(bijector, w):
     """Returns what one pass makes `w` of, and the log determinant of that pass."""
     check_has_context(bijector)
+    check_stands_still(bijector, "The sequential direction")
     w = checked_input(bijector, w)
     if bijector.context is not None:
         shape = tf.shape(tf.convert_to_tensor(bijector.context))

@@ -59,7 +59,14 @@ def check_conditioner(conditioner, transformer):
     if not getattr(conditioner, "built", True):
         raise ValueError(
             "A Keras network as `conditioner` must be built, so that its variables are "
-            f"known; got {conditioner!r}. Call it once before."
+            f"known; got {conditioner!r}. Call it once before, or wrap it in a "
+            "`tfp_flows.keras.Conditioner`."
+        )
+    if getattr(conditioner, "non_trainable_variables", []):
+        raise ValueError(
+            "A Keras network as `conditioner` must have no state, such as that of "
+            f"dropout or batch norm; got {conditioner!r}. Wrap it in a "
+            "`tfp_flows.keras.Conditioner`, which knows what to do with it."
         )
     return [getattr(variable, "value", variable) for variable in conditioner.variables]
 
@@ -181,6 +188,16 @@ def check_has_context(bijector):
         raise ValueError(
             f"`{bijector.name}` needs a context of size {bijector.context_size}, and "
             "has none. Bind one with `tfp_flows.flows.condition(flow, context)`."
+        )
+
+
+def check_stands_still(bijector, what):
+    """Raises `ValueError` if a network would answer differently when asked again."""
+    if getattr(bijector.conditioner, "changes_in_training", False):
+        raise ValueError(
+            f"{what} of `{bijector.name}` must not be used in training with a network "
+            "that has dropout or batch norm, as its gradient asks the network again; "
+            f"got {bijector.conditioner!r}."
         )
 
 

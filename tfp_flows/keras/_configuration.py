@@ -54,6 +54,8 @@ class _Writer:
     def write(self, value, path):
         if value is None or isinstance(value, (bool, int, float, str)):
             return value
+        if isinstance(value, (np.bool_, np.integer, np.floating)):
+            return value.item()
         if isinstance(value, list):
             return [self.write(v, f"{path}[{i}]") for i, v in enumerate(value)]
         for write in (self._plain, self._name):
@@ -82,7 +84,7 @@ class _Writer:
             return "dtype", tf.as_dtype(value).name
         if isinstance(value, tf.TensorShape):
             return "shape", None if value.rank is None else value.as_list()
-        if isinstance(value, (np.generic, np.ndarray)):
+        if isinstance(value, np.ndarray):
             return "array", [value.dtype.name, value.tolist()]
         references = (tf.Variable, tfp.util.DeferredTensor)
         if tf.is_tensor(value) and not isinstance(value, references):

@@ -4,6 +4,7 @@ import functools
 import weakref
 
 import keras
+import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
@@ -69,21 +70,53 @@ class _Part(keras.layers.Layer):
             store[str(i)] = variable
 
     def load_own_variables(self, store):
+        complain(self, store, self._mismatch(store))
+        for i, variable in enumerate(self._own):
+            variable.assign(store[str(i)])
+
+    def _mismatch(self, store):
         found = [tuple(store[key].shape) for key in sorted(store.keys(), key=int)]
         for i, variable in enumerate(self._own):
             if found[i : i + 1] != [tuple(variable.shape)]:
-                raise ValueError(
+                return (
                     f"Weights for `{self.name}` must fit: its variable {i}, "
                     f"`{variable.name}`, has shape {tuple(variable.shape)}; "
                     f"got {found[i] if i < len(found) else 'none'} in the file."
                 )
         if len(found) > len(self._own):
-            raise ValueError(
+            return (
                 f"Weights for `{self.name}` must be of {len(self._own)} variables; "
                 f"got {len(found)} in the file."
             )
-        for i, variable in enumerate(self._own):
-            variable.assign(store[str(i)])
+        return None
+
+
+def save_number(parts, store):
+    """Saves how many parts there are, which save their own variables."""
+    store["parts"] = np.array(len(parts))
+
+
+def check_number(owner, parts, store):
+    """Raises `ValueError` if a file has more parts than a layer or model."""
+    number = int(store["parts"][()]) if "parts" in store.keys() else 0
+    complain(owner, store, None if number <= len(parts) else (
+        f"Weights for `{owner.name}` must be of {len(parts)} parts; "
+        f"got {number} in the file."
+    ))
+
+
+def complain(layer, store, message):
+    """Raises `ValueError` if there is a message.
+
+    Keras goes on after an error, and looks for the weights of the layer in another
+    place of the file, where there are none. Then the first error is the one to tell.
+    """
+    first = vars(layer).get("_complaint")
+    if first is not None and not list(store.keys()):
+        message = first
+    vars(layer)["_complaint"] = message
+    if message is not None:
+        raise ValueError(message)
 
 
 def parts_of(flow, hidden=()):
@@ -155,15 +188,16 @@ def hidden_variables(flow, evaluate):
     """Returns variables that a flow uses, and may not know of.
 
     Functions hold them, such as templates for the networks of TFP's bijectors, and may
-    make them in the first call. What a recipe has made knows its variables.
+    make them in the first call. What recipes of this package make knows its variables.
 
     Args:
       flow: bijector or distribution.
       evaluate: callable without arguments that uses the flow.
     """
-    if call_of(flow):
+    call = call_of(flow)
+    if call is not None and call.name.startswith("tfp_flows>"):
         return []
-    with tf.init_scope(), tf.GradientTape() as tape:
+    with tf.GradientTape() as tape:
         evaluate()
     return tape.watched_variables()
 

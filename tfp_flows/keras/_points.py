@@ -76,7 +76,7 @@ def as_points(model, inputs):
         )
     dtypes = tf.nest.flatten(distribution.dtype)
     # Others, such as those of levels, may take whole numbers.
-    continuous = isinstance(distribution, tfd.TransformedDistribution)
+    continuous = isinstance(getattr(distribution, "bijector", None), tfp.bijectors.Bijector)
     points = [
         _as_point(*each, continuous)
         for each in zip(names, leaves, dtypes, _event_shapes(distribution))

@@ -6,7 +6,12 @@ import tensorflow_probability as tfp
 
 from tfp_flows import _compositions
 from tfp_flows.keras import _configuration, _points
-from tfp_flows.keras._parts import hidden_variables, parts_of
+from tfp_flows.keras._parts import (
+    check_number,
+    hidden_variables,
+    parts_of,
+    save_number,
+)
 from tfp_flows.keras._phase import phase
 
 tfb = tfp.bijectors
@@ -95,6 +100,12 @@ class BijectorLayer(keras.layers.Layer):
         if batch_norm:
             _compositions.update_running_statistics(bijector, bound)
         return y, log_det
+
+    def save_own_variables(self, store):
+        save_number(self._parts, store)
+
+    def load_own_variables(self, store):
+        check_number(self, self._parts, store)
 
     def get_config(self):
         bijector = _configuration.describe(self.bijector, "bijector")

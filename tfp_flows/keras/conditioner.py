@@ -66,7 +66,7 @@ class Conditioner(tf.Module):
         return self._event.rank
 
     @property
-    def stochastic_state(self):
+    def changes_in_training(self):
         """Whether the network is in training, and changes its state in that."""
         now = _phase.current()
         return bool(now and now.training and _phase.state_of(self.network))

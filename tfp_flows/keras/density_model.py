@@ -9,7 +9,12 @@ import tensorflow_probability as tfp
 from tfp_flows import _compositions
 from tfp_flows.keras import _configuration, _feeding, _points
 from tfp_flows.keras._maximum_likelihood import MaximumLikelihood
-from tfp_flows.keras._parts import hidden_variables, parts_of
+from tfp_flows.keras._parts import (
+    check_number,
+    hidden_variables,
+    parts_of,
+    save_number,
+)
 from tfp_flows.keras._phase import phase
 from tfp_flows.keras.backup import epoch_to_resume
 
@@ -228,6 +233,12 @@ class DensityModel(MaximumLikelihood):
         if format != "tf_saved_model":
             raise ValueError(f"`format` must be 'tf_saved_model'; got {format!r}.")
         _feeding.export(self, filepath, verbose)
+
+    def save_own_variables(self, store):
+        save_number(self._parts, store)
+
+    def load_own_variables(self, store):
+        check_number(self, self._parts, store)
 
     def get_config(self):
         distribution = _configuration.describe(self.distribution, "distribution")

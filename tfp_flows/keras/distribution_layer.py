@@ -9,7 +9,7 @@ import tensorflow_probability as tfp
 
 from tfp_flows import _compositions
 from tfp_flows.keras import _configuration, _points
-from tfp_flows.keras._parts import parts_of
+from tfp_flows.keras._parts import check_number, parts_of, save_number
 from tfp_flows.keras._phase import phase
 
 tfd = tfp.distributions
@@ -113,18 +113,25 @@ class DistributionLayer(keras.layers.Layer):
             distribution = self.distribution(outputs)
             y = tf.convert_to_tensor(y)
             event, batch = distribution.event_shape, distribution.batch_shape
-            if event.rank == 1 and event[0] == 1 and y.shape.rank == batch.rank:
+            if y.shape.rank is None:  # where Keras has met several ranks
+                whole = [distribution.batch_shape_tensor(), event]
+                y = tf.reshape(y, tf.concat(whole, axis=0))
+            elif event == [1] and y.shape.rank == batch.rank:
                 y = y[..., tf.newaxis]
-            rank = event.rank
-            if y.shape.rank != batch.rank + rank or not y.shape[
-                y.shape.rank - rank :
-            ].is_compatible_with(event):
+            axis = y.shape.rank - event.rank
+            if axis != batch.rank or not y.shape[axis:].is_compatible_with(event):
                 raise ValueError(
                     f"Targets must have the event shape {event} after the axes of the "
                     f"batch, {batch}; got shape {y.shape}."
                 )
             dtype = distribution.dtype
             return distribution.log_prob(tf.cast(y, dtype) if dtype else y)
+
+    def save_own_variables(self, store):
+        save_number(self._parts, store)
+
+    def load_own_variables(self, store):
+        check_number(self, self._parts, store)
 
     def get_config(self):
         family = _configuration.describe(self.family, "family")
