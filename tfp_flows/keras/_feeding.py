@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from tfp_flows import _compositions
 from tfp_flows.keras import _data, _points
+from tfp_flows.keras._parts import hidden_variables
 from tfp_flows.keras._phase import phase
 
 
@@ -42,8 +43,13 @@ def for_training(
     return data, steps_per_epoch
 
 
-def for_evaluation(model, x, sample_weight, batch_size):
-    """Returns a dataset for arrays, and other data as they are."""
+def for_evaluation(model, x, y, sample_weight, batch_size):
+    """Returns a dataset for arrays, and other data as they are.
+
+    Raises:
+      ValueError: there are targets, `y`; and as `DensityModel` says.
+    """
+    _points.check_no_targets(y)
     if not _data.are_arrays(x):
         return x
     data = _points.as_data(model, x, sample_weight)
@@ -75,6 +81,18 @@ def start(model, inputs):
     x, context = _points.as_points(model, inputs)
     with phase(False):
         _compositions.start_from_data(model.bound(context), x)
+
+
+def hidden_variables_of(model):
+    """Returns variables that the distribution of a model uses, and may not know of."""
+    distribution = model.distribution
+    points = _points.specs_of(distribution)
+    shapes = [spec.shape[1:] for spec in points]
+    if model.context_size or not all(shape.is_fully_defined() for shape in shapes):
+        return []
+    x = [tf.zeros(shape, spec.dtype) for shape, spec in zip(shapes, points)]
+    x = tf.nest.pack_sequence_as(distribution.dtype, x)
+    return hidden_variables(distribution, lambda: distribution.log_prob(x))
 
 
 def export(model, filepath, verbose):

@@ -19,7 +19,8 @@ class MaximumLikelihood(keras.Model):
 
     def __init__(self, **kwargs):
         super().__init__(autocast=False, **kwargs)
-        self._mean_loss = keras.metrics.Mean(name="loss", dtype=self.variable_dtype)
+        dtype = self.variable_dtype
+        self._mean_loss = keras.metrics.Mean(name="loss", dtype=dtype)
 
     def compile(self, optimizer="adam", loss=None, *, metrics=None, **kwargs):
         """Configures training; as `keras.Model.compile`, without `loss`.
@@ -42,8 +43,8 @@ class MaximumLikelihood(keras.Model):
         if optimizer is not None and not self.trainable_variables:
             raise ValueError(
                 "`distribution` must have trainable variables to be fitted; got "
-                f"{self.distribution!r}, in which none is found. Its parameters must be "
-                "`tf.Variable`s, not tensors."
+                f"{self.distribution!r}, in which none is found. Its parameters must "
+                "be `tf.Variable`s, not tensors."
             )
         for name, value in dict(metrics=metrics, **kwargs).items():
             if name in ("metrics", "weighted_metrics") and value:

@@ -7,11 +7,9 @@ import tensorflow_probability as tfp
 
 from tfp_flows.keras import _data
 
-tfd = tfp.distributions
-
 
 def dtype_of(flow):
-    """Returns the floating dtype that a bijector, distribution or module computes in."""
+    """Returns the floating dtype that a module, such as a flow, computes in."""
     candidates = [getattr(flow, "dtype", None), [v.dtype for v in flow.variables]]
     for dtype in tf.nest.flatten(candidates):
         if dtype is not None and tf.as_dtype(dtype).is_floating:
@@ -76,7 +74,8 @@ def as_points(model, inputs):
         )
     dtypes = tf.nest.flatten(distribution.dtype)
     # Others, such as those of levels, may take whole numbers.
-    continuous = isinstance(getattr(distribution, "bijector", None), tfp.bijectors.Bijector)
+    bijector = getattr(distribution, "bijector", None)
+    continuous = isinstance(bijector, tfp.bijectors.Bijector)
     points = [
         _as_point(*each, continuous)
         for each in zip(names, leaves, dtypes, _event_shapes(distribution))
@@ -206,4 +205,4 @@ def _event_shapes(distribution):
         return [shapes]
     parts = tf.nest.map_structure(  # `tf.nest` would look into the shapes
         lambda dtype, shape: [tf.TensorShape(shape)], distribution.dtype, shapes)
-    return [part for part in tf.nest.flatten(parts)]
+    return tf.nest.flatten(parts)

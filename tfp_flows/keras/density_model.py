@@ -9,12 +9,7 @@ import tensorflow_probability as tfp
 from tfp_flows import _compositions
 from tfp_flows.keras import _configuration, _feeding, _points
 from tfp_flows.keras._maximum_likelihood import MaximumLikelihood
-from tfp_flows.keras._parts import (
-    check_number,
-    hidden_variables,
-    parts_of,
-    save_number,
-)
+from tfp_flows.keras._parts import check_number, parts_of, save_number
 from tfp_flows.keras._phase import phase
 from tfp_flows.keras.backup import epoch_to_resume
 
@@ -67,24 +62,16 @@ class DensityModel(MaximumLikelihood):
         if isinstance(seed, bool) or not isinstance(seed, numbers.Integral):
             raise TypeError(f"`seed` must be an integer; got {seed!r}.")
         _points.check_batch_shape(distribution)
-        if not kwargs.get("dtype") and "mixed" not in keras.config.dtype_policy().name:
+        mixed = "mixed" in keras.config.dtype_policy().name
+        if not kwargs.get("dtype") and not mixed:
             kwargs["dtype"] = _points.dtype_of(distribution).name
         super().__init__(**kwargs)
         self.distribution, self.seed = distribution, int(seed)
         self.context_size = _compositions.unbound_context_size(distribution)
-        self._parts = parts_of(distribution, self._hidden_variables())
+        self._parts = parts_of(distribution, _feeding.hidden_variables_of(self))
         # Past Keras, which would take it for a part to save.
         vars(self)["_sampler"] = tf.function(self._draw, autograph=False)
         self.built = True
-
-    def _hidden_variables(self):
-        if self.context_size:
-            return []
-        points = _points.specs_of(self.distribution)
-        if all(spec.shape[1:].is_fully_defined() for spec in points):
-            x = [tf.zeros(spec.shape[1:], spec.dtype) for spec in points]
-            x = tf.nest.pack_sequence_as(self.distribution.dtype, x)
-        return hidden_variables(self.distribution, lambda: self.distribution.log_prob(x))
 
     def build(self, input_shape=None):
         """Does nothing: the variables are there."""
@@ -177,13 +164,13 @@ class DensityModel(MaximumLikelihood):
         """
         _points.check_no_targets(y)
         if class_weight is not None:
-            raise ValueError("`class_weight` must be None, as there are no targets.")
+            raise ValueError("`class_weight` must be None: there are no targets.")
         if validation_split and validation_data is None:
             x, sample_weight, validation_data = _feeding.split(
                 self, x, sample_weight, validation_split)
         if validation_data is not None:
-            validation_data = self._dataset(
-                *keras.utils.unpack_x_y_sample_weight(validation_data),
+            validation_data = _feeding.for_evaluation(
+                self, *keras.utils.unpack_x_y_sample_weight(validation_data),
                 validation_batch_size or batch_size)
         initial_epoch = epoch_to_resume(callbacks, initial_epoch)
         x, steps_per_epoch = _feeding.for_training(
@@ -204,16 +191,13 @@ class DensityModel(MaximumLikelihood):
     def evaluate(self, x=None, y=None, batch_size=None, verbose="auto",
                  sample_weight=None, **kwargs):
         """As `keras.Model.evaluate`, without targets."""
-        data = self._dataset(x, y, sample_weight, batch_size)
+        data = _feeding.for_evaluation(self, x, y, sample_weight, batch_size)
         return super().evaluate(data, verbose=verbose, **kwargs)
 
     def predict(self, x, batch_size=None, **kwargs):
         """Returns log-densities `[N]`; as `keras.Model.predict`."""
-        return super().predict(self._dataset(x, None, None, batch_size), **kwargs)
-
-    def _dataset(self, x, y, sample_weight, batch_size):
-        _points.check_no_targets(y)
-        return _feeding.for_evaluation(self, x, sample_weight, batch_size)
+        return super().predict(
+            _feeding.for_evaluation(self, x, None, None, batch_size), **kwargs)
 
     def export(self, filepath, format="tf_saved_model", verbose=None):
         """Exports a SavedModel that serves without this package.

@@ -50,6 +50,9 @@ class Nats(keras.metrics.Mean):
 
     Args:
       name, dtype: as for `keras.metrics.Mean`.
+
+    Raises:
+      Nothing of its own.
     """
 
     def __init__(self, name="nats", dtype=None):

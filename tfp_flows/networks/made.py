@@ -247,5 +247,4 @@ class MADE(tf.Module):
         degrees, zero = self._masks.read(), tf.zeros([], self.dtype)
         return [
             tf.where(who_sees_whom(degrees, *spaces, self.num_parameters), kernel, zero)
-            for kernel, spaces in zip(self._kernels, self._spaces)
-        ]
+            for kernel, spaces in zip(self._kernels, self._spaces)]

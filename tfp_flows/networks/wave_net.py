@@ -247,5 +247,4 @@ class WaveNet(tf.Module):
             f"residual_channels={self.residual_channels} "
             f"skip_channels={self.skip_channels} dilations={list(self.dilations)} "
             f"kernel_size={self.kernel_size} context_size={self.context_size} "
-            f"context_ndims={self.context_ndims} dtype={self.dtype.name}>"
-        )
+            f"context_ndims={self.context_ndims} dtype={self.dtype.name}>")
