@@ -48,7 +48,7 @@ WEIGHT_DECAY = dict(maf=2.0, real_nvp=4.0, spline=4.0)  # in units of learning r
 
 
 def main(
-    flow="maf", epochs=100, path="keras_fit.keras", picture=PICTURE, seed=0,
+    flow="spline", epochs=200, path="keras_fit.keras", picture=PICTURE, seed=0,
     verbose="auto",
 ):
     """Fits the flow, prints how good it is, and draws it.
@@ -63,22 +63,24 @@ def main(
 
     Returns:
       figures: dictionary of numbers: `nats` of held-out points in [0, 1), their
-        `standard_error`, `bits_per_dimension` of the levels; `epochs` of training,
-        `best_epoch`, and `seconds` of training.
+        `standard_error`, `bits_per_dimension` of the levels; the difference that the
+        saved model makes, `difference_of_saved`; `epochs` of training, `best_epoch`,
+        and `seconds` of processor time of the training.
     """
     keras.utils.set_random_seed(seed)
     train, validation, test = load_digits()
-    batches = tf.data.Dataset.from_tensor_slices(train).shuffle(len(train))
-    batches = batches.batch(100, drop_remainder=True).map(with_noise)
+    batches = tf.data.Dataset.from_tensor_slices(train).shuffle(len(train)).repeat()
+    batches = batches.batch(100).map(with_noise)
 
     model = DensityModel(on_pixels(FLOWS[flow](SIZE, seed=seed), train))
     model.compile(
         keras.optimizers.AdamW(2e-3, WEIGHT_DECAY[flow], global_clipnorm=5.0),
         metrics=["nats", "bits_per_dimension"])
     model.summary()
-    start = time.perf_counter()
+    start = time.process_time()
     history = model.fit(
         batches,
+        steps_per_epoch=len(train) // 100,
         validation_data=(with_noise(np.tile(validation, [5, 1])),),
         validation_batch_size=700,
         epochs=epochs,
@@ -88,7 +90,7 @@ def main(
             keras.callbacks.EarlyStopping(patience=18, restore_best_weights=True),
             keras.callbacks.ModelCheckpoint(path, save_best_only=True),
         ])
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
 
     points = with_noise(np.tile(test, [10, 1]))  # ten draws of the noise
     scores = model.evaluate(points, batch_size=len(test), return_dict=True, verbose=0)
@@ -110,7 +112,7 @@ def main(
         f"\nheld out, {flow}: {figures['nats']:.2f} ({figures['standard_error']:.2f}) "
         f"nats, {figures['bits_per_dimension']:.3f} bits per dimension\n"
         f"best of {figures['epochs']} epochs: {figures['best_epoch']}; "
-        f"seconds of training: {seconds:.0f}\n"
+        f"seconds of processor time: {seconds:.0f}\n"
         f"saved model: {path}, differs by {figures['difference_of_saved']:.0e} nats"
     )
     if picture is not None:
@@ -128,8 +130,9 @@ def load_digits():
 def with_noise(levels):
     """Spreads each level evenly over the unit interval above it.
 
-    Whole numbers have no density: a narrow peak on each would win. In the pipeline of
-    `fit` the noise is another one in each epoch.
+    Whole numbers have no density: a narrow peak on each would win. The noise should be
+    new in each epoch, and is so in a pipeline that repeats. Started anew by each epoch,
+    with a seed set, it would make the noise of the first again.
     """
     return levels + tf.random.uniform(tf.shape(levels))
 
@@ -163,15 +166,15 @@ def draw(path, digits, samples, history):
     epoch = 1 + np.arange(len(train))
     for halved in epoch[1:][np.diff(history["learning_rate"]) < 0.0]:
         ax.axvline(halved - 0.5, color="0.8", linewidth=1.0, zorder=0)
-    ax.plot([], [], color="0.8", linewidth=1.0, label="learning rate halved")
     ax.plot(epoch, train, label="training")
     ax.plot(epoch, validation, label="validation")
     best = np.argmin(validation)
     ax.plot(epoch[best], validation[best], "o", color="C1", label="weights kept")
+    ax.plot([], [], color="0.8", linewidth=1.0, label="learning rate halved")
     ax.set_title("Bits per dimension")
     ax.set_xlabel("epoch")
     ax.set_box_aspect(0.95)
-    ax.legend(frameon=False)
+    ax.legend(loc="upper right", framealpha=1.0, edgecolor="none")
     ax.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=100)
 
@@ -179,8 +182,8 @@ def draw(path, digits, samples, history):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
-    add("--flow", default="maf", choices=FLOWS)
-    add("--epochs", type=int, default=100, help="largest number of epochs")
+    add("--flow", default="spline", choices=FLOWS)
+    add("--epochs", type=int, default=200, help="largest number of epochs")
     add("--seed", type=int, default=0)
     add("--path", default="keras_fit.keras", help="where to save the best model")
     add("--picture", default=PICTURE, help="where to write the picture")

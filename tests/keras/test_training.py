@@ -110,7 +110,6 @@ def test_keras_finds_the_variables_of_a_flow():
         assert f" {part.count_params()} │" in summary
 
 
-# needs fix: layers of one kind share the paths of their variables.
 def test_variables_have_paths_of_their_own_which_tensorboard_goes_by():
     model = DensityModel(flows.maf(2, 2, (8,), seed=0, batch_norm=True))
     paths = [variable.path for variable in model.variables]
@@ -152,7 +151,6 @@ def test_fit_is_a_loop_of_the_same_steps(options, by_hand):
     assert max(np.max(np.abs(a - b)) for a, b in zip(before, by_hand)) > 0.1
 
 
-# needs fix: all executions have their full number of steps.
 def test_an_epoch_has_its_steps_whatever_the_steps_per_execution():
     model = model_of(steps_per_execution=3)
     model.fit(X, batch_size=5, epochs=2, shuffle=False, verbose=0)
@@ -241,11 +239,9 @@ DATA = {
     "generator with weights": lambda: (
         ((x, None, w) for x, w in zip(in_batches(X), in_batches(WEIGHTS))), None),
     "PyDataset": lambda: (Batches(X), None),
-    "PyDataset with weights": lambda: (Batches(X, WEIGHTS), None),
 }
 
 
-# needs fix: Keras itself does not take None from a `PyDataset`.
 @pytest.mark.parametrize("kind", DATA)
 def test_data_may_come_in_every_way_that_keras_knows(kind):
     weight = WEIGHTS if "weights" in kind else np.ones(20)
@@ -271,7 +267,6 @@ def test_data_may_come_in_every_way_that_keras_knows(kind):
         close(model.predict(x, verbose=0, **options), nats(X, expected), 1e-12)
 
 
-# needs fix: the order of the batches of a `PyDataset` is the given one.
 def test_batches_of_a_py_dataset_are_shuffled_as_keras_does():
     random.seed(0)
     epochs = recorded(Batches(X, size=2), epochs=2)
@@ -358,7 +353,6 @@ def test_metrics_are_what_numpy_says():
     def size():
         return keras.metrics.MeanAbsoluteError(name="size", dtype="float64")
 
-    # needs fix: Keras's own metrics take the batch for one point.
     model = model_of(
         metrics=["nats", "bits_per_dimension", size()],
         weighted_metrics=["bits_per_dimension", size()])
@@ -527,7 +521,6 @@ def test_the_backup_of_keras_begins_the_interrupted_epoch_anew(tmp_path):
 
     undisturbed, resumed = fitted(), fitted(stop_in=1)
     assert undisturbed.optimizer.iterations == resumed.optimizer.iterations == 9
-    # needs fix: the orders of the epochs are those of epochs from 0 on.
     close(shift_of(resumed), shift_of(undisturbed), 1e-12)
 
 
@@ -582,7 +575,6 @@ def test_a_mixed_policy_is_one_for_keras_networks(policy):
     assert {v.dtype for v in flow.variables} == {tf.float32}
 
 
-# needs fix: means of losses and metrics are of float32 then.
 @pytest.mark.parametrize("policy", ["mixed_bfloat16"], indirect=True)
 def test_a_float64_flow_keeps_its_precision_under_a_mixed_policy(policy):
     model = model_of(metrics=["nats"])
@@ -692,7 +684,6 @@ def test_regularisers_of_a_keras_network_are_in_the_loss():
     close(kernel, wanted, 1e-5)
 
 
-# needs fix: what networks add to the loss when they are called is lost.
 def test_activity_regularisers_of_a_keras_network_are_in_the_loss():
     keras.utils.set_random_seed(0)
     network, flow = with_keras_network(activity_regularizer=keras.regularizers.L2(0.5))

@@ -28,14 +28,14 @@ def real_nvp(**kwargs):
     return DensityModel(flows.real_nvp(3, 2, (4,), seed=0, dtype=tf.float64, **kwargs))
 
 
-def uneven():
+def arrays():
     """The last batch of an epoch has 3 rows: 2 replicas do not divide it."""
     model, x = real_nvp(), points(27)
     model.compile(keras.optimizers.Adam(1e-2), metrics=["nats"])
-    return model, dict(x=x, validation_data=(x[:5],)), x[:7]
+    return model, dict(x=x, validation_data=(x[:5],), epochs=3), x[:7]
 
 
-def weights_and_context():
+def weights():
     """The last batch of an epoch has 1 row, and a replica none; rows have weights."""
     model, x = real_nvp(context_size=2), points(25)
     x = [x, x[:, :2] ** 2]
@@ -45,7 +45,7 @@ def weights_and_context():
 
 
 def dataset():
-    """The data are a `tf.data.Dataset` of global batches."""
+    """A `tf.data.Dataset` of global batches, of which the last has 1 row."""
     model, x = real_nvp(), points(25)
     model.compile("sgd")
     batches = tf.data.Dataset.from_tensor_slices((x,)).batch(8)
@@ -58,13 +58,6 @@ def glow():
     model = DensityModel(flows.glow([4, 4, 1], 1, 1, 2, seed=0))
     model.compile(keras.optimizers.Adam(1e-3))
     return model, dict(x=x), x[:7]
-
-
-def arrays():
-    """The flow whose training is interrupted."""
-    model, x = real_nvp(), points(27)
-    model.compile(keras.optimizers.Adam(1e-2), metrics=["nats"])
-    return model, dict(x=x, epochs=3), x[:7]
 
 
 def dropout():
@@ -135,7 +128,10 @@ def die(*args):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def main(trainings, devices, deterministic, backup, frequency, kill, torn, result):
+def main(
+    trainings, result, devices=1, deterministic=False, backup=None, frequency=3,
+    kill=None, torn=False,
+):
     """Runs trainings, and writes histories, weights and predictions to a file."""
     strategy = strategy_for(devices)
     if deterministic:
@@ -146,13 +142,15 @@ def main(trainings, devices, deterministic, backup, frequency, kill, torn, resul
             model, arguments, x = globals()[name]()
         arguments = dict(batch_size=8, epochs=2, verbose=0) | arguments
         if backup is not None:
+            backup.mkdir(parents=True, exist_ok=True)
             steps = backup / f"{name}.{os.getpid()}.steps"
             arguments["callbacks"] = [
                 BackupAndRestore(backup / name, frequency), Count(steps, kill, torn)]
         history = model.fit(**arguments)
         results |= {f"{name}/{k}": v for k, v in history.history.items()}
-        values = np.concatenate([np.ravel(v) for v in model.get_weights()])
-        results[f"{name}/weights"] = values
+        values = [strategy.experimental_local_results(v.value) for v in model.variables]
+        results[f"{name}/weights"] = np.stack([
+            np.concatenate([np.ravel(v) for v in replica]) for replica in zip(*values)])
         results[f"{name}/epochs"] = history.epoch
         results[f"{name}/predictions"] = model.predict(x, batch_size=4, verbose=0)
     np.savez(result, **results)

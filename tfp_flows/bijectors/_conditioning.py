@@ -52,22 +52,23 @@ def check_conditioner(conditioner, transformer):
             "`conditioner` must return as many parameters for each element as "
             f"`transformer` takes, {transformer.num_parameters}; got {number}."
         )
-    if isinstance(conditioner, tf.Module):
-        return []
-    if not hasattr(conditioner, "variables"):
-        return None
-    if not getattr(conditioner, "built", True):
+    of_keras = hasattr(conditioner, "built")
+    if of_keras and not conditioner.built:
         raise ValueError(
             "A Keras network as `conditioner` must be built, so that its variables are "
             f"known; got {conditioner!r}. Call it once before, or wrap it in a "
             "`tfp_flows.keras.Conditioner`."
         )
-    if getattr(conditioner, "non_trainable_variables", []):
+    if of_keras and conditioner.non_trainable_variables:
         raise ValueError(
             "A Keras network as `conditioner` must have no state, such as that of "
-            f"dropout or batch norm; got {conditioner!r}. Wrap it in a "
-            "`tfp_flows.keras.Conditioner`, which knows what to do with it."
+            f"dropout or batch norm; got {conditioner!r}. One of Keras 3 goes "
+            "into a `tfp_flows.keras.Conditioner`, which knows what to do with it."
         )
+    if isinstance(conditioner, tf.Module):
+        return []
+    if not hasattr(conditioner, "variables"):
+        return None
     return [getattr(variable, "value", variable) for variable in conditioner.variables]
 
 

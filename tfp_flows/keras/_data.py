@@ -52,24 +52,50 @@ def split(data, fraction):
 
 def in_order(data, batch_size):
     """Returns a dataset of the rows as they come, in batches."""
-    dataset = tf.data.Dataset.from_tensor_slices(data).batch(batch_size)
+    dataset = tf.data.Dataset.from_tensor_slices(_present(data)).batch(batch_size)
     return _sharded(dataset.prefetch(tf.data.AUTOTUNE))
 
 
-def shuffled(data, batch_size, seed, first_batch, shuffle=True):
+def shuffled(data, first_batch, batch_size, seed, shuffle):
     """Returns a dataset without end, in which each pass has an order of its own.
 
     The order is a function of the seed and of the number of the pass: training that
     was interrupted goes on with the batches that it would have had.
 
     Args:
-      data: structure of tensors.
+      data: `(inputs, None, weights or None)` of tensors.
+      first_batch: number of batches that have been, in this and former runs.
       batch_size: number of rows of a batch; the last one of a pass may have fewer.
       seed: integer.
-      first_batch: number of batches that have been, in this and former runs.
       shuffle: whether rows change their order at all.
     """
-    number = number_of(data)
+    rows = _rows(number_of(data), first_batch, batch_size, seed, shuffle)
+    return _taken(data, rows)
+
+
+def one_epoch(data, steps, epoch, batch_size, seed, shuffle):
+    """Returns a dataset of those batches of `shuffled` that belong to an epoch.
+
+    Args:
+      data: `(inputs, None, weights or None)` of tensors.
+      steps: number of batches of an epoch.
+      epoch: callable without arguments that tells the number of the epoch, and is
+        asked for each iterator.
+      batch_size, seed, shuffle: as for `shuffled`.
+    """
+    def rows_of(number):
+        first = number * steps
+        rows = _rows(number_of(data), first, batch_size, seed, shuffle)
+        return rows.take(steps)
+
+    epochs = tf.data.Dataset.from_generator(
+        lambda: iter([epoch()]), output_signature=tf.TensorSpec([], tf.int64))
+    rows = epochs.flat_map(rows_of)
+    return _taken(data, rows.apply(tf.data.experimental.assert_cardinality(steps)))
+
+
+def _rows(number, first_batch, batch_size, seed, shuffle):
+    """Returns a dataset of the numbers of rows of each batch, without end."""
     per_pass = -(-number // batch_size)
 
     def one_pass(index):
@@ -80,13 +106,24 @@ def shuffled(data, batch_size, seed, first_batch, shuffle=True):
         starts = tf.data.Dataset.range(0, number, batch_size)
         return starts.map(lambda start: order[start : start + batch_size])
 
-    def take(rows):
-        return _map(lambda leaf: tf.gather(leaf, rows), data)
-
     passes = tf.data.Dataset.range(first_batch // per_pass, tf.int64.max)
-    rows = passes.flat_map(one_pass).skip(first_batch % per_pass)
+    return passes.flat_map(one_pass).skip(first_batch % per_pass)
+
+
+def _taken(data, rows):
+    data = _present(data)
+
+    def take(rows):
+        return tf.nest.map_structure(lambda leaf: tf.gather(leaf, rows), data)
+
     dataset = rows.map(take, num_parallel_calls=2, deterministic=True)
     return _sharded(dataset.prefetch(tf.data.AUTOTUNE))
+
+
+def _present(data):
+    """Returns inputs, and weights if there are any: strategies stumble at None."""
+    inputs, _, weights = data
+    return (inputs,) if weights is None else (inputs, (), weights)
 
 
 def spread(data, number):

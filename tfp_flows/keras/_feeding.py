@@ -38,9 +38,25 @@ def for_training(
     number = _data.number_of(data)
     start(model, _data.spread(data, min(batch_size, number))[0])
     steps_per_epoch = steps_per_epoch or -(-number // batch_size)
-    first_batch = initial_epoch * steps_per_epoch
-    data = _data.shuffled(data, batch_size, model.seed, first_batch, shuffle)
-    return data, steps_per_epoch
+    order = dict(batch_size=batch_size, seed=model.seed, shuffle=shuffle)
+    if steps_per_epoch % model.steps_per_execution == 0:
+        first_batch = initial_epoch * steps_per_epoch
+        return _data.shuffled(data, first_batch, **order), steps_per_epoch
+    # From data without end, Keras would execute steps of the next epoch as well.
+    data = _data.one_epoch(
+        data, steps_per_epoch, lambda: vars(model)["_epoch"], **order)
+    return data, None
+
+
+def with_epoch(model, callbacks, initial_epoch):
+    """Returns callbacks of `fit` and one more, which keeps the number of the epoch."""
+    vars(model)["_epoch"] = initial_epoch
+    keep = keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: vars(model).update(_epoch=epoch))
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        callbacks.append(keep)
+        return callbacks
+    return [*tf.nest.flatten(callbacks or []), keep]
 
 
 def for_evaluation(model, x, y, sample_weight, batch_size):
@@ -90,9 +106,12 @@ def hidden_variables_of(model):
     shapes = [spec.shape[1:] for spec in points]
     if model.context_size or not all(shape.is_fully_defined() for shape in shapes):
         return []
-    x = [tf.zeros(shape, spec.dtype) for shape, spec in zip(shapes, points)]
-    x = tf.nest.pack_sequence_as(distribution.dtype, x)
-    return hidden_variables(distribution, lambda: distribution.log_prob(x))
+
+    def evaluate():
+        x = [tf.zeros([1, *shape], spec.dtype) for shape, spec in zip(shapes, points)]
+        distribution.log_prob(tf.nest.pack_sequence_as(distribution.dtype, x))
+
+    return hidden_variables(distribution, evaluate)
 
 
 def export(model, filepath, verbose):

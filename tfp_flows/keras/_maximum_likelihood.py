@@ -14,13 +14,13 @@ class MaximumLikelihood(keras.Model):
     and replicas may have unequal numbers of rows.
 
     Args:
+      loss_dtype: floating dtype of the loss and of metrics.
       **kwargs: arguments of `keras.Model`.
     """
 
-    def __init__(self, **kwargs):
+    def __init__(self, loss_dtype, **kwargs):
         super().__init__(autocast=False, **kwargs)
-        dtype = self.variable_dtype
-        self._mean_loss = keras.metrics.Mean(name="loss", dtype=dtype)
+        self._mean_loss = keras.metrics.Mean(name="loss", dtype=loss_dtype)
 
     def compile(self, optimizer="adam", loss=None, *, metrics=None, **kwargs):
         """Configures training; as `keras.Model.compile`, without `loss`.
@@ -53,10 +53,10 @@ class MaximumLikelihood(keras.Model):
 
     def _as_metric(self, metric):
         if metric == "nats":
-            return Nats(dtype=self.variable_dtype)
+            return Nats(dtype=self._mean_loss.dtype)
         if metric == "bits_per_dimension":
             size = _points.size_of(self.distribution)
-            return BitsPerDimension(size, dtype=self.variable_dtype)
+            return BitsPerDimension(size, dtype=self._mean_loss.dtype)
         return metric
 
     def compile_from_config(self, config):
@@ -104,8 +104,8 @@ class MaximumLikelihood(keras.Model):
     def _report(self, x, log_prob, loss, share, sample_weight):
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         self._mean_loss.update_state(loss * replicas, sample_weight=share)
-        zeros = tf.zeros_like(log_prob)
-        return self.compute_metrics(x, zeros, log_prob, sample_weight)
+        columns = log_prob[:, tf.newaxis]  # Keras's metrics would add up rows
+        return self.compute_metrics(x, tf.zeros_like(columns), columns, sample_weight)
 
 
 def _mean_over_replicas(losses, more):

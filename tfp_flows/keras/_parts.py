@@ -60,7 +60,8 @@ class _Part(keras.layers.Layer):
 
     def __init__(self, variables, networks, name):
         super().__init__(name=name, autocast=False)
-        self._own = [adopt(variable) for variable in variables]
+        with keras.name_scope(name):  # paths of their own, for TensorBoard
+            self._own = [adopt(variable) for variable in variables]
         self._networks = networks
         self.built = True
 
@@ -193,13 +194,26 @@ def hidden_variables(flow, evaluate):
     Args:
       flow: bijector or distribution.
       evaluate: callable without arguments that uses the flow.
+
+    Raises:
+      ValueError: a function makes other variables in each call.
     """
     call = call_of(flow)
     if call is not None and call.name.startswith("tfp_flows>"):
         return []
-    with tf.GradientTape() as tape:
-        evaluate()
-    return tape.watched_variables()
+    found = []
+    for _ in range(2):
+        with tf.GradientTape() as tape:
+            evaluate()
+        found.append({id(v): v for v in tape.watched_variables()})
+    first, second = found
+    new = [v.name for i, v in second.items() if i not in first]
+    if new:
+        raise ValueError(
+            f"A function in {flow!r} must make its variables once, not in each call; "
+            f"got new ones in the second call: {new}."
+        )
+    return list(first.values())
 
 
 @functools.cache

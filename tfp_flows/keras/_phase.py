@@ -20,6 +20,13 @@ class _Phase:
     def __init__(self, training):
         self.training = training
         self.updates = {}
+        self.losses = {}
+
+    def losses_of(self, like):
+        """Returns losses that networks added, of the graph of a tensor."""
+        losses = [loss for losses in self.losses.values() for loss in losses]
+        eager = tf.executing_eagerly()
+        return [loss for loss in losses if eager or loss.graph is like.graph]
 
 
 def current():
@@ -34,13 +41,16 @@ def phase(training):
 
     Args:
       training: whether they are to behave as in training.
+
+    Yields:
+      phase: with `losses_of`, what networks added as losses.
     """
     entered = _Phase(training)
     if not hasattr(_local, "phases"):
         _local.phases = []
     _local.phases.append(entered)
     try:
-        yield
+        yield entered
     finally:
         _local.phases.pop()
     for variable, value in entered.updates.values():
@@ -60,8 +70,10 @@ def ask(network, inputs):
     """
     now = current()
     state = [] if now is None else state_of(network)
-    with keras.StatelessScope() as scope:
+    with keras.StatelessScope(collect_losses=True) as scope:
         outputs = network(inputs, training=bool(now is not None and now.training))
+    if now is not None:
+        now.losses[id(network)] = list(scope.losses)  # those of the last call count
     for variable in state:
         value = scope.get_current_value(variable)
         if value is not None:

@@ -35,7 +35,7 @@ def check_batch_shape(distribution):
 
 def check_no_targets(y):
     """Raises `ValueError` if there are targets beside the points."""
-    if y is None:
+    if y is None or isinstance(y, tuple) and not y:
         return
     raise ValueError(
         "`y` must be None: a density model has no targets; got one of shape "

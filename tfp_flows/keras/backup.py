@@ -173,4 +173,8 @@ def epoch_to_resume(callbacks, initial_epoch):
     for callback in tf.nest.flatten(callbacks or []):
         if isinstance(callback, BackupAndRestore) and callback.epoch() is not None:
             return callback.epoch()
+        if isinstance(callback, keras.callbacks.BackupAndRestore):
+            position = pathlib.Path(callback.backup_dir) / "training_metadata.json"
+            if position.exists():
+                return json.loads(position.read_text())["epoch"]
     return initial_epoch

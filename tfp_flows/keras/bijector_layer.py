@@ -80,8 +80,10 @@ class BijectorLayer(keras.layers.Layer):
         if context is not None:
             bijector = _compositions.bind_context(bijector, context)
         x = tf.identity(x)  # for caches that know no graphs
-        with phase(training):
+        with phase(training) as entered:
             y, log_det = self._apply(bijector, x, training)
+        for loss in entered.losses_of(y):
+            self.add_loss(loss)
         if self.log_det == "loss":
             self.add_loss(-tf.reduce_mean(log_det))
         return (y, log_det) if self.log_det == "output" else y

@@ -65,7 +65,7 @@ class DensityModel(MaximumLikelihood):
         mixed = "mixed" in keras.config.dtype_policy().name
         if not kwargs.get("dtype") and not mixed:
             kwargs["dtype"] = _points.dtype_of(distribution).name
-        super().__init__(**kwargs)
+        super().__init__(_points.dtype_of(distribution).name, **kwargs)
         self.distribution, self.seed = distribution, int(seed)
         self.context_size = _compositions.unbound_context_size(distribution)
         self._parts = parts_of(distribution, _feeding.hidden_variables_of(self))
@@ -86,13 +86,16 @@ class DensityModel(MaximumLikelihood):
         """
         x, context = _points.as_points(self, inputs)
         distribution = self.bound(context)
-        with phase(training):
-            if not (training and _compositions.has_statistics(distribution)):
-                return distribution.log_prob(x)
-            bound = _compositions.with_batch_statistics(distribution, x)
-            log_prob = bound.log_prob(x)
-            _compositions.update_running_statistics(distribution, bound)
-            return log_prob
+        with phase(training) as entered:
+            if training and _compositions.has_statistics(distribution):
+                bound = _compositions.with_batch_statistics(distribution, x)
+                log_prob = bound.log_prob(x)
+                _compositions.update_running_statistics(distribution, bound)
+            else:
+                log_prob = distribution.log_prob(x)
+        for loss in entered.losses_of(log_prob):
+            self.add_loss(loss)
+        return log_prob
 
     def sample(self, sample_shape=(), *, seed=None, context=None):
         """Returns samples, of shape `[*sample_shape, *event_shape]`.
@@ -175,9 +178,11 @@ class DensityModel(MaximumLikelihood):
         initial_epoch = epoch_to_resume(callbacks, initial_epoch)
         x, steps_per_epoch = _feeding.for_training(
             self, x, sample_weight, batch_size, shuffle, initial_epoch, steps_per_epoch)
+        callbacks = _feeding.with_epoch(self, callbacks, initial_epoch)
         return super().fit(
             x, epochs=epochs, verbose=verbose, callbacks=callbacks,
-            validation_data=validation_data, shuffle=False,
+            validation_data=validation_data,
+            shuffle=shuffle and isinstance(x, keras.utils.PyDataset),
             initial_epoch=initial_epoch, steps_per_epoch=steps_per_epoch,
             validation_steps=validation_steps, validation_freq=validation_freq)
 

@@ -9,7 +9,12 @@ import tensorflow_probability as tfp
 
 from tfp_flows import _compositions
 from tfp_flows.keras import _configuration, _points
-from tfp_flows.keras._parts import check_number, parts_of, save_number
+from tfp_flows.keras._parts import (
+    check_number,
+    hidden_variables,
+    parts_of,
+    save_number,
+)
 from tfp_flows.keras._phase import phase
 
 tfd = tfp.distributions
@@ -62,10 +67,20 @@ class DistributionLayer(keras.layers.Layer):
         self._parts = parts_of(family) if isinstance(family, tf.Module) else []
         self._training = False
         self._key = os.urandom(8).hex()
-        self.built = True
 
-    def build(self, input_shape=None):
-        """Does nothing: the variables are there."""
+    def build(self, input_shape):
+        """Finds variables that a function holds."""
+        shape = [1, *input_shape[1:]]
+        if not self.context_size and None not in shape:
+
+            def evaluate():
+                distribution = self.distribution(tf.zeros(shape, self.variable_dtype))
+                distribution.log_prob(distribution.sample(seed=[0, 0]))
+
+            known = isinstance(self.family, tf.Module)
+            owner = self.family if known else tf.Module(name="family")
+            self._parts = parts_of(owner, hidden_variables(owner, evaluate))
+        self.built = True
 
     def call(self, inputs, training=None):
         """Returns the inputs.

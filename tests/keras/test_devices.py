@@ -1,0 +1,150 @@
+"""Training on several devices and workers is training on one, with the same batches.
+
+All trainings but those on one device are processes that run `training_script.py`.
+"""
+
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.keras import training_script
+
+ROOT = pathlib.Path(__file__).parents[2]
+ON_DEVICES = ["arrays", "weights", "dataset", "glow"]
+ON_WORKERS = ["arrays", "dataset", "glow"]
+
+
+def start(result, *arguments, worker=None, ports=()):
+    """Starts a training script, as one of several workers if it has a number."""
+    environment = dict(os.environ, CUDA_VISIBLE_DEVICES="")
+    if worker is not None:
+        workers = [f"127.0.0.1:{port}" for port in ports]
+        environment["TF_CONFIG"] = json.dumps(dict(
+            cluster=dict(worker=workers), task=dict(type="worker", index=worker)))
+    command = [sys.executable, "-m", "tests.keras.training_script", *arguments]
+    with open(result.with_suffix(".log"), "w") as log:
+        return subprocess.Popen(
+            [*command, "--result", result], stdout=log, stderr=log, cwd=ROOT,
+            env=environment)
+
+
+def finish(process, result):
+    """Waits for a training script; returns what it has written."""
+    try:
+        code = process.wait(timeout=300)
+    finally:
+        process.kill()
+    assert code == 0, result.with_suffix(".log").read_text()[-3000:]
+    return dict(np.load(result))
+
+
+def free_ports(number):
+    sockets = [socket.socket() for _ in range(number)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("devices")
+
+
+@pytest.fixture(scope="module")
+def one(folder):
+    """Results on one device."""
+    result = folder / "one.npz"
+    with tf.device("CPU"):
+        training_script.main(ON_DEVICES, result)
+    return dict(np.load(result))
+
+
+@pytest.fixture(scope="module")
+def two(folder):
+    """Results on two logical devices of one process."""
+    result = folder / "two.npz"
+    return finish(start(result, *ON_DEVICES, "--devices", "2"), result)
+
+
+@pytest.fixture(scope="module")
+def workers(folder):
+    """Results of two workers, of which one was killed and both were started again."""
+    results = [folder / f"worker_{i}.npz" for i in range(2)]
+    command = [*ON_WORKERS, "--backup", folder / "backup"]
+    ports = free_ports(2)
+    options = [[], ["--kill", "1,4"]]  # of `arrays`, the first of the trainings
+    first, second = processes = [
+        start(result, *command, *options[i], worker=i, ports=ports)
+        for i, result in enumerate(results)
+    ]
+    try:
+        assert second.wait(timeout=120) == -signal.SIGKILL
+        assert first.wait(timeout=120) != 0  # TensorFlow misses the other one
+    finally:
+        for process in processes:
+            process.kill()
+    assert (folder / "backup" / "arrays" / "training.npz").exists()
+    again = [
+        start(result, *command, worker=i, ports=ports)
+        for i, result in enumerate(results)
+    ]
+    return [finish(*each) for each in zip(again, results)]
+
+
+def check_same(actual, expected, training):
+    """Checks that a training gave the same losses, weights and predictions."""
+    keys = [key for key in expected if key.startswith(f"{training}/")]
+    assert len(keys) >= 4
+    assert expected[f"{training}/loss"][-1] < expected[f"{training}/loss"][0]
+    epochs = len(actual[f"{training}/epochs"])  # of those since it was interrupted
+    for key in keys:
+        wanted = expected[key]
+        if not key.endswith(("weights", "predictions")):
+            wanted = wanted[-epochs:]
+        largest = np.max(np.abs(wanted))
+        np.testing.assert_allclose(
+            actual[key], np.broadcast_to(wanted, actual[key].shape), rtol=1e-5,
+            atol=1e-5 * largest if key.endswith("weights") else 0.0, err_msg=key)
+
+
+@pytest.mark.parametrize("training", ON_DEVICES)
+def test_two_devices_do_what_one_does(one, two, training):
+    check_same(two, one, training)
+    values = two[f"{training}/weights"]
+    assert len(values) == 2
+    np.testing.assert_array_equal(values[0], values[1])
+
+
+@pytest.mark.parametrize("training", ON_WORKERS)
+def test_two_workers_do_what_one_process_does(one, workers, training):
+    for worker in workers:
+        check_same(worker, one, training)
+    np.testing.assert_array_equal(
+        *[worker[f"{training}/weights"] for worker in workers])
+
+
+def test_a_killed_worker_goes_on_from_the_backup(folder, workers):
+    for worker in workers:
+        assert list(worker["arrays/epochs"]) == [1, 2]
+    steps = sorted(
+        np.loadtxt(path, int).tolist() for path in folder.glob("backup/arrays.*.steps"))
+    # Epoch, step of it, and all the steps that the weights have had.
+    before = [[0, i, i] for i in [1, 2, 3, 4]] + [[1, i, 4 + i] for i in [1, 2, 3, 4]]
+    after = [[1, i, 7] for i in [1, 2, 3]] + [[1, 4, 8]]
+    after += [[2, i, 8 + i] for i in [1, 2, 3, 4]]
+    assert steps == [before, before, after, after]
+
+
+def test_a_backup_goes_when_training_is_done(folder, workers):
+    assert not list(folder.glob("backup/*/*"))
