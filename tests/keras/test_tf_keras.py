@@ -52,7 +52,8 @@ def fitted(model, x=X, y=X[:, 0], loss=lambda _, log_prob: -log_prob, rate=0.02)
 
 
 def flow_of(bijector):
-    return tfd.TransformedDistribution(tfd.MultivariateNormalDiag(tf.zeros(2)), bijector)
+    noise = tfd.MultivariateNormalDiag(tf.zeros(2))
+    return tfd.TransformedDistribution(noise, bijector)
 
 
 def maf(seed=0):
@@ -127,7 +128,7 @@ def test_a_layer_holds_a_bijector_in_a_sequential_model():
 def test_weights_are_kept_by_checkpoints_and_not_by_h5(tmp_path):
     model = fitted(Density(maf(0)))
     expected = model(X[:9])
-    for name, kept in [("weights", True), ("weights.h5", False), ("w.weights.h5", False)]:
+    for name, kept in [("w", True), ("w.h5", False), ("w.weights.h5", False)]:
         other = Density(maf(1))
         assert not np.allclose(other(X[:9]), expected)
         model.save_weights(tmp_path / name)
@@ -148,7 +149,8 @@ def test_a_functional_model_of_a_log_density_misses_the_variables():
     x = tf_keras.Input([2])
     assert tf_keras.Model(x, flow.log_prob(x)).trainable_variables == []
     model = Density(flow)  # which is the way to go
-    assert same(tf_keras.Model(x, model(x)).trainable_variables, flow.trainable_variables)
+    found = tf_keras.Model(x, model(x)).trainable_variables
+    assert same(found, flow.trainable_variables)
 
 
 def test_a_built_network_is_a_conditioner_of_a_coupling():
@@ -205,12 +207,12 @@ def test_a_network_that_changes_in_training_is_an_error():
 
 
 def test_another_dtype_than_that_of_the_network_is_an_error():
-    with pytest.raises(ValueError, match="requested dtype float32 for Tensor with dtype"):
+    with pytest.raises(ValueError, match="requested dtype float32 for Tensor with"):
         Coupling([True, False], built()).forward(tf.zeros([3, 2], tf.float64))
 
 
 def test_a_conditioner_is_of_keras_3_and_says_so():
-    with pytest.raises(TypeError, match="`network` must be a Keras.* layer; got <tf_keras"):
+    with pytest.raises(TypeError, match="must be a Keras.* layer; got <tf_keras"):
         Conditioner(built())
 
 
@@ -237,8 +239,8 @@ def test_a_flow_is_the_head_of_a_regression():
     fitted(model, x, y, lambda y, distribution: -distribution.log_prob(y))
     names = [v.name for v in family.trainable_variables]
     # There is one element, which sees none: the kernel for elements is masked.
-    still = [n for n, m in zip(names, moved(family.trainable_variables, before)) if not m]
-    assert still == ["kernel_0:0"]
+    has_moved = moved(family.trainable_variables, before)
+    assert [n for n, m in zip(names, has_moved) if not m] == ["kernel_0:0"]
     distribution = model(x[:4])
     assert distribution.batch_shape == [4] and distribution.event_shape == [1]
     hidden = tf_keras.Model(model.inputs, model.layers[-2].output)(x[:4])
@@ -246,7 +248,7 @@ def test_a_flow_is_the_head_of_a_regression():
     close(distribution.log_prob(y[:4]), bound.log_prob(y[:4]), 1e-5)
 
 
-def test_a_density_model_of_keras_3_trains_a_flow_of_tfp_with_layers_of_keras_2(tmp_path):
+def test_a_density_model_trains_a_flow_of_tfp_with_layers_of_keras_2(tmp_path):
     def make():
         nets = [
             tfb.AutoregressiveNetwork(

@@ -1,5 +1,7 @@
 """What goes into a density model, and what comes out of it but by `fit`."""
 
+import warnings
+
 import keras
 import tensorflow as tf
 
@@ -104,12 +106,16 @@ def hidden_variables_of(model):
     distribution = model.distribution
     points = _points.specs_of(distribution)
     shapes = [spec.shape[1:] for spec in points]
-    if model.context_size or not all(shape.is_fully_defined() for shape in shapes):
+    if not all(shape.is_fully_defined() for shape in shapes):
         return []
+    size, dtype = model.context_size, _points.dtype_of(distribution)
+    flow = model.bound(tf.zeros([1, size], dtype) if size else None)
 
     def evaluate():
         x = [tf.zeros([1, *shape], spec.dtype) for shape, spec in zip(shapes, points)]
-        distribution.log_prob(tf.nest.pack_sequence_as(distribution.dtype, x))
+        with warnings.catch_warnings():  # of layers that have not been started
+            warnings.simplefilter("ignore")
+            flow.log_prob(tf.nest.pack_sequence_as(distribution.dtype, x))
 
     return hidden_variables(distribution, evaluate)
 

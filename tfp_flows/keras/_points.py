@@ -149,6 +149,7 @@ def as_data(model, inputs, sample_weight):
     for name, value in named.items():
         _check_finite(name, value)
     _data.number_of(list(named.values()))
+    x = tuple(x) if isinstance(x, list) else x  # `tf.data` makes one tensor of a list
     return (x if context is None else (x, context)), None, sample_weight
 
 
