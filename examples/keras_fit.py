@@ -14,8 +14,6 @@ The data are the 1797 digits that come with scikit-learn, 8 x 8 pixels with leve
 It trains until the validation stops to improve, prints how good the best model is on
 held-out digits, and draws `keras_fit.png`. The best model stays in `keras_fit.keras`,
 which `keras.models.load_model` reads wherever `tfp_flows.keras` is imported.
-
-MEASURED
 """
 
 import argparse

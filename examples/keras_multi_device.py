@@ -21,8 +21,6 @@ On many machines run the same command on each, with the same number of devices a
 
 in the environment, where `index` is the machine's number. If one of them dies, the
 others end with an error: start all of them again.
-
-@FIGURES@
 """
 
 import argparse

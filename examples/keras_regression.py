@@ -19,8 +19,6 @@ target in the last column. A text file of UCI becomes such an array by
 It prints means of held-out log densities in nats, in the units of the targets, and the
 share of held-out targets within the central intervals of so much probability, and draws
 `keras_regression.png`.
-
-MEASURED
 """
 
 import argparse

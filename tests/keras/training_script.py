@@ -5,6 +5,7 @@ workers if `TF_CONFIG` says so; with backups; and it dies where it is told to.
 """
 
 import argparse
+import json
 import os
 import pathlib
 import signal
@@ -60,6 +61,14 @@ def glow():
     model = DensityModel(flows.glow([4, 4, 1], 1, 1, 2, seed=0))
     model.compile(keras.optimizers.Adam(1e-3))
     return model, dict(x=x), x[:7]
+
+
+def unordered():
+    """A Glow that starts from a dataset in another order on each worker."""
+    model, arguments, x = glow()
+    index = json.loads(os.environ["TF_CONFIG"])["task"]["index"]
+    batches = tf.data.Dataset.from_tensor_slices((arguments["x"],))
+    return model, dict(x=batches.shuffle(10, seed=index).batch(5), batch_size=None), x
 
 
 def dropout():

@@ -65,7 +65,7 @@ class BackupAndRestore(keras.callbacks.Callback):
                 zip(self._variables(), position["variables"], strict=False)
             ):
                 found = [variable.path, list(variable.shape)]
-                if found != wanted:
+                if _key(found) != _key(wanted):
                     raise ValueError(
                         "The backup must be of the same model and optimizer; got one "
                         f"with {wanted[0]} of shape {wanted[1]} in the place of "
@@ -178,3 +178,9 @@ def epoch_to_resume(callbacks, initial_epoch):
             if position.exists():
                 return json.loads(position.read_text())["epoch"]
     return initial_epoch
+
+
+def _key(described):
+    """Returns path and shape of a variable, but for the numbers that Keras counts."""
+    path, shape = described
+    return "".join(c for c in path if not c.isdigit() and c != "_"), shape
