@@ -91,7 +91,7 @@ def main(
                         patience=10, restore_best_weights=True),
                 ])
             seconds = time.process_time() - start
-            outputs = model.predict(x[test], batch_size=4096, verbose=0)
+            outputs = model(x[test], training=False)
             result = evaluate(layer, outputs, y[test], units)
             results[head].append(dict(result, rows=test, seconds=seconds))
             nats = np.mean(result["nats"])
@@ -215,7 +215,7 @@ def evaluate(layer, outputs, y, units):
     margin = 0.1 * np.ptp(y)
     grid = np.linspace(np.min(y) - margin, np.max(y) + margin, 400, dtype=np.float32)
     some = np.repeat(outputs[:DRAWN], len(grid), axis=0)
-    there = layer.log_prob(np.tile(grid, len(outputs[:DRAWN])), some)
+    there = layer.log_prob(np.resize(grid, len(some)), some)
     return dict(
         nats=nats, probability=below.numpy(), targets=mean + scale * y[:DRAWN],
         grid=mean + scale * grid,
