@@ -14,6 +14,23 @@ The data are the 1797 digits that come with scikit-learn, 8 x 8 pixels with leve
 It trains until the validation stops to improve, prints how good the best model is on
 held-out digits, and draws `keras_fit.png`. The best model stays in `keras_fit.keras`,
 which `keras.models.load_model` reads wherever `tfp_flows.keras` is imported.
+
+Means of held-out log densities in nats, of points in [0, 1), with standard errors over
+the images, bits per dimension, and seconds of processor time of the training on 2
+cores, shared with other work:
+
+                                         nats     bits  epochs     s
+    --flow spline, the default   93.47 (0.60)    1.980     200    84
+      --seed 1                   93.10 (0.60)    1.989     156    78
+    --flow real_nvp              87.07 (0.53)    2.125     107    37
+    --flow maf                   86.84 (0.62)    2.130     101    25
+      --seed 1                   86.83 (0.62)    2.130      82    24
+      --seed 2                   85.87 (0.67)    2.152      84    24
+    Gaussian                     49.85           2.963
+
+With a loop of its own, `density_estimation.py` comes to 86.2 (maf), 86.7 (real_nvp) and
+92.4 (spline). The weight decay and the patience of `maf` were chosen on validation data
+with seed 0, out of 4 settings.
 """
 
 import argparse

@@ -2,9 +2,9 @@
 
 A network with a Gaussian head says where a target is, and how sure it is of that. It
 cannot say "here or there", nor that one side is more likely than the other. With a flow
-as its last layer it can, and nothing else changes: `DistributionLayer` ends the network,
-`NegativeLogLikelihood` is its loss, and `fit(x, y)` is that of Keras. Here the same
-network is trained with either head on the same rows. Run
+as its last layer it can, and nothing else changes: `DistributionLayer` ends the
+network, `NegativeLogLikelihood` is its loss, and `fit(x, y)` is that of Keras. Here the
+same network is trained with either head on the same rows. Run
 
     pip install -e ".[examples]"
     python examples/keras_regression.py
@@ -19,6 +19,38 @@ target in the last column. A text file of UCI becomes such an array by
 It prints means of held-out log densities in nats, in the units of the targets, and the
 share of held-out targets within the central intervals of so much probability, and draws
 `keras_regression.png`.
+
+Means over random splits into 80 % of the rows to train on, 10 % for early stopping and
+10 % held out; in brackets the standard error over the rows of one split, that of the
+gain from differences row by row; seconds of processor time of a training on 2 cores,
+shared with other work:
+
+    data, splits       head              nats    50%   80%   90%   95%     s
+    digits, 5          Gaussian  -2.86 (0.09)   40.6  77.6  89.3  93.8     4
+                       flow      -2.06 (0.10)   45.9  75.0  87.3  94.7     7
+                       gain       0.80 (0.11)
+    diabetes, 3        Gaussian  -5.47 (0.14)   39.3  68.1  81.5  93.3
+                       flow      -5.35 (0.12)   40.7  75.6  89.6  97.0
+                       gain       0.12 (0.07)
+    protein, 3         Gaussian  -2.67 (0.03)   54.9  85.4  92.8  96.0
+                       flow      -1.89 (0.02)   51.5  81.5  90.9  95.3
+                       gain       0.78 (0.03)
+    power plant, 3     Gaussian  -2.79 (0.06)   52.6  82.1  91.6  95.6
+                       flow      -2.60 (0.03)   47.7  78.6  88.4  94.3
+                       gain       0.20 (0.05)
+    wine quality, 3    Gaussian  -0.99 (0.06)   49.8  81.2  90.4  96.0
+                       flow      -0.98 (0.06)   46.7  79.4  91.2  96.0
+                       gain       0.01 (0.03)
+    kin8nm, 3          Gaussian   1.27 (0.03)   46.4  77.2  86.8  92.3
+                       flow       1.26 (0.03)   42.5  71.4  83.7  90.8
+                       gain      -0.01 (0.02)
+
+The flow gains much on pixels and proteins, and nothing on kin8nm, where it is too sure
+of itself. The last four are tables of UCI, with `--seeds 3`: protein (tertiary
+structure) with `--batch 256 --epochs 60`, and took 1.5 minutes for a flow on a busy
+machine; power plant and kin8nm with `--dropout 0.05`; and red wine. Width and dropout
+were chosen on validation data of the first split, of 6 settings on the digits and 3 on
+proteins. Runs with the same seed differ by up to 0.04 nats.
 """
 
 import argparse

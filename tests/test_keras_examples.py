@@ -1,9 +1,5 @@
 """The examples in plain Keras run, at a small size, and say what they should."""
 
-import pytest
-
-pytest.skip("not yet seen to pass as a whole: processes of their own, on work in progress", allow_module_level=True)
-
 import functools
 import itertools
 
@@ -54,8 +50,9 @@ def test_keras_fit_has_new_noise_in_each_epoch(tmp_path, monkeypatch):
         module.main("maf", epochs=2, path=tmp_path / "best.keras", picture=None)
     levels, noise = np.divmod(seen, 1.0)
     train, _, _ = module.load_digits()
+    different = np.unique(train, axis=0)
     for epoch in [levels[:1260], levels[1260:]]:
-        np.testing.assert_array_equal(np.unique(epoch, axis=0), np.unique(train, axis=0))
+        np.testing.assert_array_equal(np.unique(epoch, axis=0), different)
     assert np.any(levels[:1260] != levels[1260:])  # another order
     assert np.mean(noise[:1260] == noise[1260:]) < 1e-3
 

@@ -49,7 +49,9 @@ def weights():
 
 def dataset():
     """A `tf.data.Dataset` of global batches, of which the last has 1 row."""
-    model, x = real_nvp(), points(25)
+    flow = flows.real_nvp(3, 2, (4,), seed=0, dtype=tf.float64)
+    chain = tfb.Chain([tfb.Scale(tf.constant(2.0, tf.float64)), flow.bijector])
+    model, x = DensityModel(flow.copy(bijector=chain)), points(25)  # of no recipe
     model.compile("sgd")
     batches = tf.data.Dataset.from_tensor_slices((x,)).batch(8)
     return model, dict(x=batches, batch_size=None), x[:7]
