@@ -3,10 +3,6 @@
 All trainings but those on one device are processes that run `training_script.py`.
 """
 
-import pytest
-
-pytest.skip("not yet seen to pass as a whole: processes of their own, on work in progress", allow_module_level=True)
-
 import json
 import os
 import pathlib
@@ -138,7 +134,6 @@ def test_two_workers_do_what_one_process_does(one, workers, training):
         *[worker[f"{training}/weights"] for worker in workers])
 
 
-# needs fix: `start` of each worker sees the data of that worker alone
 def test_workers_start_actnorm_alike_from_data_in_unequal_order(workers):
     np.testing.assert_array_equal(
         *[worker["unordered/weights"] for worker in workers])

@@ -99,6 +99,22 @@ def start(model, inputs):
     x, context = _points.as_points(model, inputs)
     with phase(False):
         _compositions.start_from_data(model.bound(context), x)
+    _agree(model)
+
+
+def _agree(model):
+    """Gives all workers the mean of variables that each may have started otherwise.
+
+    Their data may be in unequal order.
+    """
+    strategy = model.distribute_strategy
+    if strategy.num_replicas_in_sync == 1:
+        return
+    variables = [v.value for v in model.variables if v.dtype.startswith("float")]
+
+    values = strategy.run(lambda: [tf.identity(variable) for variable in variables])
+    for variable, value in zip(variables, values):
+        variable.assign(strategy.reduce("MEAN", value, axis=None))
 
 
 def hidden_variables_of(model):

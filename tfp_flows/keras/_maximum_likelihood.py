@@ -70,6 +70,21 @@ class MaximumLikelihood(keras.Model):
         rest = [m for m in super().metrics if m not in (unused, self._mean_loss)]
         return [self._mean_loss, *rest]
 
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        """Builds what Keras would build from the mean of a batch over replicas.
+
+        Replicas may have unequal numbers of rows, and data None in them: then there is
+        no such mean. Variables of metrics must be there before the replicas ask.
+        """
+        with self.distribute_strategy.scope():
+            if self.optimizer is not None and not self.optimizer.built:
+                self.optimizer.build(self.trainable_variables)
+            metrics = self._compile_metrics
+            if metrics is not None and not metrics.built:
+                one = tf.zeros([1, 1], self.variable_dtype)
+                self.compute_metrics(None, one, one)
+                self.reset_metrics()
+
     def train_step(self, data):
         x, sample_weight = self._unpacked(data)
         with tf.GradientTape() as tape:
@@ -78,6 +93,7 @@ class MaximumLikelihood(keras.Model):
             scaled = self.optimizer.scale_loss(loss)
         variables = self.trainable_variables
         gradients = tape.gradient(scaled, variables)
+        gradients = _clipped_over_replicas(gradients, self.optimizer)
         self.optimizer.apply_gradients(zip(gradients, variables))
         return self._report(x, log_prob, loss, share, sample_weight)
 
@@ -105,7 +121,42 @@ class MaximumLikelihood(keras.Model):
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         self._mean_loss.update_state(loss * replicas, sample_weight=share)
         columns = log_prob[:, tf.newaxis]  # Keras's metrics would add up rows
-        return self.compute_metrics(x, tf.zeros_like(columns), columns, sample_weight)
+        logs = self.compute_metrics(x, tf.zeros_like(columns), columns, sample_weight)
+        if _several_workers():  # Keras takes a mean over workers along the first axis
+            logs = {name: value[tf.newaxis] for name, value in logs.items()}
+        return logs
+
+
+def _clipped_over_replicas(gradients, optimizer):
+    """Clips the sum of the gradients of all replicas, before Keras clips those of each.
+
+    Returns:
+      gradients: shares of this replica in the sum, too short for Keras to clip.
+    """
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    clips = [optimizer.clipnorm, optimizer.global_clipnorm, optimizer.clipvalue]
+    if replicas == 1 or clips == [None] * 3:
+        return gradients
+    there = [g for g in gradients if g is not None]
+    context = tf.distribute.get_replica_context()
+    total = context.all_reduce(tf.distribute.ReduceOp.SUM, there)
+    if optimizer.clipnorm is not None:
+        total = [tf.clip_by_norm(g, optimizer.clipnorm) for g in total]
+    elif optimizer.global_clipnorm is not None:
+        total, _ = tf.clip_by_global_norm(total, optimizer.global_clipnorm)
+    else:
+        bound = optimizer.clipvalue
+        total = [tf.clip_by_value(g, -bound, bound) for g in total]
+    total = iter(total)
+    return [None if g is None else next(total) / replicas for g in gradients]
+
+
+def _several_workers():
+    strategy = tf.distribute.get_strategy()
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return False
+    jobs = strategy.cluster_resolver.cluster_spec().as_dict()
+    return sum(len(jobs.get(job, [])) for job in ("chief", "worker")) > 1
 
 
 def _mean_over_replicas(losses, more):

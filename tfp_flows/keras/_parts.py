@@ -205,7 +205,7 @@ def hidden_variables(flow, evaluate):
     for _ in range(2):
         with tf.GradientTape() as tape:
             evaluate()
-        found.append({id(v): v for v in tape.watched_variables()})
+        found.append({id(v): v for v in map(_whole, tape.watched_variables())})
     first, second = found
     new = [v.name for i, v in second.items() if i not in first]
     if new:
@@ -214,6 +214,13 @@ def hidden_variables(flow, evaluate):
             f"got new ones in the second call: {new}."
         )
     return list(first.values())
+
+
+def _whole(variable):
+    """Returns the variable of all replicas, for that of one of them."""
+    container = getattr(variable, "_distributed_container", None)
+    container = container or getattr(variable.handle, "_distributed_container", None)
+    return variable if container is None else container()
 
 
 @functools.cache
