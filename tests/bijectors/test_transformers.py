@@ -295,3 +295,17 @@ def test_equal_arguments_make_equal_transformers():
 def test_rejects_arguments_out_of_range(make, text):
     with pytest.raises(ValueError, match=text):
         make()
+
+
+def test_a_spline_takes_any_number_of_batch_axes_in_a_graph():
+    spline = transformers.RationalQuadraticSpline(4)
+    rng = np.random.default_rng(0)
+    parameters, x = rng.normal(size=[16, spline.num_parameters]), rng.normal(size=16)
+
+    @tf.function
+    def forward(parameters, x):
+        return spline(parameters).forward(x)
+
+    shape = [1, 2, 1, 2, 2, 2]
+    actual = forward(np.reshape(parameters, [*shape, -1]), np.reshape(x, shape))
+    close(actual, np.reshape(forward(parameters, x), shape))

@@ -165,13 +165,19 @@ class RationalQuadraticSpline:
         widths, heights = (
             2.0 * self.bound * (
                 self.min_bin_size
-                + (1.0 - k * self.min_bin_size) * tf.nn.softmax(raw, axis=-1)
+                + (1.0 - k * self.min_bin_size) * _softmax(raw)
             )
             for raw in (parameters[..., :k], parameters[..., k : 2 * k])
         )
         return Spline(
             widths, heights, parameters[..., 2 * k :], self.bound, self.min_slope
         )
+
+
+def _softmax(x):
+    """Softmax along the last axis, for tensors of any rank: oneDNN takes 5 axes."""
+    powers = tf.exp(x - tf.stop_gradient(tf.reduce_max(x, axis=-1, keepdims=True)))
+    return powers / tf.reduce_sum(powers, axis=-1, keepdims=True)
 
 
 @never_stale

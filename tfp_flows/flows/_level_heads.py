@@ -29,7 +29,9 @@ class Categorical:
 
     def quantile(self, parameters, u):
         """Returns the least level whose distribution function exceeds `u`."""
-        cumulative = tf.cumsum(tf.nn.softmax(parameters), axis=-1)
+        # No `tf.nn.softmax`: that of oneDNN takes no more than 5 axes.
+        highest = tf.reduce_max(parameters, axis=-1, keepdims=True)
+        cumulative = tf.cumsum(tf.exp(parameters - highest), axis=-1)
         # The division makes it 1 from the last level on that has any probability.
         cumulative /= cumulative[..., -1:]
         below = cumulative <= u[..., tf.newaxis]
