@@ -36,7 +36,7 @@ MAY_IMPORT = {
 }
 EXTERNAL = {"numpy", "tensorflow", "tensorflow_probability"}
 STANDARD = {"collections", "contextlib", "copy", "dataclasses", "functools", "math"}
-STANDARD |= {"inspect", "itertools", "numbers", "tfp_flows", "types", "warnings"}
+STANDARD |= {"inspect", "numbers", "tfp_flows", "types", "warnings"}
 STANDARD |= {"importlib", "json", "os", "pathlib", "threading", "weakref"}
 # The one file that may know what is private to TFP and TensorFlow.
 PRIVATE = {"_cache"}

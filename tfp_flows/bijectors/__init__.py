@@ -49,11 +49,6 @@ __all__ = [
     "transformers",
 ]
 
-for _class in [
-    *(ActNorm, BatchNorm, Coupling, DiagonalScale, GlowStep, InverseAutoregressive),
-    *(InvertibleConv1x1, InvertibleConv1x1PLU, Logit, MaskedAutoregressive, MultiScale),
-    *(PReLU, Planar, PlanarStack, Radial, Squeeze, Sylvester),
-    *(transformers.Additive, transformers.Affine, transformers.GatedAffine),
-    *(transformers.RationalQuadraticSpline, transformers.SigmoidAffine),
-]:
-    _recipes.register(_class)
+for _value in map(globals().get, __all__):
+    if isinstance(_value, type):
+        _recipes.register(_value)

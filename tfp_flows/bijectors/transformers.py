@@ -13,11 +13,13 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows._cache import never_stale
+from tfp_flows._recipes import register
 from tfp_flows.bijectors._spline import Spline
 
 tfb = tfp.bijectors
 
 
+@register
 @dataclasses.dataclass(frozen=True)
 class Additive:
     """`y = x + t`, which keeps volumes, as in NICE (Dinh et al., 2015).
@@ -31,6 +33,7 @@ class Additive:
         return tfb.Shift(parameters[..., 0])
 
 
+@register
 @dataclasses.dataclass(frozen=True)
 class Affine:
     """`y = x exp(s) + t`, as in MAF, IAF and RealNVP, with a bounded `s`.
@@ -57,6 +60,7 @@ class Affine:
         return _ScaleAndShift(_bounded(raw, self.max_log_scale), shift)
 
 
+@register
 @dataclasses.dataclass(frozen=True)
 class GatedAffine:
     """`y = g x + (1 - g) m`, `g = sigmoid(s + bias)`, which only contracts.
@@ -89,6 +93,7 @@ class GatedAffine:
         return _ScaleAndShift(log_gate, tf.sigmoid(-logit) * candidate)
 
 
+@register
 @dataclasses.dataclass(frozen=True)
 class SigmoidAffine:
     """`x = (y + t) sigmoid(s + bias)`, as in Glow, which stretches on the way to data.
@@ -119,6 +124,7 @@ class SigmoidAffine:
         return _ScaleAndShift(-tf.math.log_sigmoid(logit), -shift)
 
 
+@register
 @dataclasses.dataclass(frozen=True)
 class RationalQuadraticSpline:
     """Monotonic spline of rational-quadratic pieces, the identity outside an interval.

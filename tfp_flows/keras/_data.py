@@ -1,6 +1,5 @@
 """What goes into `fit`: arrays as datasets in a known order, and the first batch."""
 
-import itertools
 import types
 
 import numpy as np
@@ -161,7 +160,8 @@ def _map(function, data):
 
 
 def _again(batch, rest):
-    yield from itertools.chain([batch], rest)
+    yield batch
+    yield from rest
 
 
 def _sharded(dataset):

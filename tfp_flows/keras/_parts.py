@@ -134,9 +134,10 @@ def parts_of(flow, hidden=()):
     """
     taken, parts = set(), []
     for module in [*_leaves(flow), flow]:
-        networks = [n for n in networks_of(module) if id(n) not in taken]
+        every = networks_of(module)
+        networks = [network for network in every if id(network) not in taken]
         taken.update(map(id, networks))
-        for network in networks_of(module):
+        for network in every:
             taken.update(id(variable.value) for variable in network.variables)
         own = [*module.variables, *(hidden if module is flow else [])]
         own = [v for v in _unwrapped(own) if id(v) not in taken]

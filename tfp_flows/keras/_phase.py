@@ -13,7 +13,15 @@ import threading
 import keras
 import tensorflow as tf
 
-_local = threading.local()  # each replica of a strategy has its thread
+
+class _Local(threading.local):
+    """What each thread has for itself: each replica of a strategy has its own."""
+
+    def __init__(self):
+        self.phases = []
+
+
+_local = _Local()
 
 
 class _Phase:
@@ -22,17 +30,15 @@ class _Phase:
         self.updates = {}
         self.losses = {}
 
-    def losses_of(self, like):
-        """Returns losses that networks added, of the graph of a tensor."""
+    def added_losses(self):
+        """Returns losses that networks added, not those of the body of a loop."""
         losses = [loss for losses in self.losses.values() for loss in losses]
-        eager = tf.executing_eagerly()
-        return [loss for loss in losses if eager or loss.graph is like.graph]
+        return [loss for loss in losses if _is_of_this_graph(loss)]
 
 
 def current():
     """Returns the phase that this thread is in, or None."""
-    phases = getattr(_local, "phases", [])
-    return phases[-1] if phases else None
+    return _local.phases[-1] if _local.phases else None
 
 
 @contextlib.contextmanager
@@ -43,11 +49,9 @@ def phase(training):
       training: whether they are to behave as in training.
 
     Yields:
-      phase: with `losses_of`, what networks added as losses.
+      phase: with `added_losses`, what networks added as losses.
     """
     entered = _Phase(training)
-    if not hasattr(_local, "phases"):
-        _local.phases = []
     _local.phases.append(entered)
     try:
         yield entered

@@ -63,28 +63,31 @@ class BackupAndRestore(keras.callbacks.Callback):
         optimizer = self.model.optimizer
         if not optimizer.built:
             optimizer.build(self.model.trainable_variables)
+        variables = self._variables()
+        self._check(variables, position["variables"])
         with np.load(self._path) as values:
-            for i, (variable, wanted) in enumerate(
-                zip(self._variables(), position["variables"], strict=False)
-            ):
-                found = [variable.path, list(variable.shape)]
-                if _key(found) != _key(wanted):
-                    raise ValueError(
-                        "The backup must be of the same model and optimizer; got one "
-                        f"with {wanted[0]} of shape {wanted[1]} in the place of "
-                        f"{found[0]} of shape {found[1]}, in {self._path}."
-                    )
+            for i, variable in enumerate(variables):
                 variable.assign(values[f"variable_{i}"])
             metrics = [values[f"metric_{i}"] for i in range(position["metrics"])]
-        if len(position["variables"]) != len(self._variables()):
-            raise ValueError(
-                "The backup must be of the same model and optimizer; got one with "
-                f"{len(position['variables'])} variables for {len(self._variables())}, "
-                f"in {self._path}."
-            )
         self.model._initial_epoch = position["epoch"]
         if position["step"]:
             self._skip(position["step"], metrics)
+
+    def _check(self, variables, saved):
+        """Raises `ValueError`, before anything is changed, if a backup does not fit."""
+        described = _described(variables)
+        for found, wanted in zip(described, saved):
+            if _key(found) != _key(wanted):
+                raise ValueError(
+                    "The backup must be of the same model and optimizer; got one "
+                    f"with {wanted[0]} of shape {wanted[1]} in the place of "
+                    f"{found[0]} of shape {found[1]}, in {self._path}."
+                )
+        if len(saved) != len(described):
+            raise ValueError(
+                "The backup must be of the same model and optimizer; got one with "
+                f"{len(saved)} variables for {len(described)}, in {self._path}."
+            )
 
     def on_epoch_begin(self, epoch, logs=None):
         self._epoch, self._last = epoch, 0
@@ -147,7 +150,7 @@ class BackupAndRestore(keras.callbacks.Callback):
         values.update({f"metric_{i}": value for i, value in enumerate(metrics)})
         position = dict(
             epoch=epoch, step=step, metrics=len(metrics),
-            variables=[[v.path, list(v.shape)] for v in variables])
+            variables=_described(variables))
         if not self._writes():
             return
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -186,8 +189,10 @@ def epoch_to_resume(callbacks, initial_epoch):
       initial_epoch: where it begins without a backup.
     """
     for callback in tf.nest.flatten(callbacks or []):
-        if isinstance(callback, BackupAndRestore) and callback.epoch() is not None:
-            return callback.epoch()
+        if isinstance(callback, BackupAndRestore):
+            epoch = callback.epoch()
+            if epoch is not None:
+                return epoch
         if isinstance(callback, keras.callbacks.BackupAndRestore):
             position = pathlib.Path(callback.backup_dir) / "training_metadata.json"
             if position.exists():
@@ -195,7 +200,12 @@ def epoch_to_resume(callbacks, initial_epoch):
     return initial_epoch
 
 
-def _key(described):
-    """Returns path and shape of a variable, but for the numbers that Keras counts."""
-    path, shape = described
+def _described(variables):
+    """Returns path and shape of each variable."""
+    return [[variable.path, list(variable.shape)] for variable in variables]
+
+
+def _key(description):
+    """Returns a description without the numbers that Keras counts."""
+    path, shape = description
     return "".join(c for c in path if not c.isdigit() and c != "_"), shape

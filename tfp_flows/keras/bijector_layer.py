@@ -82,7 +82,7 @@ class BijectorLayer(keras.layers.Layer):
         x = tf.identity(x)  # for caches that know no graphs
         with phase(training) as entered:
             y, log_det = self._apply(bijector, x, training)
-        for loss in entered.losses_of(y):
+        for loss in entered.added_losses():
             self.add_loss(loss)
         if self.log_det == "loss":
             self.add_loss(-tf.reduce_mean(log_det))

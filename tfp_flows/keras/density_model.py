@@ -93,7 +93,7 @@ class DensityModel(MaximumLikelihood):
                 _compositions.update_running_statistics(distribution, bound)
             else:
                 log_prob = distribution.log_prob(x)
-        for loss in entered.losses_of(log_prob):
+        for loss in entered.added_losses():
             self.add_loss(loss)
         return log_prob
 
