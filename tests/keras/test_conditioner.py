@@ -12,6 +12,7 @@ from tfp_flows.bijectors import (
     Coupling,
     InverseAutoregressive,
     MaskedAutoregressive,
+    MultiScale,
     transformers,
 )
 from tfp_flows.keras import Conditioner, DensityModel
@@ -230,3 +231,16 @@ def test_a_regulariser_of_the_network_is_in_the_loss():
     loss = model.evaluate(X, verbose=0)
     penalty = 0.5 * np.sum(network.kernel.numpy() ** 2)
     close(loss, penalty - np.mean(model.distribution.log_prob(X)), 1e-5)
+
+
+def test_recomputation_refuses_networks_that_change_in_training():
+    network = keras.Sequential([keras.layers.Dropout(0.5), dense(2)])
+    conditioner = Conditioner(network, [4, 4, 1, 2], input_shape=[4, 4, 1])
+    layer = Coupling([[[True, False]]], conditioner)
+    x = np.ones([2, 4, 4, 2], np.float32)
+    flow = MultiScale([layer], [], recompute=True)
+    flow.inverse(x)
+    with phase(True):
+        MultiScale([layer], []).inverse(fresh(x))
+        with pytest.raises(ValueError, match="Recomputation of .* in training .*dropout"):
+            flow.inverse(fresh(x))

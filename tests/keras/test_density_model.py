@@ -313,3 +313,25 @@ def test_actnorm_starts_from_the_first_batch_before_the_first_step():
     model.compile(keras.optimizers.SGD(0.0))
     model.train_on_batch(x)
     close(model.predict(x, verbose=0), started.log_prob(fresh(x)), 1e-4)
+
+
+def test_a_keras_variable_that_tfp_would_freeze_is_an_error():
+    loc = keras.Variable([0.0, 1.0], name="loc")
+    scale = tf.Variable([1.0, 2.0])
+    with pytest.raises(ValueError, match="`loc` of .* got a `keras.Variable`, loc, of"):
+        DensityModel(tfd.MultivariateNormalDiag(loc, scale))
+    model = DensityModel(tfd.MultivariateNormalDiag(loc.value, scale))
+    assert len(model.trainable_variables) == 2
+
+
+def test_a_point_with_other_names_is_an_error():
+    joint = tfd.JointDistributionNamedAutoBatched(
+        dict(z=tfd.Normal(tf.Variable(0.0), 1.0), x=lambda z: tfd.Normal(z, 1.0)))
+    model = DensityModel(joint)
+    model.compile("sgd")
+    point = dict(z=X[:, 0], x=X[:, 1])
+    model.fit(point, verbose=0)
+    close(model.predict(point, verbose=0), joint.log_prob(point), 1e-5)
+    for wrong in (dict(z=X[:, 0], y=X[:, 1]), [X[:, 0], X[:, 1]]):
+        with pytest.raises(ValueError, match=r"dictionary of \['x', 'z'\], .* got"):
+            model.fit(wrong)

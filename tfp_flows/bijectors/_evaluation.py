@@ -5,6 +5,7 @@ import contextlib
 import tensorflow as tf
 
 from tfp_flows._compositions import OTHER, layers_of
+from tfp_flows.bijectors._conditioning import check_stands_still
 
 
 def evaluate(bijector, x, direction, event_ndims=3):
@@ -31,7 +32,11 @@ def evaluate_again(bijector, x, direction, event_ndims=3):
 
     Raises:
       NotImplementedError: the gradient of a gradient is asked for.
+      ValueError: a network would answer differently when asked again.
     """
+    for part in [bijector, *bijector.submodules]:
+        if hasattr(part, "conditioner"):
+            check_stands_still(part, "Recomputation")
     layers = layers_of(bijector, direction)
     known = _tensors_of(bijector)
 

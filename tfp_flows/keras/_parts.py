@@ -4,12 +4,12 @@ import functools
 import weakref
 
 import keras
-import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows._compositions import layers_of
 from tfp_flows._recipes import call_of
+from tfp_flows.keras._weights import complain
 
 tfb, tfd = tfp.bijectors, tfp.distributions
 _AGGREGATIONS = {
@@ -92,34 +92,6 @@ class _Part(keras.layers.Layer):
         return None
 
 
-def save_number(parts, store):
-    """Saves how many parts there are, which save their own variables."""
-    store["parts"] = np.array(len(parts))
-
-
-def check_number(owner, parts, store):
-    """Raises `ValueError` if a file has more parts than a layer or model."""
-    number = int(store["parts"][()]) if "parts" in store.keys() else 0
-    complain(owner, store, None if number <= len(parts) else (
-        f"Weights for `{owner.name}` must be of {len(parts)} parts; "
-        f"got {number} in the file."
-    ))
-
-
-def complain(layer, store, message):
-    """Raises `ValueError` if there is a message.
-
-    Keras goes on after an error, and looks for the weights of the layer in another
-    place of the file, where there are none. Then the first error is the one to tell.
-    """
-    first = vars(layer).get("_complaint")
-    if first is not None and not list(store.keys()):
-        message = first
-    vars(layer)["_complaint"] = message
-    if message is not None:
-        raise ValueError(message)
-
-
 def parts_of(flow, hidden=()):
     """Returns layers that show the variables and networks of a flow to Keras.
 
@@ -147,7 +119,25 @@ def parts_of(flow, hidden=()):
             kind = _kind(type(module).__name__)
             names = [part.name for part in parts]
             parts.append(kind(own, networks, _unused(module.name, names)))
+    _check_not_frozen(flow, taken)
     return parts
+
+
+def _check_not_frozen(flow, taken):
+    """Raises `ValueError` if Keras variables were given to who made constants of them.
+
+    Args:
+      flow: module.
+      taken: set of the `id`s of the `tf.Variable`s that were found in it.
+    """
+    for part in [flow, *flow.submodules]:
+        for name, value in getattr(part, "parameters", {}).items():
+            if isinstance(value, keras.Variable) and id(value.value) not in taken:
+                raise ValueError(
+                    f"`{name}` of `{part.name}` must be a `tf.Variable`; got a "
+                    f"`keras.Variable`, {value.path}, of which TFP has kept the first "
+                    "value alone. Give its `value`."
+                )
 
 
 def networks_of(module):

@@ -66,6 +66,15 @@ def as_points(model, inputs):
                 f"of size {size}; got shape {found}."
             )
         x, context = inputs
+    dtypes = distribution.dtype
+    if isinstance(dtypes, dict) and (
+        not isinstance(x, dict) or set(x) != set(dtypes)
+    ):
+        found = sorted(x) if isinstance(x, dict) else type(x).__name__
+        raise ValueError(
+            f"`x` must be a dictionary of {sorted(dtypes)}, as a point of the "
+            f"distribution is; got {found}."
+        )
     names, leaves = names_of(distribution), tf.nest.flatten(x)
     if len(leaves) != len(names):
         raise ValueError(

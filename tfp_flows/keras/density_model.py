@@ -9,8 +9,9 @@ import tensorflow_probability as tfp
 from tfp_flows import _compositions
 from tfp_flows.keras import _configuration, _feeding, _points
 from tfp_flows.keras._maximum_likelihood import MaximumLikelihood
-from tfp_flows.keras._parts import check_number, parts_of, save_number
+from tfp_flows.keras._parts import parts_of
 from tfp_flows.keras._phase import phase
+from tfp_flows.keras._weights import check_number, save_number
 from tfp_flows.keras.backup import epoch_to_resume
 
 tfd = tfp.distributions

@@ -9,13 +9,9 @@ import tensorflow_probability as tfp
 
 from tfp_flows import _compositions
 from tfp_flows.keras import _configuration, _points
-from tfp_flows.keras._parts import (
-    check_number,
-    hidden_variables,
-    parts_of,
-    save_number,
-)
+from tfp_flows.keras._parts import hidden_variables, parts_of
 from tfp_flows.keras._phase import phase
+from tfp_flows.keras._weights import check_number, save_number
 
 tfd = tfp.distributions
 # By key, so that the loss in a `.keras` file finds the layer of the model beside it.
