@@ -146,3 +146,35 @@ def test_keras_regression_reads_tables(tmp_path):
         module.load(f"{tmp_path}/none.npz:x")
     with pytest.raises(ValueError, match=r"`data` must be .*; got 'moons'"):
         module.load("moons")
+
+
+def test_keras_multi_device_goes_on_where_it_was_interrupted(tmp_path, monkeypatch):
+    module = load("keras_multi_device")
+    digits = module.load_digits
+    monkeypatch.setattr(
+        module, "load_digits", lambda seed: [part[:200] for part in digits(seed)])
+    monkeypatch.setattr(module.flows, "real_nvp", functools.partial(
+        lambda make, size, num_layers, hidden_units, seed: make(
+            size, 2, (16,), seed=seed), flows.real_nvp))
+    whole = module.main(epochs=3, batch=10)
+    assert whole["replicas"] == 1
+    assert len(whole["seconds"]) == 3
+    assert whole["nats"] > 10.0
+
+    def stop(clock, epoch, logs):
+        if epoch == 1:  # whose last backup is one of 2 in an epoch
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(module.Clock, "on_epoch_end", stop)
+        module.main(epochs=3, batch=10, backup=tmp_path)
+    again = module.main(epochs=3, batch=10, backup=tmp_path)
+    np.testing.assert_allclose(again["loss"], whole["loss"][1:], rtol=1e-5)
+    np.testing.assert_allclose(again["nats"], whole["nats"], rtol=1e-4)
+
+
+def test_keras_multi_device_needs_its_devices_first():
+    module = load("keras_multi_device")
+    keras.ops.zeros([1])
+    with pytest.raises(ValueError, match="`devices` must be set before .*; got 2"):
+        module.strategy_for(2)

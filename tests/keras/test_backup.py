@@ -20,7 +20,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 X = np.random.default_rng(0).normal(1.0, 2.0, size=[18, 2])  # 5 batches of 4
 # Training: where it is killed, where it goes on from, and how often it makes a backup.
 KILLED = {
-    "arrays": (["--kill", "1,2", "--frequency", "1"], [1, 2]),  # inside an epoch
+    "spline": (["--kill", "1,2", "--frequency", "1"], [1, 2]),  # inside an epoch
     "dropout": (["--kill", "2,0", "--frequency", "2"], [2, 0]),  # between epochs
     "plain": (["--kill", "1,1", "--torn", "--frequency", "2"], [1, 0]),  # in a backup
 }

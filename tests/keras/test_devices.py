@@ -16,6 +16,8 @@ import pytest
 import tensorflow as tf
 
 from tests.keras import training_script
+from tfp_flows import flows
+from tfp_flows.keras import BijectorLayer, DensityModel
 
 ROOT = pathlib.Path(__file__).parents[2]
 ON_DEVICES = ["arrays", "weights", "dataset", "glow"]
@@ -74,7 +76,8 @@ def one(folder):
 def two(folder):
     """Results on two logical devices of one process."""
     result = folder / "two.npz"
-    return finish(start(result, *ON_DEVICES, "--devices", "2"), result)
+    process = start(result, *ON_DEVICES, "batch_norm", "--devices", "2")
+    return finish(process, result)
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +127,25 @@ def test_two_devices_do_what_one_does(one, two, training):
     values = two[f"{training}/weights"]
     assert len(values) == 2
     np.testing.assert_array_equal(values[0], values[1])
+
+
+def test_batch_norm_refuses_a_replica_without_rows(two):
+    assert "Each replica must have a row of each batch" in str(two["batch_norm/error"])
+
+
+@pytest.mark.parametrize("kind", [
+    lambda flow: DensityModel(flow), lambda flow: BijectorLayer(flow.bijector)])
+def test_flow_and_model_are_of_one_scope(kind):
+    strategy = tf.distribute.MirroredStrategy(["CPU:0"])
+    flow = flows.real_nvp(3, 2, (4,), seed=0)
+    with strategy.scope():
+        mirrored = flows.real_nvp(3, 2, (4,), seed=0)
+        with pytest.raises(ValueError, match=r"one `strategy.scope\(\)`; got .* `bias"):
+            kind(flow)
+        kind(mirrored)
+    with pytest.raises(ValueError, match=r"one `strategy.scope\(\)`; got .* `bias"):
+        kind(mirrored)
+    kind(flow)
 
 
 @pytest.mark.parametrize("training", ON_WORKERS)

@@ -118,6 +118,24 @@ def test_dropout_within_the_flow_is_for_training_alone():
     assert len({value(False), value(True), value(True)}) == 3
 
 
+def test_what_a_network_within_the_flow_adds_is_in_the_loss():
+    x, context = keras.Input([1]), keras.Input([4])
+    dense = keras.layers.Dense(2, activity_regularizer=keras.regularizers.L2(0.5))
+    both = keras.Model([x, context], dense(keras.layers.Concatenate()([x, context])))
+    coupling = Coupling([True, False], Conditioner(both, [1, 2], context_size=4))
+    noise = tfd.Sample(tfd.Normal(0.0, 1.0), 2)
+    head = DistributionLayer(tfd.TransformedDistribution(noise, coupling))
+    model = keras.Sequential([keras.Input([4]), head])
+    model.compile("sgd", NegativeLogLikelihood(head))
+    contexts = RNG.normal(size=[64, 4]).astype(np.float32)
+    nll = -np.mean(head.distribution(contexts).log_prob(X))
+    added = 0.5 * np.sum(both([X[:, :1], contexts]) ** 2) / 64
+    assert added > 0.1
+    for _ in range(2):  # and not once more
+        actual = model.evaluate(contexts, X, batch_size=64, verbose=0)
+        close(actual, nll + added, 1e-5)
+
+
 def test_float64_stays_float64():
     head = DistributionLayer(family(dtype=tf.float64))
     context = RNG.normal(size=[64, 4])

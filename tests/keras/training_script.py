@@ -38,6 +38,13 @@ def arrays():
     return model, dict(x=x, validation_data=(x[:5],), epochs=3), x[:7]
 
 
+def spline():
+    """Gradients of splines are sums of many tensors."""
+    model = DensityModel(flows.neural_spline(2, 2, (8,), seed=0), seed=1)
+    model.compile("adam", metrics=["nats"])
+    return model, dict(x=np.float32(points(27, 2)), epochs=3), np.float32(points(7, 2))
+
+
 def weights():
     """The last batch of an epoch has 1 row, and a replica none; rows have weights."""
     model, x = real_nvp(context_size=2), points(25)
@@ -63,6 +70,19 @@ def glow():
     model = DensityModel(flows.glow([4, 4, 1], 1, 1, 2, seed=0))
     model.compile(keras.optimizers.Adam(1e-3))
     return model, dict(x=x), x[:7]
+
+
+def batch_norm():
+    """The last batch of an epoch has 1 row, which batch norm on a replica lacks."""
+    network = keras.Sequential([
+        keras.Input([1]), keras.layers.Dense(4), keras.layers.BatchNormalization(),
+        keras.layers.Dense(4), keras.layers.Reshape([2, 2]),
+    ])
+    coupling = bijectors.Coupling([True, False, False], Conditioner(network))
+    noise = tfd.Sample(tfd.Normal(0.0, 1.0), 3)
+    model, x = DensityModel(tfd.TransformedDistribution(noise, coupling)), points(25)
+    model.compile("sgd")
+    return model, dict(x=np.float32(x)), np.float32(x[:7])
 
 
 def unordered():
@@ -146,9 +166,10 @@ def main(
     kill=None, torn=False,
 ):
     """Runs trainings, and writes histories, weights and predictions to a file."""
-    strategy = strategy_for(devices)
     if deterministic:
         tf.config.experimental.enable_op_determinism()
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+    strategy = strategy_for(devices)
     results = {}
     for name in trainings:
         with strategy.scope():
@@ -159,7 +180,11 @@ def main(
             steps = backup / f"{name}.{os.getpid()}.steps"
             arguments["callbacks"] = [
                 BackupAndRestore(backup / name, frequency), Count(steps, kill, torn)]
-        history = model.fit(**arguments)
+        try:
+            history = model.fit(**arguments)
+        except tf.errors.InvalidArgumentError as error:
+            results[f"{name}/error"] = str(error)
+            continue
         results |= {f"{name}/{k}": v for k, v in history.history.items()}
         values = [strategy.experimental_local_results(v.value) for v in model.variables]
         results[f"{name}/weights"] = np.stack([

@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from tfp_flows import _compositions
 from tfp_flows.keras import _points
 from tfp_flows.keras.losses import BitsPerDimension, Nats
 
@@ -87,6 +88,7 @@ class MaximumLikelihood(keras.Model):
 
     def train_step(self, data):
         x, sample_weight = self._unpacked(data)
+        self._check_rows(x)
         with tf.GradientTape() as tape:
             log_prob = self(x, training=True)
             loss, share = self._loss(log_prob, sample_weight)
@@ -102,6 +104,21 @@ class MaximumLikelihood(keras.Model):
         log_prob = self(x, training=False)
         loss, share = self._loss(log_prob, sample_weight)
         return self._report(x, log_prob, loss, share, sample_weight)
+
+    def _check_rows(self, x):
+        """Fails in the step where batch norm on a replica has no rows to average."""
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        if replicas > 1 and (
+            _compositions.has_statistics(self.distribution)
+            or any(isinstance(layer, keras.layers.BatchNormalization)
+                   and not layer.synchronized for layer in self._flatten_layers())
+        ):
+            rows = tf.shape(tf.nest.flatten(x)[0])[0]
+            tf.debugging.assert_positive(rows, (
+                "Each replica must have a row of each batch where layers of batch norm "
+                "take averages; got one without. Let the batch size divide the data, "
+                "or leave the last batch out."
+            ))
 
     def _unpacked(self, data):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)

@@ -42,7 +42,16 @@ class _Adopted(keras.Variable):
 
 
 def adopt(variable):
-    """Returns the Keras variable that has a `tf.Variable` as its value."""
+    """Returns the Keras variable that has a `tf.Variable` as its value.
+
+    Raises:
+      ValueError: the variable was made out of the scope of the strategy that is entered.
+    """
+    if not tf.distribute.get_strategy().extended.variable_created_in_scope(variable):
+        raise ValueError(
+            "A flow and its Keras model must be built within one `strategy.scope()`; "
+            f"got the variable `{variable.name}` of another one, or of none."
+        )
     known = _adopted.get(id(variable))
     if known is None:
         known = _adopted[id(variable)] = _Adopted(variable)

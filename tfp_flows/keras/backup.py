@@ -15,10 +15,11 @@ class BackupAndRestore(keras.callbacks.Callback):
     `keras.callbacks.BackupAndRestore` begins the interrupted epoch anew; this one
     goes on within it. The first batches of that epoch are taken from the data and left
     alone. So with data in the same order as before, as those that a `DensityModel` is
-    given as arrays, all batches are trained on once. With
-    `tf.config.experimental.enable_op_determinism()` the weights are those of training
-    without interruption, to the bit, if training itself repeats to the bit: networks
-    that end with a flow in a `DistributionLayer` were seen not to, on two threads.
+    given as arrays, all batches are trained on once. Then the weights are those of
+    training without interruption, to the bit, with
+    `tf.config.experimental.enable_op_determinism()` and, before TensorFlow is used,
+    `tf.config.threading.set_inter_op_parallelism_threads(1)`: else `tf.add_n`, which
+    gradients are summed by, adds three tensors in the order in which memory gets free.
 
     A backup is one file, written beside the last one and then put in its place: there
     is a whole one at each time. It has the variables of model and optimizer, those of

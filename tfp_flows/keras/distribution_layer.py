@@ -116,27 +116,37 @@ class DistributionLayer(keras.layers.Layer):
     def log_prob(self, y, outputs):
         """Returns log-densities of targets, in the phase of the last call.
 
+        What Keras networks within the flow add as losses, such as regularisers of what
+        they return, is added to the losses of the layer.
+
         Args:
           y: tensor `[..., *event_shape]`.
           outputs: tensor `[..., context_size]`, as the model returns.
         """
-        with phase(self._training):
-            distribution = self.distribution(outputs)
-            y = tf.convert_to_tensor(y)
-            event, batch = distribution.event_shape, distribution.batch_shape
-            if y.shape.rank is None:  # where Keras has met several ranks
-                whole = [distribution.batch_shape_tensor(), event]
-                y = tf.reshape(y, tf.concat(whole, axis=0))
-            elif event == [1] and y.shape.rank == batch.rank:
-                y = y[..., tf.newaxis]
-            axis = y.shape.rank - event.rank
-            if axis != batch.rank or not y.shape[axis:].is_compatible_with(event):
-                raise ValueError(
-                    f"Targets must have the event shape {event} after the axes of the "
-                    f"batch, {batch}; got shape {y.shape}."
-                )
-            dtype = distribution.dtype
-            return distribution.log_prob(tf.cast(y, dtype) if dtype else y)
+        with phase(self._training) as entered:
+            log_prob = self._log_prob(y, outputs)
+        self._losses.clear()  # of the last time
+        for loss in entered.added_losses():
+            self.add_loss(loss)
+        return log_prob
+
+    def _log_prob(self, y, outputs):
+        distribution = self.distribution(outputs)
+        y = tf.convert_to_tensor(y)
+        event, batch = distribution.event_shape, distribution.batch_shape
+        if y.shape.rank is None:  # where Keras has met several ranks
+            whole = [distribution.batch_shape_tensor(), event]
+            y = tf.reshape(y, tf.concat(whole, axis=0))
+        elif event == [1] and y.shape.rank == batch.rank:
+            y = y[..., tf.newaxis]
+        axis = y.shape.rank - event.rank
+        if axis != batch.rank or not y.shape[axis:].is_compatible_with(event):
+            raise ValueError(
+                f"Targets must have the event shape {event} after the axes of the "
+                f"batch, {batch}; got shape {y.shape}."
+            )
+        dtype = distribution.dtype
+        return distribution.log_prob(tf.cast(y, dtype) if dtype else y)
 
     def save_own_variables(self, store):
         save_number(self._parts, store)
