@@ -242,10 +242,11 @@ DATA = {
 }
 
 
+@pytest.mark.parametrize("jit_compile", [False, True])
 @pytest.mark.parametrize("kind", DATA)
-def test_data_may_come_in_every_way_that_keras_knows(kind):
+def test_data_may_come_in_every_way_that_keras_knows(kind, jit_compile):
     weight = WEIGHTS if "weights" in kind else np.ones(20)
-    model = model_of()
+    model = model_of(jit_compile=jit_compile)
 
     def given():
         x, sample_weight = DATA[kind]()

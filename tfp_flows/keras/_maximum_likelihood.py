@@ -86,6 +86,32 @@ class MaximumLikelihood(keras.Model):
                 self.compute_metrics(None, one, one)
                 self.reset_metrics()
 
+    def make_train_function(self, force=False):
+        """As Keras's, and where XLA compiles single steps, without a graph around them.
+
+        Such a graph takes batches from the iterator, and calls what XLA has compiled;
+        it takes as long as a small step.
+        """
+        several = self.distribute_strategy.num_replicas_in_sync > 1
+        if not self.jit_compile or self.run_eagerly or several or (
+            self.steps_per_execution > 1
+        ):
+            return super().make_train_function(force)
+        if self.train_function is not None and not force:
+            return self.train_function
+        step = tf.function(
+            self.train_step, autograph=False, reduce_retracing=True, jit_compile=True)
+        traced = [None, step]  # what elements are like, and the graph for them
+
+        def function(iterator):
+            spec = getattr(iterator, "element_spec", None)
+            if spec != traced[0]:
+                traced[:] = spec, _traced(step, spec)
+            return traced[1](next(iterator))
+
+        self.train_function = function
+        return function
+
     def train_step(self, data):
         x, sample_weight = self._unpacked(data)
         self._check_rows(x)
@@ -142,6 +168,27 @@ class MaximumLikelihood(keras.Model):
         if _several_workers():  # Keras takes a mean over workers along the first axis
             logs = {name: value[tf.newaxis] for name, value in logs.items()}
         return logs
+
+
+def _traced(step, spec):
+    """Returns the graph of a step for batches of any number of rows.
+
+    Args:
+      step: `tf.function` of a batch.
+      spec: what a dataset tells of its elements, or None for another iterator.
+    """
+    if spec is None:
+        return step
+    if any(isinstance(leaf, tf.OptionalSpec) for leaf in tf.nest.flatten(spec)):
+        return lambda data: step(tf.nest.map_structure(_value, data))
+    return step.get_concrete_function(spec)
+
+
+def _value(leaf):
+    """Returns the tensor, or None, that Keras makes an `Optional` in datasets."""
+    if not isinstance(leaf, tf.experimental.Optional):
+        return leaf
+    return leaf.get_value() if leaf.has_value() else None
 
 
 def _clipped_over_replicas(gradients, optimizer):

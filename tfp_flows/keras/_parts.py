@@ -45,7 +45,7 @@ def adopt(variable):
     """Returns the Keras variable that has a `tf.Variable` as its value.
 
     Raises:
-      ValueError: the variable was made out of the scope of the strategy that is entered.
+      ValueError: the variable was made out of the scope of the current strategy.
     """
     if not tf.distribute.get_strategy().extended.variable_created_in_scope(variable):
         raise ValueError(
