@@ -2,10 +2,19 @@
 
 import importlib
 
-from tfp_flows import bijectors, flows, masks, networks, root_finding, trainable
+from tfp_flows import (
+    bijectors,
+    flows,
+    masks,
+    networks,
+    root_finding,
+    trainable,
+    variational,
+)
 
 __all__ = [
-    *("bijectors", "flows", "keras", "masks", "networks", "root_finding", "trainable")
+    *("bijectors", "flows", "keras", "masks", "networks", "root_finding", "trainable"),
+    "variational",
 ]
 __version__ = "0.1.0"
 

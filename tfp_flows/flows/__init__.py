@@ -1,8 +1,10 @@
 """Whole flows as functions, on variables of their own.
 
-`planar`, `radial` and `sylvester` return a bijector, the others a distribution.
+`planar`, `radial` and `sylvester` return a bijector, `amortised_posterior` a family of
+distributions, the others a distribution.
 """
 
+from tfp_flows.flows.amortised_posterior import amortised_posterior
 from tfp_flows.flows.autoregressive_levels import autoregressive_levels, complete
 from tfp_flows.flows.batch_statistics import (
     update_running_statistics,
@@ -37,6 +39,7 @@ from tfp_flows.flows.start_from_data import start_from_data
 from tfp_flows.flows.sylvester import sylvester
 
 __all__ = [
+    "amortised_posterior",
     "attribute_direction",
     "autoregressive_levels",
     "bits_per_dimension",

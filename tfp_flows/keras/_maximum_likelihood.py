@@ -87,20 +87,19 @@ class MaximumLikelihood(keras.Model):
                 self.reset_metrics()
 
     def make_train_function(self, force=False):
-        """As Keras's, and where XLA compiles single steps, without a graph around them.
+        """As Keras's, but for single steps on one device: those are called as they are.
 
-        Such a graph takes batches from the iterator, and calls what XLA has compiled;
-        it takes as long as a small step.
+        Keras has a graph around them, which takes batches from the iterator, and that
+        takes as long as a small step.
         """
         several = self.distribute_strategy.num_replicas_in_sync > 1
-        if not self.jit_compile or self.run_eagerly or several or (
-            self.steps_per_execution > 1
-        ):
+        if several or self.run_eagerly or self.steps_per_execution > 1:
             return super().make_train_function(force)
         if self.train_function is not None and not force:
             return self.train_function
         step = tf.function(
-            self.train_step, autograph=False, reduce_retracing=True, jit_compile=True)
+            self.train_step, autograph=False, reduce_retracing=True,
+            jit_compile=self.jit_compile)
         traced = [None, step]  # what elements are like, and the graph for them
 
         def function(iterator):
