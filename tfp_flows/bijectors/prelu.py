@@ -22,6 +22,10 @@ class PReLU(tfb.Bijector):
     element is `log(slope)` below 0, and 0 at 0. This is equation 1 of He et al. (2015),
     https://arxiv.org/abs/1502.01852, restricted to the slopes that make it invertible.
 
+    The log determinant jumps where `x` changes its sign. What moves points across that
+    place, such as a shift or rotation before the layer, gets the right gradient for each
+    point, but not for the mean of `log_prob` over many, which misses the jump.
+
     Args:
       slope: tensor that broadcasts with `x`, positive, no unit; 1 is the identity.
         Shape `[]` is one slope for all, `[C]` one for each channel of `[..., C]`, and
