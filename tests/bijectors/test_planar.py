@@ -86,6 +86,27 @@ def test_the_change_of_the_direction_is_bounded_near_no_normal():
         assert np.max(np.linalg.norm(moved - U, axis=-1)) <= 0.37 * np.linalg.norm(U)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("size", [1e-3, 1e-10, 1e-12, 1e-15, 1e-25, 0.0])
+def test_layers_that_fade_out_have_gradients_in_compiled_graphs(dtype, size):
+    u, w = (dtype(size) * np.array(v, dtype) for v in ([0.3, 0.1], [1.0, -0.7]))
+    x = np.array([[1.0, 2.0], [-0.3, 0.4]], dtype)
+
+    def gradients(u, w):
+        with tf.GradientTape() as tape:
+            tape.watch([u, w])
+            layer = Planar(u, w, dtype(0.1))
+            total = tf.reduce_sum(layer.forward(x) ** 2)
+            total += tf.reduce_sum(layer.forward_log_det_jacobian(x))
+        return tape.gradient(total, [u, w])
+
+    arguments = tf.constant(u), tf.constant(w)
+    compiled = tf.function(gradients, jit_compile=True)(*arguments)
+    for one, other in zip(compiled, gradients(*arguments)):
+        assert np.all(np.isfinite(one)) and np.any(one != 0.0)
+        close(one, other, 1e-5)
+
+
 def test_gradients_at_the_start_are_those_of_differences():
     w, h = W.astype(np.float64), 1e-6
     u = tf.Variable(np.zeros(3))

@@ -43,7 +43,10 @@ def constrained(u, w, b, activation, constraint):
         softplus = tf.math.softplus(v + np.log(np.e - 1.0))
         margin = LEAST_MARGIN + (1.0 - LEAST_MARGIN) * softplus
     norm2 = tf.maximum(norm2, np.finfo(w.dtype.as_numpy_dtype).tiny)
-    u_hat = u + (change / bound / norm2)[..., tf.newaxis] * w
+    # By the norm twice: the gradient of a quotient has the square of its divisor, and
+    # that of `norm2` may be 0.
+    norm = tf.sqrt(norm2)
+    u_hat = u + (change / bound / norm)[..., tf.newaxis] * (w / norm[..., tf.newaxis])
     # Where that was a difference of large numbers, w'u_hat is not yet kappa.
     rest = (margin - 1.0) / bound - tf.reduce_sum(w * u_hat, axis=-1)
     rest = tf.where(tf.abs(v) > 1.0, rest / norm2, tf.zeros_like(rest))
