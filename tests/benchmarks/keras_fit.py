@@ -41,7 +41,8 @@ class Loop:
     """
 
     def __init__(self, flow, x, batch_size, jit_compile):
-        variables, optimizer = list(flow.trainable_variables), keras.optimizers.Adam(1e-5)
+        variables = list(flow.trainable_variables)
+        optimizer = keras.optimizers.Adam(1e-5)
         optimizer.build(variables)
         _, _, step = training_functions(
             flow, variables, lambda gradients: optimizer.apply(gradients, variables),
@@ -92,7 +93,7 @@ def fit(options):
 
 
 def devices(options):
-    """A step of `fit` on two logical devices of one processor over one on one device."""
+    """A step of `fit` on two logical devices of a processor over one on one device."""
     rows = []
     for name in ["RealNVP", "RealNVP, large batch", "MAF"]:
         race, _ = timing.in_child(_on_devices, name, options.rounds)

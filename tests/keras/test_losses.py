@@ -13,7 +13,8 @@ WEIGHTS = np.array([1.0, 0.0, 3.0], np.float32)
 
 @pytest.mark.parametrize("weights", [None, WEIGHTS])
 @pytest.mark.parametrize(
-    "metric, factor", [(Nats(), 1.0), (BitsPerDimension(4), -1.0 / (4.0 * np.log(2.0)))])
+    "metric, factor",
+    [(Nats(), 1.0), (BitsPerDimension(4), -1.0 / (4.0 * np.log(2.0)))])
 def test_metrics_are_weighted_means_over_batches(metric, factor, weights):
     metric = type(metric).from_config(metric.get_config())
     for rows in (slice(0, 2), slice(2, 3)):
