@@ -38,7 +38,7 @@ def draw(
     """Draws from a posterior, and evaluates the terms of the bounds there.
 
     Args:
-      posterior: `q(z | x)`, a reparameterised `tfd.Distribution` of batch shape `[...]`.
+      posterior: `q(z | x)`, a reparameterised `tfd.Distribution`, batch shape `[...]`.
       log_likelihood: callable from `z`, of shape `[S, ..., *event_shape]`, to
         `log p(x | z)`, of shape `[S, ...]`. Without a `prior`, to `log p(x, z)`: such
         as `lambda z: joint.log_prob(z=z, x=x)` for a `tfd.JointDistributionNamed`.

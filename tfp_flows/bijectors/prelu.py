@@ -23,8 +23,8 @@ class PReLU(tfb.Bijector):
     https://arxiv.org/abs/1502.01852, restricted to the slopes that make it invertible.
 
     The log determinant jumps where `x` changes its sign. What moves points across that
-    place, such as a shift or rotation before the layer, gets the right gradient for each
-    point, but not for the mean of `log_prob` over many, which misses the jump.
+    place, such as a shift or rotation before the layer, gets the right gradient of each
+    point, but not of the mean of `log_prob` over many, which misses the jump.
 
     Args:
       slope: tensor that broadcasts with `x`, positive, no unit; 1 is the identity.
