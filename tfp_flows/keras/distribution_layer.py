@@ -116,19 +116,25 @@ class DistributionLayer(keras.layers.Layer):
     def log_prob(self, y, outputs):
         """Returns log-densities of targets, in the phase of the last call.
 
-        What Keras networks within the flow add as losses, such as regularisers of what
-        they return, is added to the losses of the layer.
-
         Args:
           y: tensor `[..., *event_shape]`.
           outputs: tensor `[..., context_size]`, as the model returns.
         """
+        return self.log_prob_and_losses(y, outputs)[0]
+
+    def log_prob_and_losses(self, y, outputs):
+        """Returns log-densities, and losses that Keras networks within the flow add.
+
+        Args:
+          y, outputs: as for `log_prob`.
+
+        Returns:
+          log_prob: tensor `[...]`.
+          losses: list of scalars, such as regularisers of what a network returns.
+        """
         with phase(self._training) as entered:
             log_prob = self._log_prob(y, outputs)
-        self._losses.clear()  # of the last time
-        for loss in entered.added_losses():
-            self.add_loss(loss)
-        return log_prob
+        return log_prob, entered.added_losses()
 
     def _log_prob(self, y, outputs):
         distribution = self.distribution(outputs)

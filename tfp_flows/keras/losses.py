@@ -34,7 +34,10 @@ class NegativeLogLikelihood(keras.losses.Loss):
         self.layer = layer
 
     def call(self, y_true, y_pred):
-        return -self.layer.log_prob(y_true, y_pred)
+        log_prob, losses = self.layer.log_prob_and_losses(y_true, y_pred)
+        for loss in losses:
+            self.layer.add_loss(loss)  # which the model asks for after this one
+        return -log_prob
 
     def get_config(self):
         return dict(layer=key_of(self.layer), reduction=self.reduction, name=self.name)
