@@ -224,7 +224,7 @@ def check_memory(make, x):
 
     steps(2)
     before = count()
-    steps(40)  # in which one tensor a step would show
+    steps(15)  # in which one tensor a step would show
     assert count() <= before
 
 

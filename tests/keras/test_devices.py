@@ -170,7 +170,10 @@ def test_a_killed_worker_goes_on_from_the_backup(folder, workers):
     before = [[0, i, i] for i in [1, 2, 3, 4]] + [[1, i, 4 + i] for i in [1, 2, 3, 4]]
     after = [[1, i, 7] for i in [1, 2, 3]] + [[1, 4, 8]]
     after += [[2, i, 8 + i] for i in [1, 2, 3, 4]]
-    assert steps == [before, before, after, after]
+    survivor, killed, *rest = sorted(steps, key=lambda each: (each[0], len(each)))
+    assert killed == before and rest == [after, after]
+    # It may miss the other one before it has noted the step that both have done.
+    assert survivor in (before, before[:-1])
 
 
 def test_a_backup_goes_when_training_is_done(folder, workers):
