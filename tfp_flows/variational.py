@@ -192,5 +192,5 @@ def warm_up(step, num_steps, start=0.0):
     """
     if num_steps < 0:
         raise ValueError(f"`num_steps` must not be negative; got {num_steps}.")
-    share = tf.cast(step, tf.float32) / max(num_steps, 1) if num_steps else 1.0
+    share = tf.cast(step, tf.float32) / num_steps if num_steps else 1.0
     return tf.minimum(1.0, start + (1.0 - start) * share)
