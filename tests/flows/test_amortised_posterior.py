@@ -1,5 +1,6 @@
 """Tests of `tfp_flows.flows.amortised_posterior`."""
 
+import math
 from unittest import mock
 
 import keras
@@ -10,7 +11,7 @@ import tensorflow_probability as tfp
 
 from tests.laws import close, fresh
 from tfp_flows import bijectors, flows, variational
-from tfp_flows.bijectors import transformers
+from tfp_flows.bijectors import bases, transformers
 from tfp_flows.keras import DistributionLayer
 
 tfd = tfp.distributions
@@ -89,6 +90,64 @@ def test_density_is_that_of_the_noise_over_the_jacobian(name):
 
 
 @each_family
+def test_parameters_mean_what_the_papers_say(name):
+    family = family_of(name)
+    parameters = parameters_of(family, [1])[0]
+    rest = list(parameters.numpy())
+
+    def take(*shape):
+        values = [rest.pop(0) for _ in range(math.prod(shape))]
+        return np.reshape(values, shape)
+
+    def positive(raw):
+        return 1e-4 + (1.0 - 1e-4) * np.log1p((np.e - 1.0) * np.exp(raw))
+
+    loc, scale = take(D), positive(take(D))
+    noise = np.random.RandomState(1).normal(size=[4, D])
+    z = loc + scale * noise
+    kind = name.split(",")[0]
+    layers, eye = [], np.eye(D)
+    if kind == "planar":
+        layers = zip(take(K, D), take(K, D), take(K))
+        layers = [bijectors.Planar(*each) for each in layers]
+    elif kind == "radial":
+        layers = zip(take(K, D), positive(take(K)), positive(take(K)))
+        layers = [bijectors.Radial(*each) for each in layers]
+    elif kind in ("orthogonal", "householder", "triangular"):
+        size = M * (M + 1) // 2
+        raw, b = [take(K, size), take(K, size)], take(K, M)
+        r, r_tilde = (
+            bases.triangular_factor(tfp.math.fill_triangular(each, upper=True))
+            for each in raw)
+        if kind == "orthogonal":  # the nearest orthonormal matrix
+            left, _, right = np.linalg.svd(take(K, D, M) + eye[:, :M], False)
+            q = left @ right
+        elif kind == "householder":
+            q = [
+                np.linalg.multi_dot([
+                    eye - 2.0 * np.outer(v, v) / (v @ v) for v in each])[:, :M]
+                for each in take(K, H, D)]
+        else:
+            q = [eye[:, :M], eye[::-1, :M], eye[:, :M]]
+        layers = [bijectors.Sylvester(*each) for each in zip(q, r, r_tilde, b)]
+    for layer in layers:  # the first layer is the first in the vector
+        z = layer.forward(z)
+    if kind == "iaf":
+        flow = tfd.TransformedDistribution(
+            tfd.MultivariateNormalDiag(loc, scale), family.bijector)
+        flow = flows.condition(flow, take(C)) if rest else flow
+        z = flow.bijector.forward(z)
+    assert not rest
+
+    posterior = family(parameters)
+    base = posterior if name == "none" else posterior.distribution
+    close(base.mean(), loc, 1e-12)
+    close(base.stddev(), scale, 1e-12)
+    if name != "none":
+        close(posterior.bijector.forward(loc + scale * noise), z, 1e-8)
+
+
+@each_family
 def test_a_batch_is_its_members(name):
     family = family_of(name)
     parameters = parameters_of(family, [2, 3])
@@ -104,7 +163,7 @@ def test_a_batch_is_its_members(name):
 def test_parameters_of_0_are_standard_normal_noise(name):
     family = family_of(name)
     posterior = family(tf.zeros([family.num_parameters], family.dtype))
-    base = getattr(posterior, "distribution", posterior)
+    base = posterior if name == "none" else posterior.distribution
     z = base.sample(9, seed=[0, 4])
     standard = tfd.Sample(tfd.Normal(tf.constant(0.0, tf.float64), 1.0), D)
     close(base.log_prob(z), standard.log_prob(z), 1e-12)
