@@ -14,7 +14,7 @@ from tests.benchmarks.report import table
 QUANTITIES = ["log_prob", "sample", "step"]
 
 
-def add_arguments(parser, libraries=tuple(peers.LIBRARIES)):
+def add_arguments(parser, libraries=peers.FLOWS):
     """Adds the options that say which other libraries take part.
 
     Args:

@@ -2,9 +2,11 @@
 
     python -m tests.benchmarks.peers maf zuko
     python -m tests.benchmarks.peers glow nflows
+    python -m tests.benchmarks.peers posterior textbook
 
 runs in an environment that has PyTorch or JAX, and knows nothing of TensorFlow. It
-prepares `log_prob`, `sample` and `step` of one library, and prints those that it has,
+prepares `log_prob`, `sample` and `step` of one library (for posteriors one call for
+each kind and number of layers), and prints those that it has,
 as a list in JSON on one line. For each of them that it then reads from a line it makes
 that call once, and prints `done`.
 """
@@ -13,6 +15,8 @@ import argparse
 import json
 import os
 import sys
+
+from tests.benchmarks import textbook
 
 THREADS = 2
 SIZE = 64
@@ -275,18 +279,24 @@ LIBRARIES = {
     "normflows": lambda model: torch_calls(normflows, model, False),
     "normflows compiled": lambda model: torch_calls(normflows, model, True),
     "flowjax": flowjax,
+    "textbook": lambda model: textbook.calls(False, THREADS),
+    "textbook compiled": lambda model: textbook.calls(True, THREADS),
 }
 
 GLOWS = ["nflows", "normflows"]
+TEXTBOOKS = ["textbook", "textbook compiled"]
+FLOWS = [name for name in LIBRARIES if name not in TEXTBOOKS]
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", choices=[*NUMBERS_OF_LAYERS, "glow"])
+    parser.add_argument("model", choices=[*NUMBERS_OF_LAYERS, "glow", "posterior"])
     parser.add_argument("library", choices=LIBRARIES)
     options = parser.parse_args()
     if options.model == "glow" and options.library.split()[0] not in GLOWS:
         parser.error(f"{options.library} has no Glow")
+    if (options.model == "posterior") != (options.library in TEXTBOOKS):
+        parser.error(f"{options.library} has no {options.model}")
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
     # What libraries print must not come between the lines of the protocol.
     answers, sys.stdout = sys.stdout, sys.stderr

@@ -1,75 +1,90 @@
 """Speed of amortised posteriors, as ratios within one run.
 
-    python -m tests.benchmarks.posteriors
+    python -m tests.benchmarks.posteriors --peers-python PATH
 
-prints the table of `README.md`.
+prints the table of `README.md`. `PATH` is an interpreter that has PyTorch.
 """
+
+import functools
 
 import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tests.benchmarks import report, timing
+from tests.benchmarks import flow_race, peers, report, textbook, timing
 from tests.benchmarks.report import normal, table
+from tests.benchmarks.textbook import BATCH_SIZE, NUMBERS_OF_LAYERS, SIZE
 from tfp_flows import flows
 
 tfd = tfp.distributions
 
-SIZE, BATCH_SIZE, PIXELS, HIDDEN = 64, 100, 784, 512
-KINDS = ["none", "planar", "radial", "orthogonal", "householder", "triangular", "iaf"]
-NUMBERS_OF_LAYERS = [4, 16]
+PIXELS, HIDDEN = 784, 512
+QUANTITIES = ["sample", "step"]
 
 
 def posteriors(options):
-    """A sample of each of 100 posteriors, with its density, and the gradients of both.
+    """A sample of each of 100 posteriors with its density; and the gradients of both.
 
-    By the parameters that an encoder predicts, and by the weights of "iaf"; over a
-    training step of a bare autoencoder: encoder and decoder of two hidden layers of
-    512, 784 pixels, without a flow.
+    D = 64. "step" are the gradients of the divergence from a standard normal, by what
+    an encoder predicts and by the weights of "iaf". Over them: a training step of a
+    bare autoencoder, encoder and decoder of two hidden layers of 512, 784 pixels, no
+    flow; and the faster of the papers' formulas in PyTorch, as they are and compiled.
     """
-    calls, names = {}, []
-    for number in NUMBERS_OF_LAYERS:
-        for kind in KINDS:
-            if kind == "none" and number > NUMBERS_OF_LAYERS[0]:
-                continue
-            names.append((kind, number))
-            family = flows.amortised_posterior(SIZE, kind, number, seed=0)
-            parameters = 0.3 * normal([BATCH_SIZE, family.num_parameters], 1)
+    names = [("none", 1)]
+    names += [(kind, n) for kind in textbook.KINDS for n in NUMBERS_OF_LAYERS]
+    calls = {}
+    for kind, number in names:
+        family = flows.amortised_posterior(
+            SIZE, kind, number, num_columns=textbook.NUM_COLUMNS,
+            num_reflections=textbook.NUM_REFLECTIONS,
+            hidden_units=(textbook.HIDDEN_UNITS,), seed=0)
+        parameters = 0.3 * normal([BATCH_SIZE, family.num_parameters], 1)
+        for quantity, function in zip(QUANTITIES, _functions(family)):
             for compiler, jit_compile in report.COMPILERS.items():
-                calls[kind, number, compiler] = _posterior(
-                    family, parameters, jit_compile)
+                calls[kind, number, quantity, compiler] = functools.partial(
+                    timing.compiled(function, jit_compile), parameters)
     for compiler, jit_compile in report.COMPILERS.items():
         calls["autoencoder", compiler] = _autoencoder(jit_compile)
-    race = timing.race(calls, options.rounds, options.sample)
-    headers, rows = ["posterior", "K"], []
-    for compiler in report.COMPILERS:
-        headers += [compiler, "over an autoencoder's step"]
-    for name in names:
-        row = list(name)
-        for compiler in report.COMPILERS:
-            row.append(race.time((*name, compiler)))
-            row.append(race.ratio((*name, compiler), ("autoencoder", compiler)))
-        rows.append(row)
-    rows.append(["autoencoder", ""])
-    for compiler in report.COMPILERS:
-        rows[-1] += [race.time(("autoencoder", compiler)), ""]
-    table(headers, rows)
+    with flow_race.Peers("posterior", options) as others:
+        calls |= others.calls
+        race = timing.race(calls, options.rounds, options.sample)
+    table(["autoencoder", *report.COMPILERS], [
+        ["step", *(race.time(("autoencoder", c)) for c in report.COMPILERS)]])
+    for quantity in QUANTITIES:
+        rows = []
+        for kind, number in names:
+            ours = [(kind, number, quantity, c) for c in report.COMPILERS]
+            theirs = [
+                (library, f"{kind} {number} {quantity}") for library in peers.TEXTBOOKS]
+            theirs = [key for key in theirs if key in race.names]
+            fastest = min(ours, key=race.median)
+            step = ("autoencoder", fastest[-1])
+            row = [kind, number, *map(race.time, ours), race.ratio(fastest, step)]
+            row += map(race.time, theirs)
+            if theirs:
+                row.append(race.ratio(fastest, min(theirs, key=race.median)))
+            rows.append(row)
+        table([
+            f"`{quantity}`", "K", *report.COMPILERS, "over an autoencoder's step",
+            *peers.TEXTBOOKS, "over the faster textbook"], rows)
 
 
-def _posterior(family, parameters, jit_compile):
+def _functions(family):
+    """Returns functions of parameters: sample and density, and gradients."""
     prior = tfd.Sample(tfd.Normal(0.0, 1.0), SIZE)
     variables = list(family.trainable_variables)
 
-    def value_and_gradients(parameters):
+    def sample(parameters):
+        return family(parameters).experimental_sample_and_log_prob(seed=[0, 1])
+
+    def step(parameters):
         with tf.GradientTape() as tape:
             tape.watch(parameters)
-            z, log_prob = family(parameters).experimental_sample_and_log_prob(
-                seed=[0, 1])
+            z, log_prob = sample(parameters)
             divergence = tf.reduce_mean(log_prob - prior.log_prob(z))
         return tape.gradient(divergence, [parameters, *variables])
 
-    function = timing.compiled(value_and_gradients, jit_compile)
-    return lambda: function(parameters)
+    return sample, step
 
 
 def _autoencoder(jit_compile):
@@ -81,8 +96,7 @@ def _autoencoder(jit_compile):
 
     encoder, decoder = network(PIXELS, 2 * SIZE), network(SIZE, PIXELS)
     variables = [v.value for v in encoder.weights + decoder.weights]
-    optimizer = keras.optimizers.Adam(1e-5)
-    optimizer.build(variables)
+    adam = flow_race.Adam(variables)
     x = tf.cast(normal([BATCH_SIZE, PIXELS], 2) > 0.0, tf.float32)
 
     def step(x):
@@ -92,12 +106,13 @@ def _autoencoder(jit_compile):
             logits = decoder(loc + tf.exp(log_scale) * noise)
             loss = tf.reduce_mean(
                 tf.nn.sigmoid_cross_entropy_with_logits(x, logits))
-        optimizer.apply(tape.gradient(loss, variables), variables)
+        adam(tape.gradient(loss, variables))
         return loss
 
-    function = timing.compiled(step, jit_compile)
-    return lambda: function(x)
+    return functools.partial(timing.compiled(step, jit_compile), x)
 
 
 if __name__ == "__main__":
-    report.main(__doc__, [posteriors])
+    report.main(
+        __doc__, [posteriors],
+        lambda parser: flow_race.add_arguments(parser, peers.TEXTBOOKS))
