@@ -86,3 +86,20 @@ def test_levels_have_probabilities_that_add_up_to_1():
     each = np.sum(rest * np.eye(3)[x], axis=-1)
     each[:, :, 1, 2] = 0.0
     np.testing.assert_allclose(total, np.exp(np.sum(each, axis=(-2, -1))), rtol=1e-4)
+
+
+def test_convolutions_in_bfloat16_are_those_in_float32_but_for_rounding():
+    module = load("vae")
+    family = module.flows.amortised_posterior(3, "none")
+    plain = module.VAE([8, 8], 17, family, 4, None)
+    mixed = module.VAE([8, 8], 17, family, 4, None, "mixed_bfloat16")
+    mixed.set_weights(plain.get_weights())
+    random = np.random.RandomState(0)
+    x = random.randint(0, 17, [5, 8, 8]).astype(np.int32)
+    z = random.normal(size=[2, 5, 3]).astype(np.float32)
+    expected = plain.log_likelihood(x, z)
+    actual = mixed.log_likelihood(x, z)
+    assert actual.dtype == expected.dtype == np.float32
+    assert 0.0 < np.max(np.abs(actual - expected)) < 0.01 * np.max(np.abs(expected))
+    means = [model.posterior(x).mean() for model in (plain, mixed)]
+    np.testing.assert_allclose(*means, atol=0.05)
