@@ -57,8 +57,10 @@ def test_main_fits_times_and_draws(example, tmp_path, capsys, monkeypatch):
         "Glow": (
             example.flows.glow, dict(num_levels=1, num_steps=1, hidden_channels=8)),
     })
+    monkeypatch.setattr(
+        example, "WEIGHT_DECAY", {"MAF": 2.0, "RealNVP": 4.0, "Glow": 2.0})
     picture = tmp_path / "two_directions.png"
-    figures = example.main(sizes=(3,), batch=5, seconds=1.0, picture=picture)
+    figures = example.main(sizes=(3,), batch=5, seconds=0.3, picture=picture)
     assert 10_000 < picture.stat().st_size < 150_000
     printed = capsys.readouterr().out
 
