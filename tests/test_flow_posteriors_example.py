@@ -1,0 +1,100 @@
+"""The tutorial on posteriors in the plane, at a small size."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.test_examples import load
+from tfp_flows import variational
+
+
+class Progress:
+    def update(self, steps):
+        pass
+
+
+@pytest.fixture(scope="module")
+def example():
+    return load("flow_posteriors")
+
+
+def test_a_decoder_that_ignores_z_gives_each_pixel_log_two(example):
+    seen = example.views_of(example.load()[1][:3])
+    log_p = example.log_evidence(example.build_decoder(0), seen)
+    pixels = np.repeat([64, 24], 3)
+    np.testing.assert_array_equal(np.sum(np.abs(seen), axis=1), pixels)
+    np.testing.assert_allclose(log_p, -pixels * np.log(2.0), rtol=1e-5)
+
+
+def test_gap_is_the_divergence_and_a_flow_has_less_of_it(example):
+    model = example.Autoencoder("planar 4", None, None, seed=0)
+    random = np.random.RandomState(3)
+    for weight in model.decoder.trainable_variables:
+        weight.assign(random.normal(size=weight.shape, scale=0.7))
+    half = example.views_of(example.load()[1][:4])
+    seen = tf.concat([half, half], axis=0)
+    # The first ones start at the saddle, and remain Gaussian.
+    encoded = tf.repeat([tf.zeros_like(model.offset), model.offset], len(half), axis=0)
+    log_p = example.log_evidence(model.decoder, seen)
+    terms = model.draw(seen, encoded, 0)
+    parameters, best = example.refine(model, seen, encoded, terms, 300, 0, Progress())
+    gaps = log_p - np.mean(best.log_weight, axis=0)
+    assert np.all(gaps < log_p - np.mean(terms.log_weight, axis=0))
+    gaussian, flow = np.split(gaps, 2)
+    np.testing.assert_array_equal(parameters[:4, 4:], 0.0)
+    assert np.mean(flow) < 0.7 * np.mean(gaussian)
+    assert np.min(flow) > -0.02
+    for case in [1, 13]:
+        row = example.check("planar 4", model, seen, parameters, best, log_p, case)
+        np.testing.assert_allclose(
+            row["bound"] + row["divergence"], row["log_p"],
+            atol=5.0 * row["standard_error"] + 1e-3)
+
+
+def test_importance_weighted_bounds_take_groups_of_samples(example):
+    random = np.random.RandomState(0)
+    values = np.float32(random.normal(size=[3, 100, 2]))
+    terms = variational.Terms(tf.zeros([100, 2, 2]), *values)
+    bounds = [example.importance_weighted(terms, count) for count in [1, 5, 50, 100]]
+    weight = values[0] + values[1] - values[2]
+    np.testing.assert_allclose(bounds[0], np.mean(weight), rtol=1e-4)
+    np.testing.assert_allclose(
+        bounds[-1], np.mean(np.log(np.mean(np.exp(weight), axis=0))), rtol=1e-4)
+    assert bounds == sorted(bounds)
+
+
+def test_flow_posteriors_reports_and_draws(example, tmp_path, capsys, monkeypatch):
+    def collapse(*_):
+        return {"divergence": 0.25, "bound": -20.0}
+
+    def stands_in(model, seen, seed):
+        value = example.log_evidence(model.decoder, seen)
+        return example.by_view(bound=value, estimate=value, log_p=value)
+
+    def refine(model, seen, encoded, terms, *_):
+        return encoded, terms
+
+    monkeypatch.setattr(example, "refine", refine)
+    monkeypatch.setattr(example, "FAMILIES", {"Gaussian": ("none", 1)})
+    for name in ["CHECKED", "MEASURED", "TOGETHER"]:
+        monkeypatch.setattr(example, name, ["Gaussian"])
+    monkeypatch.setattr(example, "collapse", collapse)
+    monkeypatch.setattr(example, "gradient_variance", lambda *_: {"encoder": 0.5})
+    monkeypatch.setattr(example.Autoencoder, "evaluate", stands_in)
+    picture = tmp_path / "posteriors.png"
+    figures = example.main(steps=200, seeds=1, images=8, picture=picture)
+    assert 10_000 < picture.stat().st_size < 150_000
+    assert figures["quadrature"] < 1e-3
+    assert figures["exact"]["whole"]["log_p"] > -32.0  # pixels by themselves: about -33
+    for gap in figures["gaps"]["Gaussian"].values():
+        assert 0.0 < gap["approximation"] < 3.0
+        np.testing.assert_allclose(gap["amortisation"], 0.0, atol=1e-4)
+    row = figures["check"][0]
+    np.testing.assert_allclose(
+        row["bound"] + row["divergence"], row["log_p"],
+        atol=5.0 * row["standard_error"] + 0.01)
+    first, *_, last = figures["importance_weighted"]["Gaussian"]
+    assert first < last < figures["importance_weighted"]["log p"] + 0.02
+    printed = capsys.readouterr().out
+    assert f"{row['bound']:8.3f}" in printed
+    assert f"{figures['gaps']['Gaussian']['whole']['approximation']:.3f}" in printed
