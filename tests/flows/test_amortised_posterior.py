@@ -99,6 +99,10 @@ def test_parameters_mean_what_the_papers_say(name):
         values = [rest.pop(0) for _ in range(math.prod(shape))]
         return np.reshape(values, shape)
 
+    def directions(*shape):
+        vectors = np.random.RandomState(0).normal(size=shape)
+        return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
     def positive(raw):
         return 1e-4 + (1.0 - 1e-4) * np.log1p((np.e - 1.0) * np.exp(raw))
 
@@ -108,17 +112,17 @@ def test_parameters_mean_what_the_papers_say(name):
     kind = name.split(",")[0]
     layers, eye = [], np.eye(D)
     if kind == "planar":
-        layers = zip(take(K, D), take(K, D), take(K))
+        layers = zip(take(K, D), take(K, D) + directions(K, D), take(K))
         layers = [bijectors.Planar(*each) for each in layers]
     elif kind == "radial":
         layers = zip(take(K, D), positive(take(K)), positive(take(K)))
         layers = [bijectors.Radial(*each) for each in layers]
     elif kind in ("orthogonal", "householder", "triangular"):
         size = M * (M + 1) // 2
-        raw, b = [take(K, size), take(K, size)], take(K, M)
         r, r_tilde = (
-            bases.triangular_factor(tfp.math.fill_triangular(each, upper=True))
-            for each in raw)
+            tfp.math.fill_triangular(take(K, size), upper=True) for _ in range(2))
+        r, r_tilde = map(bases.triangular_factor, (r, r_tilde + np.eye(M)))
+        b = take(K, M)
         if kind == "orthogonal":  # the nearest orthonormal matrix
             left, _, right = np.linalg.svd(take(K, D, M) + eye[:, :M], False)
             q = left @ right
@@ -126,7 +130,7 @@ def test_parameters_mean_what_the_papers_say(name):
             q = [
                 np.linalg.multi_dot([
                     eye - 2.0 * np.outer(v, v) / (v @ v) for v in each])[:, :M]
-                for each in take(K, H, D)]
+                for each in take(K, H, D) + directions(K, H, D)]
         else:
             q = [eye[:, :M], eye[::-1, :M], eye[:, :M]]
         layers = [bijectors.Sylvester(*each) for each in zip(q, r, r_tilde, b)]
@@ -169,6 +173,29 @@ def test_parameters_of_0_are_standard_normal_noise(name):
     close(base.log_prob(z), standard.log_prob(z), 1e-12)
     if not name.startswith("iaf"):
         close(posterior.log_prob(fresh(z)), standard.log_prob(z), 1e-12)
+
+
+@pytest.mark.parametrize("name", [name for name in FAMILIES if name[:3] != "iaf"])
+def test_parameters_of_0_are_no_place_to_stay(name):
+    # An encoder whose last layer starts at 0 must leave the Gaussian by itself.
+    family = family_of(name, tf.float32)
+    parameters = tf.Variable(tf.zeros([family.num_parameters]))
+    optimizer = keras.optimizers.Adam(1e-2)
+
+    @tf.function
+    def step(seed):
+        with tf.GradientTape() as tape:
+            terms = variational.draw(
+                family(parameters), lambda z: -0.5 * (z[..., 0] - z[..., 1] ** 2) ** 2,
+                tfd.Sample(tfd.Normal(0.0, 1.0), D), 64, seed=seed)
+            loss = -tf.reduce_mean(variational.elbo(terms))
+        optimizer.apply(tape.gradient(loss, [parameters]), [parameters])
+
+    optimizer.build([parameters])
+    for i in range(30):
+        step(tf.constant([0, i]))
+    # What no step reaches: parts of a triangle that nothing reads do not exist here.
+    assert np.mean(parameters.numpy() != 0.0) == 1.0
 
 
 @each_family

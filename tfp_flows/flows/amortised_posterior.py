@@ -67,8 +67,9 @@ def amortised_posterior(
       family: `tf.Module`. `family(parameters)`, of a tensor `[..., num_parameters]`, is
         a `tfd.Distribution` of batch shape `[...]` and event shape `[D]`;
         `family.num_parameters` is how many the encoder has to predict. Where they are 0
-        the Gaussian is standard normal. It ends a Keras network as a
-        `tfp_flows.keras.DistributionLayer(family)`.
+        the Gaussian is standard normal, and the layers, those of "iaf" aside, are the
+        identity, but have gradients that bend them: an encoder may start there. It ends
+        a Keras network as a `tfp_flows.keras.DistributionLayer(family)`.
 
     Raises:
       TypeError: "iaf" without an integer as `seed`.
@@ -161,7 +162,8 @@ class _Planar(_Gaussian):
         self._activation = activation
 
     def _flow(self, parts):
-        return PlanarStack(parts["u"], parts["w"], parts["b"], self._activation)
+        w = parts["w"] + _directions([self.num_layers, self.event_size], self.dtype)
+        return PlanarStack(parts["u"], w, parts["b"], self._activation)
 
 
 class _Radial(_Gaussian):
@@ -195,11 +197,13 @@ class _Sylvester(_Gaussian):
         self._basis, self._columns, self._activation = basis, columns, activation
 
     def _flow(self, parts):
-        factors = [
-            tf.unstack(bases.triangular_factor(
-                tfp.math.fill_triangular(parts[name], upper=True)), axis=-3)
+        raw = [
+            tfp.math.fill_triangular(parts[name], upper=True)
             for name in ("r", "r_tilde")
         ]
+        # Where both were 0, neither had a gradient.
+        raw[1] += tf.eye(self._columns, dtype=self.dtype)
+        factors = [tf.unstack(bases.triangular_factor(each), axis=-3) for each in raw]
         each = [self._columns_of(parts), *factors, tf.unstack(parts["b"], axis=-2)]
         return tfb.Chain([
             Sylvester(*layer, activation=self._activation) for layer in zip(*each)
@@ -214,7 +218,8 @@ class _Sylvester(_Gaussian):
                 for i in range(self.num_layers)
             ]
         if self._basis == "householder":
-            q = bases.householder_basis(parts["q"], self._columns)
+            mirrors = _directions(self._shapes["q"], self.dtype)
+            q = bases.householder_basis(parts["q"] + mirrors, self._columns)
         else:
             eye = tf.eye(self.event_size, self._columns, dtype=self.dtype)
             q = bases.bjorck_basis(parts["q"] + eye)
@@ -231,6 +236,16 @@ class _Autoregressive(_Gaussian):
         if "context" not in parts:
             return self.bijector
         return bind_context(self.bijector, parts["context"])
+
+
+def _directions(shape, dtype):
+    """Returns fixed vectors of length 1, which differ from layer to layer.
+
+    At a normal vector of 0 a layer has no gradient in its other parameters.
+    """
+    vectors = np.random.RandomState(0).normal(size=shape)
+    vectors /= np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return tf.constant(vectors, dtype)
 
 
 def _positive(raw):
