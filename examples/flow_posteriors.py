@@ -389,18 +389,11 @@ class Autoencoder(tf.Module):
         kind, layers = FAMILIES[name]
         self.family = flows.amortised_posterior(
             2, kind, layers, hidden_units=(32,), seed=seed)
-        self.network = networks.MLP(
+        self.encoder = networks.MLP(
             64, [self.family.num_parameters], (64, 64), seed=seed + 100)
-        # The last layer of the network starts at 0. There, planar and Sylvester layers
-        # would be at a saddle, where no gradient bends them, and stay Gaussian.
-        self.offset = tf.Variable(tf.random.stateless_normal(
-            [self.family.num_parameters], [seed, 4], stddev=0.3))
         if train is not None:
             self._trainer = Trainer(
                 lambda *at: self.objective(batch(train, *at), *at), self, steps)
-
-    def encoder(self, seen):
-        return self.network(seen) + self.offset
 
     def objective(self, seen, seed, step):
         terms = self.terms(
