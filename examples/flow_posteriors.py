@@ -15,7 +15,7 @@ leave open which digit it is: the posterior is wide, bent, or in several pieces.
     python examples/flow_posteriors.py
 
 draws `flow_posteriors.png`, and prints what follows, for seed 0, 2000 steps and 100
-test images. It took 331 s of processor time, and 345 s on 2 cores that were busy with
+test images. It took 338 s of processor time, and 328 s on 2 cores that were busy with
 other work.
 
 **1. The bound.** For each `z`, `p(x) = p(x, z) / p(z | x)`. Take the logarithm, divide
@@ -29,12 +29,12 @@ Below, the ELBO is a mean over samples (standard error); the divergence and `log
 are sums over the grid, and half its spacing changes no `log p(x)` by 1e-4. The three
 computations agree within two standard errors:
 
-    image   9 Gaussian    -21.099 (0.009) +  1.391 =  -19.709   log p  -19.697
-    image   9 planar 16   -20.064 (0.009) +  0.367 =  -19.698   log p  -19.697
-    image   9 IAF 4       -20.170 (0.007) +  0.464 =  -19.706   log p  -19.697
-    image 100 Gaussian    -10.906 (0.012) +  0.677 =  -10.229   log p  -10.223
-    image 100 planar 16   -10.449 (0.008) +  0.241 =  -10.208   log p  -10.223
-    image 100 IAF 4       -10.673 (0.009) +  0.458 =  -10.214   log p  -10.223
+    image   9 Gaussian    -21.099 (0.008) +  1.390 =  -19.708   log p  -19.697
+    image   9 planar 16   -20.101 (0.004) +  0.402 =  -19.698   log p  -19.697
+    image   9 IAF 4       -20.285 (0.012) +  0.582 =  -19.703   log p  -19.697
+    image 100 Gaussian    -10.903 (0.011) +  0.676 =  -10.227   log p  -10.223
+    image 100 planar 16   -10.475 (0.006) +  0.254 =  -10.221   log p  -10.223
+    image 100 IAF 4       -10.691 (0.011) +  0.467 =  -10.224   log p  -10.223
 
 **2. Where the gap comes from.** One decoder is trained by the sum over the grid alone,
 so that no `q` has shaped its posteriors. Each family gets an encoder for it. Then the
@@ -42,33 +42,32 @@ parameters of `q` are fitted to each image by itself. What is left is the approx
 gap: no member of the family, or none that was found, is nearer. What the encoder lost
 before is the amortisation gap (Cremer et al. 2018, https://arxiv.org/abs/1801.03558).
 
-                               whole                  top rows
-                  approximation  amortisation approximation  amortisation
-    Gaussian               0.391         1.370         0.434         0.390
-    planar 4               0.176         0.982         0.193         0.312
-    planar 16              0.058         0.626         0.104         0.209
-    radial 16              0.153         0.588         0.181         0.172
-    orthogonal 4           0.100         0.724         0.187         0.295
-    triangular 4           0.099         0.798         0.170         0.297
-    IAF 4                  0.320         0.783         0.302         0.265
+                                whole                  top rows
+                   approximation  amortisation approximation  amortisation
+    Gaussian               0.388         1.469         0.435         0.276
+    planar 4               0.133         0.944         0.190         0.228
+    planar 16              0.062         0.654         0.127         0.204
+    radial 16              0.219         0.614         0.179         0.157
+    orthogonal 4           0.184         0.600         0.175         0.176
+    triangular 4           0.092         0.919         0.172         0.299
+    IAF 4                  0.260         0.837         0.302         0.139
 
 Amortisation is the larger part for whole images: their posteriors are narrow, and the
-encoder has to tell where they are for images it was not trained on. A flow lowers this
-part as well. Of the IAF only the Gaussian and the context are free for each image, not
-the weights, which may set it back. The picture has what each family can do at best. A
-Gaussian of independent elements has no slant, and of two pieces it takes one: leaving
+encoder has to tell where they are for images it was not trained on. There a flow lowers
+this part as well. Of the IAF only the Gaussian and the context are free for each image,
+not the weights, which may set it back. The picture has what each family can do at best.
+A Gaussian of independent elements has no slant, and of two pieces it takes one: leaving
 out a half costs log 2 nats, while samples in the gap between them cost more. A flow
-leaves out pieces, too, if they are far apart; with folds enough, it reaches from one to
-the next (last row).
+leaves out pieces, too, if they are far apart (last row).
 
 **3. More samples.** The bound of Burda et al. (2016), the logarithm of a mean of
 weights, nears `log p(x)` with more samples of the same `q`, and sooner with a better
 one: planar 16 with 5 is above the Gaussian with 50. Means over both views:
 
-                         1        5       50
-    Gaussian        -14.237  -13.674  -13.394
-    planar 16       -13.444  -13.140  -13.011
-    IAF 4           -13.781  -13.397  -13.196
+                          1        5       50
+    Gaussian        -14.229  -13.617  -13.314
+    planar 16       -13.468  -13.157  -13.032
+    IAF 4           -13.714  -13.310  -13.138
     log p           -12.945
 
 **4. Sticking the landing.** Where `q` is the posterior, `log p(x, z) - log q(z)` is the
@@ -78,34 +77,33 @@ noise that comes of the misfit remains (Roeder et al. 2017). It takes the invers
 flow. The variance of the gradient that is left, as a share, median of images, for what
 the encoder predicts and for what fits each image best: the better the fit, the less.
 
-    Gaussian       encoder 0.590, each image 0.480
-    planar 4       encoder 0.548, each image 0.290
-    planar 16      encoder 0.422, each image 0.171
+    Gaussian       encoder 0.585, each image 0.479
+    planar 4       encoder 0.534, each image 0.286
+    planar 16      encoder 0.435, each image 0.172
 
 **5. Together.** Now decoder and encoder learn at once, as in any autoencoder. Held-out
 nats, mean of 3 seeds (from, to), and the decoder of part 2, one seed:
 
     whole                               bound  log p, samples                     log p
-    Gaussian       -22.103 (-22.599, -21.842)         -21.344 -21.167 (-21.319, -21.081)
-    planar 16      -21.362 (-22.210, -20.346)         -21.044 -21.018 (-21.891, -19.911)
-    orthogonal 4   -21.148 (-21.517, -20.478)         -20.637 -20.632 (-21.083, -19.847)
-    IAF 4          -21.886 (-22.277, -21.615)         -21.329 -21.265 (-21.620, -21.074)
+    Gaussian       -22.195 (-22.537, -21.933)         -21.476 -21.347 (-21.511, -21.106)
+    planar 16      -20.432 (-20.626, -20.333)         -20.058 -20.043 (-20.269, -19.879)
+    orthogonal 4   -20.476 (-20.615, -20.207)         -19.901 -19.865 (-20.015, -19.645)
+    IAF 4          -21.178 (-22.222, -20.568)         -20.621 -20.576 (-21.507, -19.859)
     no posterior                                              -18.710
     top rows
-    Gaussian          -7.946 (-8.038, -7.886)          -7.766   -7.694 (-7.737, -7.636)
-    planar 16         -7.846 (-7.985, -7.614)          -7.642   -7.629 (-7.771, -7.374)
-    orthogonal 4      -7.917 (-8.103, -7.609)          -7.699   -7.659 (-7.809, -7.375)
-    IAF 4             -7.997 (-8.009, -7.978)          -7.812   -7.719 (-7.758, -7.682)
+    Gaussian          -8.125 (-8.229, -7.918)          -7.839   -7.765 (-7.825, -7.715)
+    planar 16         -7.618 (-7.647, -7.560)          -7.451   -7.449 (-7.520, -7.357)
+    orthogonal 4      -7.596 (-7.700, -7.484)          -7.366   -7.355 (-7.424, -7.275)
+    IAF 4             -7.827 (-7.996, -7.701)          -7.601   -7.551 (-7.715, -7.424)
     no posterior                                               -7.181
 
-On whole images the two best flows raise the bound by 0.7 and 1.0 nats, about as much as
-seeds differ; of the top rows, and of the IAF, three seeds tell nothing. All gaps are
+The two best flows raise the bound by 1.7 nats on whole images, and by 0.5 of the top
+rows; seeds differ by less. Those of the IAF differ by about what it gains. All gaps are
 smaller than in part 2: a decoder that learns with a `q` can come to have posteriors
 that `q` follows. This costs likelihood, or noisy gradients do: on whole images all are
-some 2 nats below the decoder that needs no `q`. Look at `log p` by 5000 samples, too,
-what `variational.log_marginal_likelihood` returns: 0.03 nats off for planar 16, but
-0.18 nats low for the Gaussian. Where `q` misses a mode, so do its samples: with seed 0
-one image is low by 5.9 nats, and half of them by less than 0.004.
+1.2 to 2.6 nats below the decoder that needs no `q`. Look at `log p` by 5000 samples,
+too, what `variational.log_marginal_likelihood` returns: 0.015 nats off for planar 16,
+but 0.13 nats low for the Gaussian. Where `q` misses a mode, so do its samples.
 
 **6. Collapse.** A decoder that sees the pixels before, as well, can do without `z`; and
 early on, while `z` says nothing, its divergence is a mere cost. Then `q` becomes the
@@ -113,8 +111,8 @@ prior, and stays there. A weight of the divergence that grows from 0 to 1 over h
 the training keeps `z` in use, and so does a divergence that is free below 2 nats:
 
     none           divergence 0.000, bound -18.368
-    warm-up        divergence 3.014, bound -17.673
-    free nats      divergence 2.662, bound -17.826
+    warm-up        divergence 2.774, bound -17.983
+    free nats      divergence 2.675, bound -17.709
 """
 
 import argparse

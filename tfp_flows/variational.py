@@ -49,7 +49,8 @@ def draw(
         `tf.stop_gradient`. Then `log q` is its density at the samples: their gradient
         alone counts, which has no variance where the posterior is exact (Roeder et al.
         2017, "Sticking the landing", https://arxiv.org/abs/1703.09194). This takes the
-        inverse of a flow.
+        inverse of a flow. Weights within it, as those of "iaf", are not stopped: their
+        gradient is right, but keeps its variance.
 
     Returns:
       terms: `Terms`.
