@@ -197,13 +197,12 @@ class _Sylvester(_Gaussian):
         self._basis, self._columns, self._activation = basis, columns, activation
 
     def _flow(self, parts):
-        raw = [
+        r, r_tilde = (
             tfp.math.fill_triangular(parts[name], upper=True)
-            for name in ("r", "r_tilde")
-        ]
-        # Where both were 0, neither had a gradient.
-        raw[1] += tf.eye(self._columns, dtype=self.dtype)
-        factors = [tf.unstack(bases.triangular_factor(each), axis=-3) for each in raw]
+            for name in ("r", "r_tilde"))
+        r_tilde += tf.eye(self._columns, dtype=self.dtype)  # both 0: no gradient
+        factors = [
+            tf.unstack(bases.triangular_factor(each), axis=-3) for each in (r, r_tilde)]
         each = [self._columns_of(parts), *factors, tf.unstack(parts["b"], axis=-2)]
         return tfb.Chain([
             Sylvester(*layer, activation=self._activation) for layer in zip(*each)
@@ -239,10 +238,7 @@ class _Autoregressive(_Gaussian):
 
 
 def _directions(shape, dtype):
-    """Returns fixed vectors of length 1, which differ from layer to layer.
-
-    At a normal vector of 0 a layer has no gradient in its other parameters.
-    """
+    """Returns fixed vectors of length 1: with those of 0, layers had no gradient."""
     vectors = np.random.RandomState(0).normal(size=shape)
     vectors /= np.linalg.norm(vectors, axis=-1, keepdims=True)
     return tf.constant(vectors, dtype)
