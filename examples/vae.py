@@ -87,7 +87,7 @@ def main(
       figures: dictionary of the bounds of images for validation and test, `validation`
         and `test`, of their terms, of the `marginal` likelihood, all in nats of an
         image, and in bits per dimension with `_bits` behind; of `epochs` and `seconds`
-        of processor time of an epoch.
+        of processor time of an epoch; of `images` for the marginal likelihood.
 
     Raises:
       ValueError: the files have none of the known layouts.
@@ -130,6 +130,7 @@ def main(
         terms = model.evaluate(part, batch_size=500, verbose=0, return_dict=True)
         figures[name] = -terms["loss"]
         figures[f"{name}_divergence"] = terms["divergence"]
+    figures["images"] = min(images, len(test))
     figures["marginal"] = marginal_likelihood(model, test[:images], samples, seed)
     size = np.log(2.0) * np.prod(train.shape[1:3])
     print(f"{figures['epochs']} epochs of {figures['seconds']:.1f} CPU seconds")
@@ -387,8 +388,11 @@ def draw(model, test, labels, figures, path):
             return tf.sigmoid(logits[..., 0]).numpy()
         return np.sum(tf.nn.softmax(logits) * levels, axis=-1)
 
+    def side_by_side(images):
+        return np.concatenate(np.pad(images, [(0, 0), (1, 0), (1, 0)]), axis=1)
+
     def row(z):
-        return np.concatenate(means(z), axis=1)
+        return side_by_side(means(z))
 
     x = test[:columns]
     z = model.posterior(tf.constant(x)).sample(seed=[0, 1]).numpy()
@@ -401,7 +405,7 @@ def draw(model, test, labels, figures, path):
     for walk, element in zip(walks, spread):
         walk[:, element] = np.linspace(-2.5, 2.5, columns)
     panels = {
-        "images, and their reconstructions": [np.concatenate(x, axis=1), row(z)],
+        "images, and their reconstructions": [side_by_side(x), row(z)],
         "samples": [row(each) for each in noise],
         "between two images": [
             row(z[i] + share * (z[i + 1] - z[i])) for i in (0, 2)],
@@ -415,7 +419,9 @@ def draw(model, test, labels, figures, path):
     left, right = figure.subfigures(1, 2)
     axes = left.subplots(len(panels), 1, height_ratios=heights)
     for axis, (title, rows) in zip(axes, panels.items()):
-        axis.imshow(np.concatenate(rows), cmap="gray_r", vmin=0, vmax=model.levels - 1)
+        axis.imshow(
+            np.concatenate(rows), cmap="gray" if model.levels == 256 else "gray_r",
+            vmin=0, vmax=model.levels - 1)
         axis.set_title(title, fontsize=9)
         axis.axis("off")
     axis = right.subplots()
@@ -428,8 +434,8 @@ def draw(model, test, labels, figures, path):
         right.colorbar(dots, ax=axis, label="label", shrink=0.7)
     axis.set_title(
         f"z of test images: elements {first} and {second} of {size}\n"
-        f"bound {figures['test']:.1f} nats, log p(x) {figures['marginal']:.1f}",
-        fontsize=9)
+        f"bound {figures['test']:.1f} nats; log p(x) {figures['marginal']:.1f} "
+        f"of {figures['images']} of them", fontsize=9)
     axis.set_aspect("equal")
     figure.savefig(path, dpi=90)
     plt.close(figure)
