@@ -55,33 +55,33 @@ and changed nothing after 14 of the passes. Whole flows, 100 points, millisecond
 processor time, compiled:
 
                                    D = 16    D = 64   D = 256
-    MAF      log_prob                 1.8       2.2       4.0
-    MAF      sample                   4.5      10.1      17.7
-    MAF      sample, D passes        13.1      68.3     695.1
-    MAF      sample, TFP             10.4      75.0     637.0
-    IAF      log_prob                 6.7      10.3      22.7
-    IAF      sample                   1.7       2.1       4.4
-    RealNVP  log_prob                 0.9       1.5       2.4
-    RealNVP  sample                   0.9       1.2       2.2
+    MAF      log_prob                 1.5       1.8       3.3
+    MAF      sample                   3.5       6.7      14.4
+    MAF      sample, D passes        11.7      69.7     582.0
+    MAF      sample, TFP             12.3      66.0     654.9
+    IAF      log_prob                 4.4       9.0      17.8
+    IAF      sample                   1.5       1.8       3.2
+    RealNVP  log_prob                 0.9       1.2       2.2
+    RealNVP  sample                   0.8       1.2       1.9
 
 MAF and IAF have 5 layers of 2 x 256 hidden units, RealNVP 10 of 2 x 128. Digits held
 out, after 20 s of processor time to train each, and milliseconds for all 397 of them:
 
                        weights  steps  nats (standard error)  log_prob  sample
-    MAF, 1 layer        115328   6491           85.58 (0.55)       1.6     3.2
-    RealNVP, 2 layers    57984   7244           82.42 (0.54)       1.2     1.2
-    MAF                 576640   1750           86.54 (0.61)       6.7    18.8
-    RealNVP             289920   1952           87.60 (0.54)       3.4     3.3
-    Glow                 33716    622           85.94 (0.55)      15.6    18.0
+    MAF, 1 layer        115328   8052           85.62 (0.55)       1.4     2.4
+    RealNVP, 2 layers    57984   9337           82.46 (0.53)       1.0     0.9
+    MAF                 576640   2262           86.05 (0.61)       4.8    14.5
+    RealNVP             289920   2386           87.03 (0.55)       2.9     2.8
+    Glow                 33716    789           86.87 (0.56)      14.3    15.3
     Gaussian                                    49.98 (0.85)
 
-So one masked layer comes to within a nat of five, where two couplings are 5 nats behind
-ten. Ten couplings are no worse than MAF, here. Differences of a nat between the last
-three say little: the number of steps depends on the machine, and another run of the
-same had 86.01, 85.81 and 86.50. Glow does it with the fewest weights, and the fewest
-steps. The weight decay of MAF was chosen on validation data, of 2 values, and the logit
-of Glow's pixels, which was worth 9 nats there. All took 244 s of processor time, and 9
-minutes on 2 cores that were busy with much other work.
+So one masked layer comes to within half a nat of five, where two couplings are 4.6 nats
+behind ten. Ten couplings are no worse than MAF, here. Differences of a nat between the
+last three say little: the number of steps depends on the machine, and another run of
+the same had 86.54, 87.60 and 85.94. Glow does it with the fewest weights, and the
+fewest steps. The weight decay of MAF was chosen on validation data, of 2 values, and
+the logit of Glow's pixels, which was worth 9 nats there. All took 219 s of processor
+time, and 274 s on 2 cores that were busy with other work.
 
 4. What to choose. For densities begin with MAF: each layer does most, and samples cost
 but a few passes. For posteriors, and wherever a flow is trained on its own samples,
