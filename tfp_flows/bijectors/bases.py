@@ -40,15 +40,17 @@ def qr_basis(matrix):
 def bjorck_basis(matrix, max_iterations=50):
     """The orthonormal matrix that is nearest to a matrix, by Bjorck's iteration.
 
-    `Q <- Q (I + (I - Q'Q) / 2)`, the orthogonal flows of van den Berg et al. (2018),
-    https://arxiv.org/abs/1803.05649, until `Q'Q` is `I` to rounding. It is made of
-    matrix products alone, and the choice where each sample has a basis of its own.
+    `Q <- Q (I + E / 2 + 3 E^2 / 8)`, `E = I - Q'Q`, until `E` is 0 to rounding: the
+    orthogonal flows of van den Berg et al. (2018), https://arxiv.org/abs/1803.05649,
+    with one more term of the series (Bjorck and Bowie 1971), which saves a third of the
+    iterations. It is made of matrix products alone, and the choice where each sample
+    has a basis of its own.
 
     Args:
       matrix: shape `[..., D, M]`, `M <= D`, of full rank. For an encoder whose output
         starts near 0, add `tf.eye(D, M)` to it.
-      max_iterations: integer. Each iteration makes small singular values half as large
-        again; the default serves condition numbers to about 1e7.
+      max_iterations: integer. Each iteration makes small singular values 15/8 times as
+        large; the default serves condition numbers to about 1e7.
 
     Returns:
       q: shape `[..., D, M]`.
@@ -59,24 +61,22 @@ def bjorck_basis(matrix, max_iterations=50):
     matrix = _check_tall(matrix)
     size = matrix.shape[-1]
     info = np.finfo(matrix.dtype.as_numpy_dtype)
-    # It converges from singular values below sqrt(3). This bounds the largest one.
-    magnitude = tf.abs(matrix)
-    bound2 = tf.reduce_max(tf.reduce_sum(magnitude, axis=-1), axis=-1) * tf.reduce_max(
-        tf.reduce_sum(magnitude, axis=-2), axis=-1
-    )
-    scale = tf.math.rsqrt(tf.maximum(bound2, info.tiny))[..., tf.newaxis, tf.newaxis]
+    gram = tf.matmul(matrix, matrix, transpose_a=True)
+    # It converges from singular values up to 1. This bounds the largest one.
+    bound2 = tf.reduce_max(tf.reduce_sum(tf.abs(gram), axis=-1), axis=-1)
+    scale2 = 1.0 / tf.maximum(tf.stop_gradient(bound2), info.tiny)
+    scale2 = scale2[..., tf.newaxis, tf.newaxis]
     one = tf.eye(size, dtype=matrix.dtype)
 
-    def far(q):
-        return tf.reduce_max(tf.abs(lack(q))) > 4.0 * size * info.eps
+    def far(q, e):
+        return tf.reduce_max(tf.abs(e)) > 4.0 * size * info.eps
 
-    def lack(q):
-        return one - tf.matmul(q, q, transpose_a=True)
+    def nearer(q, e):
+        q += tf.matmul(q, 0.5 * e + 0.375 * tf.matmul(e, e))
+        return [q, one - tf.matmul(q, q, transpose_a=True)]
 
     return tf.while_loop(
-        far,
-        lambda q: [q + 0.5 * tf.matmul(q, lack(q))],
-        [matrix * scale],
+        far, nearer, [matrix * tf.sqrt(scale2), one - gram * scale2],
         maximum_iterations=max_iterations,
     )[0]
 
