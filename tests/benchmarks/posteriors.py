@@ -60,9 +60,11 @@ def posteriors(options):
             fastest = min(ours, key=race.median)
             step = ("autoencoder", fastest[-1])
             row = [kind, number, *map(race.time, ours), race.ratio(fastest, step)]
-            row += map(race.time, theirs)
             if theirs:
+                row += map(race.time, theirs)
                 row.append(race.ratio(fastest, min(theirs, key=race.median)))
+            else:
+                row += [""] * (len(peers.TEXTBOOKS) + 1)
             rows.append(row)
         table([
             f"`{quantity}`", "K", *report.COMPILERS, "over an autoencoder's step",
