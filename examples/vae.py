@@ -38,16 +38,16 @@ Bound of the images for validation, in bits per dimension, after so many epochs,
 seeds 1 and 2, beside those of the authors' implementation on the same images, one seed.
 Seconds are those of processor time for an epoch, here (seed 2) and theirs:
 
-                    5            9            12         theirs: 5, 9, 12     seconds
-    none       6.034 6.044  5.681 5.688  5.522 5.553   6.740 6.484 6.365   17.2   20
-    planar     5.998 6.004  5.649 5.646  5.526 5.539   6.746 6.487 6.334   17.4   21
-    orthogonal 5.974 5.986  5.619 5.617  5.519 5.467   6.721 6.410 6.201   17.3   23
+                     5            9            12         theirs: 5, 9, 12     seconds
+    none        6.034 6.044  5.681 5.688  5.522 5.553   6.740 6.484 6.365   17.2   20
+    planar      5.998 6.004  5.649 5.646  5.526 5.539   6.746 6.487 6.334   17.4   21
+    orthogonal  5.974 5.986  5.619 5.617  5.519 5.467   6.721 6.410 6.201   17.3   23
     householder 6.015 5.968 5.613 5.607  5.476 5.483                       21.1
-    triangular 5.974 5.999  5.616 5.614  5.467 5.507   6.705 6.350         19.6   25
-    iaf        6.001 5.993  5.635 5.634  5.500 5.489   6.664 6.434 6.283   17.4   22
+    triangular  5.974 5.999  5.616 5.614  5.467 5.507   6.705 6.350         19.6   25
+    iaf         6.001 5.993  5.635 5.634  5.500 5.489   6.664 6.434 6.283   17.4   22
 
-Networks begin to learn sooner here: kernels start twice as large, as gates are half
-open. After 12 epochs posteriors differ by little more than seeds do. The 2 cores were
+Networks begin to learn sooner here: kernels start 3.5 times as large as PyTorch's, for
+gates are half open. After 12 epochs posteriors differ by little more than seeds do. The 2 cores were
 busy with other work. With `--mixed` the bounds of the first epochs are the same to
 0.01, in 9 seconds.
 
