@@ -47,9 +47,9 @@ Seconds are those of processor time for an epoch, here (seed 2) and theirs:
     iaf         6.001 5.993  5.635 5.634  5.500 5.489   6.664 6.434 6.283   17.4   22
 
 Networks begin to learn sooner here: kernels start 3.5 times as large as PyTorch's, for
-gates are half open. After 12 epochs posteriors differ by little more than seeds do. The 2 cores were
-busy with other work. With `--mixed` the bounds of the first epochs are the same to
-0.01, in 9 seconds.
+gates are half open. After 12 epochs posteriors differ by little more than seeds do. The
+2 cores were busy with other work. With `--mixed` the bounds of the first 4 epochs are
+the same to 0.01, in 9 seconds each.
 
 **Others**, all with planar layers. The digits with the defaults, which draw `vae.png`:
 bound of the test images -90.42 nats, log p(x) of 200 of them -85.71. A Gaussian
