@@ -51,11 +51,11 @@ gates are half open. After 12 epochs posteriors differ by little more than seeds
 2 cores were busy with other work. With `--mixed` the bounds of the first 4 epochs are
 the same to 0.01, in 9 seconds each.
 
-Longer runs, with `--mixed --rate 2e-3 --warm-up 20 --seed 1`, were best after 49 epochs,
-"none" at 4.754, and 47, "orthogonal" with 8 columns at 4.795. Then the 1565 images were
-learnt by heart: after 80 epochs "none" had 3.99 for training, 4.97 for validation. They
-were ended after 115 and 91 epochs. The paper has 4.53 without a flow and 4.40 at best,
-after up to 2000 epochs of smaller steps.
+Longer runs, with `--mixed --rate 2e-3 --warm-up 20 --seed 1`, were best after 49
+epochs, "none" at 4.754, and after 47, "orthogonal" with 8 columns at 4.795. Then the
+1565 images were learnt by heart: after 80 epochs "none" had 3.99 for training, 4.97 for
+validation. They were ended after 115 and 91. The paper has 4.53 without a flow and 4.40
+at best, after up to 2000 epochs of smaller steps.
 
 **Others**, all with planar layers. The digits with the defaults, which draw `vae.png`:
 bound of the test images -90.42 nats, log p(x) of 200 of them -85.71. A Gaussian
