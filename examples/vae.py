@@ -46,10 +46,10 @@ Seconds are those of processor time for an epoch, here (seed 2) and theirs:
     triangular  5.974 5.999  5.616 5.614  5.467 5.507   6.705 6.350         19.6   25
     iaf         6.001 5.993  5.635 5.634  5.500 5.489   6.664 6.434 6.283   17.4   22
 
-Networks begin to learn sooner here: kernels start 3.5 times as large as PyTorch's, for
-gates are half open. After 12 epochs posteriors differ by little more than seeds do. The
-2 cores were busy with other work. With `--mixed` the bounds of the first 4 epochs are
-the same to 0.01, in 9 seconds each.
+Networks begin to learn sooner here, presumably since kernels start 3.5 times as large
+as PyTorch's, for gates are half open. After 12 epochs posteriors differ by little more
+than seeds do. The 2 cores were busy with other work. With `--mixed` the bounds of the
+first 4 epochs are the same to 0.01, in 9 seconds each.
 
 Longer runs, with `--mixed --rate 2e-3 --warm-up 20 --seed 1`, were best after 49
 epochs, "none" at 4.754, and after 47, "orthogonal" with 8 columns at 4.795. Then the
