@@ -2,9 +2,9 @@
 
 A stand-in for libraries and for the code of van den Berg et al. (2018): constraints
 within each layer, batched products for each image, Bjorck's iteration for all layers at
-once, up to 100 times, with a look at the residual each time. "sample" draws from each of
-`BATCH_SIZE` posteriors with the density, "step" takes the gradients of the divergence
-from a standard normal as well.
+once, up to 100 times, with a look at the residual each time. "sample" draws from each
+of `BATCH_SIZE` posteriors with the density, "step" takes the gradients of the
+divergence from a standard normal as well.
 """
 
 import functools
@@ -117,7 +117,9 @@ def calls(compile, threads):
             if kind == "iaf":
                 layers = [(0.3 * torch.randn(count, size)).requires_grad_()]
 
-            def draw(kind=kind, number=number, nets=nets, first=parameters, rest=layers):
+            def draw(
+                kind=kind, number=number, nets=nets, first=parameters, rest=layers
+            ):
                 noise = torch.randn(count, size)
                 loc, scale = first[0], softplus(first[1])
                 z = loc + scale * noise
@@ -137,7 +139,7 @@ def calls(compile, threads):
                         z, log_det = nets[i](z, values[0])
                         z = z.flip(-1)
                     else:
-                        layer = {"planar": planar, "radial": radial}.get(kind, sylvester)
+                        layer = dict(planar=planar, radial=radial).get(kind, sylvester)
                         z, log_det = layer(z, *(value[i] for value in values))
                     log_prob = log_prob - log_det
                 return z, log_prob

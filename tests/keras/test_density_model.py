@@ -132,7 +132,8 @@ def test_weights_are_saved_restored_and_checked(tmp_path):
     other.load_weights(path)
     close(other.predict(X, verbose=0), model.predict(X, verbose=0), 0.0)
     for sizes, text in [
-        ((2, (9,)), r"`masked_autoregressive` .* variable 0, `bias_0`.* \(9,\); got"),
+        ((2, (9,)),
+         r"`masked_autoregressive` .* variable 0, `bias_0`, .* \(9,\); got \(8,"),
         ((3, (8,)), r"`masked_autoregressive_2` .* got none in the file"),
         ((1, (8,)), r"of 1 parts; got 2 in the file"),
     ]:
@@ -170,7 +171,8 @@ def test_an_export_serves_densities_and_samples(context_size, tmp_path):
     assert np.std(sample) > 0.1
     names = served.signatures.keys()
     assert {"serving_default", "log_prob", "sample"} <= set(names)
-    with pytest.raises(ValueError, match="`format` must be 'tf_saved_.*; got 'onnx'"):
+    text = "`format` must be 'tf_saved_model'; got 'onnx'"
+    with pytest.raises(ValueError, match=text):
         model.export(tmp_path, format="onnx")
 
 
@@ -207,11 +209,13 @@ def test_a_file_from_a_stranger_runs_no_code_of_its_own(tmp_path):
     network = {"tfp_flows": "keras", "value": keras.saving.serialize_keras_object(
         keras.Sequential([keras.layers.Dense(2), layer]))}
     for value, text in [
-        (call("os.system", command=f"touch {marker}"), "recipe must be .*os.system"),
+        (call("os.system", command=f"touch {marker}"),
+         "recipe must be known .*os.system"),
         (call("tfd.MultivariateNormalDiag.__init__"), "must be one of TFP's distrib"),
         (call("tfb.os"), "must be one of TFP's distrib"),
-        ({"tfp_flows": "function", "value": "os.system"}, "must be one of `tf"),
-        ({"tfp_flows": "function", "value": "tf.nn.__loader__"}, "must be one of `tf"),
+        ({"tfp_flows": "function", "value": "os.system"}, "must be one of `tf.nn`"),
+        ({"tfp_flows": "function", "value": "tf.nn.__loader__"},
+         "must be one of `tf.nn`"),
         ({"tfp_flows": "registered", "value": "builtins.eval"}, "must be registered"),
         ({"tfp_flows": "__init__", "value": 0}, "described as this package does it"),
         (call("tfp_flows>Conditioner", network=network), "lambda"),
@@ -225,7 +229,8 @@ def test_a_file_from_a_stranger_runs_no_code_of_its_own(tmp_path):
 def test_what_cannot_be_described_is_named():
     flow = tfd.TransformedDistribution(noise(), tfb.RealNVP(
         num_masked=1, bijector_fn=lambda x, _: tfb.Shift(x)))
-    with pytest.raises(TypeError, match=r"RealNVP: bijector_fn.*`tfp_flows.keras.rec"):
+    text = r"RealNVP: bijector_fn.*`tfp_flows.keras.recipe`"
+    with pytest.raises(TypeError, match=text):
         DensityModel(flow).get_config()
 
 
@@ -235,14 +240,16 @@ NAN = np.where(np.arange(24).reshape(12, 2) == 7, np.nan, X)
 @pytest.mark.parametrize(
     "kind, run, text",
     [
-        (TypeError, lambda m: DensityModel(m.distribution.bijector), "must be a `tfd"),
+        (TypeError, lambda m: DensityModel(m.distribution.bijector),
+         "must be a `tfd.D"),
         (TypeError, lambda m: DensityModel(noise(), seed=0.5), "`seed` must be .* 0.5"),
         (
             ValueError,
             lambda m: DensityModel(tfd.Normal([0.0, 1.0], 1.0)),
             r"batch shape \[\]; got \(2,\)",
         ),
-        (ValueError, lambda m: DensityModel(noise()).compile(), "must have trainable"),
+        (ValueError, lambda m: DensityModel(noise()).compile(),
+         "must have trainable var"),
         (ValueError, lambda m: m.compile("sgd", "mse"), "`loss` must be left out"),
         (ValueError, lambda m: m.fit(NAN), "in 1 of 12 rows, the first of them row 3"),
         (ValueError, lambda m: m.evaluate(NAN), "`x` must be finite"),
@@ -253,12 +260,14 @@ NAN = np.where(np.arange(24).reshape(12, 2) == 7, np.nan, X)
         ),
         (ValueError, lambda m: m.fit(X[:, :1]), r"shape \[N, 2\], .*; got \(12, 1\)"),
         (ValueError, lambda m: m.fit(X[0]), r"shape \[N, 2\], .*; got \(2,\)"),
-        (ValueError, lambda m: m.predict(IMAGES), r"shape \[N, 2\], .*; got \(12, 4"),
+        (ValueError, lambda m: m.predict(IMAGES),
+         r"shape \[N, 2\], .*; got \(12, 4, 4, 1"),
         (TypeError, lambda m: m.fit(np.ones([4, 2], int)), "floating.* got int64"),
         (ValueError, lambda m: m.fit(X, X), "`y` must be None"),
         (ValueError, lambda m: m.fit([X, X]), r"1 part\(s\).* got 2. A context is not"),
         (ValueError, lambda m: m.fit(X, validation_data=(X, X)), "`y` must be None"),
-        (ValueError, lambda m: m.fit(X, class_weight={0: 1.0}), "`class_weight` must"),
+        (ValueError, lambda m: m.fit(X, class_weight={0: 1.0}),
+         "`class_weight` must be"),
         (ValueError, lambda m: m.fit(X, sample_weight=X[:5, 0]), "same number of rows"),
         (ValueError, lambda m: m.fit(X[:0]), "at least 1; got shapes"),
         (
@@ -271,7 +280,8 @@ NAN = np.where(np.arange(24).reshape(12, 2) == 7, np.nan, X)
             lambda m: m.fit(tf.data.Dataset.from_tensors((X, X))),
             "`y` must be None",
         ),
-        (ValueError, lambda m: m.sample(context=X), "got one for a flow of context"),
+        (ValueError, lambda m: m.sample(context=X),
+         "got one for a flow of context size 0"),
     ],
 )
 def test_errors(kind, run, text):
