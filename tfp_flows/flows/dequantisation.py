@@ -10,6 +10,7 @@ from tfp_flows._recipes import recipe
 from tfp_flows import masks
 from tfp_flows.bijectors import Coupling, transformers
 from tfp_flows.flows import _image_layers as parts
+from tfp_flows.flows._noise import Logistic
 from tfp_flows.flows.condition import condition
 from tfp_flows.networks import ConvNet
 
@@ -36,7 +37,7 @@ def dequantise(images, *, seed, num_values=256, dtype=tf.float32):
     """
     images = _checked(images, num_values, dtype)
     noise = tf.random.stateless_uniform(
-        tf.shape(images), parts.as_seed(seed), dtype=dtype)
+        tf.shape(images), parts.as_seed(seed), dtype=dtype, alg="philox")
     # In float32, 255 + 0.99999999 is 256.
     below = np.nextafter(num_values, 0, dtype=tf.as_dtype(dtype).as_numpy_dtype)
     return tf.minimum(images + noise, below)
@@ -114,7 +115,7 @@ def variational_dequantiser(
         layers.append(
             Coupling(mask, network, transformers.Affine(), name=f"coupling_{i}"))
     noise = tfd.Sample(  # what a sigmoid makes uniform
-        tfd.Logistic(tf.zeros([], dtype), tf.ones([], dtype)), list(event_shape))
+        Logistic(tf.zeros([], dtype), tf.ones([], dtype)), list(event_shape))
     return tfd.TransformedDistribution(noise, tfb.Chain(layers), name=name)
 
 
