@@ -16,6 +16,7 @@ from tfp_flows.bijectors import (
     matrices,
     transformers,
 )
+from tfp_flows.flows._noise import Normal
 from tfp_flows.networks import ConvNet
 from tfp_flows.networks._dense import split_seed
 
@@ -170,7 +171,7 @@ def distribution(layers, event_shape, dtype, name):
       name: name of the distribution.
     """
     noise = tfd.Sample(
-        tfd.Normal(tf.zeros([], dtype), tf.ones([], dtype)), list(event_shape))
+        Normal(tf.zeros([], dtype), tf.ones([], dtype)), list(event_shape))
     return tfd.TransformedDistribution(noise, tfb.Chain(layers), name=name)
 
 

@@ -5,6 +5,7 @@ import tensorflow_probability as tfp
 
 from tfp_flows import masks
 from tfp_flows.bijectors import BatchNorm, Coupling
+from tfp_flows.flows import _noise
 from tfp_flows.networks import MADE, MLP
 from tfp_flows.networks._dense import split_seed
 
@@ -105,6 +106,7 @@ def _statistic(value, name):
 
 def distribution(layers, event_size, dtype, name, base=tfd.Normal):
     """Returns the distribution of independent noise that went through the layers."""
+    base = _noise.KINDS.get(base, base)
     noise = tfd.Independent(
         base(tf.zeros([event_size], dtype), tf.ones([], dtype)),
         reinterpreted_batch_ndims=1)
