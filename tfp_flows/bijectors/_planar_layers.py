@@ -9,6 +9,8 @@ from tfp_flows.bijectors import _triangular
 
 # `1 + kappa L` stays above it: smaller ones drown in the rounding error of `w'u_hat`.
 LEAST_MARGIN = 1e-3
+# So many layers with parameters of each sample go one by one, laid out in the graph.
+_MOST_IN_TURN = 32
 
 # Of shape `[..., K, D]` the first two, of shape `[..., K]` the others; `margin` is
 # `1 + kappa L`, where the slopes of the activation are in `[0, L]`.
@@ -57,6 +59,8 @@ def constrained(u, w, b, activation, constraint):
 def forward(layers, activation, x):
     """Returns `y` and the log determinant there."""
     u_hat, w, b, margin = layers
+    if w.shape.rank > 2 and w.shape[-2] <= _MOST_IN_TURN:
+        return _in_turn(layers, activation, x)
     a = _triangular.project(w, x)
     a += _triangular.rows_first(b, 1, a)
     if w.shape[-2] > 1:
@@ -67,6 +71,21 @@ def forward(layers, activation, x):
     h, log_det = _evaluate(activation, a, margin)
     log_det = _triangular.per_sample(log_det, w, x)
     return x + _triangular.expand(h, u_hat, x), log_det
+
+
+def _in_turn(layers, activation, x):
+    """As `forward`, without the products `w_k'u_hat_j` of all pairs of layers.
+
+    Those are shared by all samples, or else `K` times the work of the layers.
+    """
+    u_hat, w, b, margin = layers
+    rows = []
+    # Not by slices, the gradient of each of which has the size of all of them.
+    each = tf.unstack(u_hat, axis=-2), tf.unstack(w, axis=-2), tf.unstack(b, axis=-1)
+    for direction, normal, offset in zip(*each):
+        rows.append(tf.reduce_sum(normal * x, axis=-1) + offset)
+        x += direction * activation(rows[-1])[..., tf.newaxis]
+    return x, _evaluate(activation, tf.stack(rows), margin)[1]
 
 
 def inverse(layers, activation, y):
