@@ -56,15 +56,28 @@ def test_householder_is_the_product_of_reflections():
     close(bases.householder_basis(np.zeros([2, 3])), np.eye(3))
 
 
+def test_mirrors_may_be_parallel_and_missing():
+    v = RNG.normal(size=[1, 8]).astype(np.float32)
+    lengths = np.float32([[1.0], [-1e6], [0.0], [1e-6], [3.0]])
+    mirrors = tf.constant(lengths * v)
+    with tf.GradientTape() as tape:
+        tape.watch(mirrors)
+        q = bases.householder_basis(mirrors)
+        total = tf.reduce_sum(q * RNG.normal(size=[8, 8]).astype(np.float32))
+    close(q, np.eye(8), 16 * np.finfo(np.float32).eps)  # four times the same, and none
+    assert np.all(np.isfinite(tape.gradient(total, mirrors)))
+
+
 def test_reversal_takes_the_last_coordinate_first():
     q = bases.permutation_basis(3, 2, reverse=True)
     np.testing.assert_array_equal(q, [[0, 0], [0, 1], [1, 0]])
 
 
-@pytest.mark.parametrize("make", [bases.qr_basis, bases.bjorck_basis])
+@pytest.mark.parametrize(
+    "make", [bases.qr_basis, bases.bjorck_basis, bases.householder_basis])
 def test_gradients_are_those_of_differences(make):
     start, step = MATRIX[0], RNG.normal(size=MATRIX[0].shape)
-    weights = RNG.normal(size=start.shape)
+    weights = RNG.normal(size=make(start).shape)
     with tf.GradientTape() as tape:
         tape.watch(matrix := tf.constant(start))
         total = tf.reduce_sum(weights * make(matrix))

@@ -104,13 +104,17 @@ def householder_basis(vectors, num_columns=None):
             f"`num_columns` must be in [1, {size}], the length of the vectors; "
             f"got {num_columns}."
         )
+    # The product is `I - V' inv(S) V`, where `S` is `V V'` above its diagonal, and half
+    # of it there: Joffrain et al. (2006), "Accumulating Householder transformations,
+    # revisited". Mirror by mirror, it would be as many passes over `q`.
+    gram = tf.matmul(vectors, vectors, transpose_b=True)
     tiny = np.finfo(vectors.dtype.as_numpy_dtype).tiny
-    q = tf.eye(size, num_columns, dtype=vectors.dtype)
-    for v in reversed(tf.unstack(vectors, axis=-2)):
-        norm2 = tf.maximum(tf.reduce_sum(v**2, axis=-1), tiny)[..., np.newaxis]
-        projection = tf.linalg.matvec(q, v, transpose_a=True)
-        q -= 2.0 * (v / norm2)[..., np.newaxis] * projection[..., np.newaxis, :]
-    return q
+    half = 0.5 * tf.maximum(tf.linalg.diag_part(gram), 4.0 * tiny)
+    upper = tf.linalg.set_diag(tf.linalg.band_part(gram, 0, -1), half)
+    solution = tf.linalg.triangular_solve(
+        upper, vectors[..., :num_columns], lower=False)
+    one = tf.eye(size, num_columns, dtype=vectors.dtype)
+    return one - tf.matmul(vectors, solution, transpose_a=True)
 
 
 def permutation_basis(size, num_columns=None, reverse=False, dtype=tf.float32):

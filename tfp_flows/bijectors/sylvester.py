@@ -138,9 +138,26 @@ class Sylvester(tfb.Bijector):
 
     def _evaluate(self, x):
         """Returns `y` and the log determinant there."""
+        if self.experimental_batch_shape().rank != 0:
+            return self._evaluate_each(x)
         w, v, _, margin, t = self._read(x)
         h, log_det = self._activate(t, margin, w, x)
         return x + _triangular.expand(h, v, x), log_det
+
+    def _evaluate_each(self, x):
+        """As `_evaluate`, where samples have matrices of their own: none of products.
+
+        One matrix that serves all samples is worth it, many are `M` times the work.
+        """
+        q, r, r_tilde = map(tf.convert_to_tensor, [self.q, self.r, self.r_tilde])
+        check_input(self, x, q=q[..., 0])
+        r, r_tilde = (tf.linalg.band_part(factor, 0, -1) for factor in (r, r_tilde))
+        t = _times(r_tilde, _times(q, x, transpose=True)) + self.b
+        bound = self._h.max_slope
+        margin = 1.0 + bound * tf.linalg.diag_part(r) * tf.linalg.diag_part(r_tilde)
+        h, slope, lack = self._h.evaluate(t)
+        log_det = tf.reduce_sum(self._h.log_stretch(lack, slope, margin), axis=-1)
+        return x + _times(q, _times(r, h)), log_det
 
     def _solve(self, y):
         """Returns `x` and the log determinant of forward there."""
@@ -169,6 +186,17 @@ class Sylvester(tfb.Bijector):
         margin = 1.0 + self._h.max_slope * tf.linalg.diag_part(u)
         t = _triangular.project(w, x)
         return w, v, u, margin, t + _triangular.rows_first(b, 1, t)
+
+
+def _times(matrix, x, transpose=False):
+    """Returns the product of `matrix` `[..., N, M]`, or its transpose, and vectors."""
+    if matrix.shape.rank > 2:
+        return tf.linalg.matvec(matrix, x, transpose_a=transpose)
+    flat = tf.reshape(x, [-1, x.shape[-1]])
+    flat = tf.matmul(flat, matrix, transpose_b=not transpose)
+    shape = tf.concat([tf.shape(x)[:-1], tf.shape(flat)[-1:]], axis=0)
+    return tf.ensure_shape(
+        tf.reshape(flat, shape), x.shape[:-1].concatenate(flat.shape[-1:]))
 
 
 def _is_orthonormal(q):
