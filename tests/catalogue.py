@@ -26,6 +26,7 @@ from tfp_flows.bijectors import (
     PlanarStack,
     PReLU,
     Radial,
+    Scan,
     Sylvester,
     bases,
 )
@@ -96,6 +97,19 @@ def _radial(seed, shape, size, radius, gain):
         gain=gain * np.exp(0.3 * rng.normal(size=shape)),
     )
     return Case(Radial, tensors, rng.normal(size=[4, *shape, size], scale=2.0))
+
+
+def _scan(seed, num_layers, size):
+    """Radial layers, all values of which are stacked."""
+    one = _radial(seed, [num_layers], size, 1.0, 5.0)
+
+    def make(**stacked):
+        dtype = stacked["center"].dtype
+        zeros, ones = tf.zeros([size], dtype), tf.ones([], dtype)
+        return Scan(Radial(zeros, ones, ones), stacked)
+
+    x = np.random.default_rng(seed).normal(size=[4, size], scale=2.0)
+    return Case(make, one.tensors, x)
 
 
 def _prelu(seed, slope_shape, x_shape, center):
@@ -174,6 +188,7 @@ _MAKERS = {
     "radial/steep": lambda: _radial(14, [], 3, 2.0, 1e9),
     "radial/batch": lambda: _radial(15, [2, 3], 4, 1.0, 5.0),
     "radial/one": lambda: _radial(16, [], 1, 1.0, 5.0),
+    "scan/steep": lambda: _scan(70, 3, 3),
     "sylvester/flat": lambda: _sylvester(17, [], 4, 2, 1e-3, "qr"),
     "sylvester/steep": lambda: _sylvester(18, [], 4, 3, 3.0, "qr"),
     "sylvester/square": lambda: _sylvester(19, [], 3, 3, 3.0, "permutation"),

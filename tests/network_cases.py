@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows import masks
+from tfp_flows import flows, masks
 from tfp_flows.bijectors import (
     ActNorm,
     Coupling,
@@ -150,6 +150,19 @@ def multi_scale(seed, dtype, recompute=False, context=None):
     return MultiScale(levels, [prior], recompute=recompute)
 
 
+def _scan_of_couplings(seed, x_shape, context_shape):
+    """Two pairs of layers, with a context that all of them share."""
+    size, context_size = x_shape[-1], context_shape[-1]
+
+    def make_bijector(dtype, context):
+        flow = flows.real_nvp(
+            size, 4, (3,), seed=seed, activation="tanh", context_size=context_size,
+            dtype=dtype, scan=True)
+        return flows.condition(flow.bijector.bijectors[0], context)
+
+    return _network(seed, make_bijector, x_shape, context_shape)
+
+
 _AFFINE = transformers.Affine()
 _SPLINE = transformers.RationalQuadraticSpline(num_bins=4, bound=2.0)
 _SCATTERED = np.array([True, False, False, True, False])
@@ -204,6 +217,7 @@ MAKERS = {
     "multi_scale/steep": lambda: _network(
         62, lambda dtype, _: multi_scale(62, dtype), [1, 4, 8, 1]
     ),
+    "scan/pairs": lambda: _scan_of_couplings(63, [2, 2, 3], [2, 2]),
     "coupling/one": lambda: _coupling(48, masks.half(1, True), _AFFINE, [4, 1]),
 }
 GRAPHS = (

@@ -53,6 +53,16 @@ def start_layers(bijector, values, direction):
     return values
 
 
+def modules_of(module):
+    """Returns a list of a module and those in it, those in patterns of `Scan` too."""
+    found = [module, *module.submodules]
+    for part in list(found):
+        pattern = getattr(part, "layer", None)  # which shows none of its variables
+        if isinstance(pattern, tfb.Bijector):
+            found += modules_of(pattern)
+    return found
+
+
 def flags_of_start(module):
     """Returns the flags of a module that tell whether there was a start from data.
 
@@ -62,8 +72,7 @@ def flags_of_start(module):
     Returns:
       flags: list of boolean variables, each once.
     """
-    modules = [module, *module.submodules]
-    flags = [getattr(part, "started", None) for part in modules]
+    flags = [getattr(part, "started", None) for part in modules_of(module)]
     return list({id(flag): flag for flag in flags if flag is not None}.values())
 
 
@@ -71,7 +80,7 @@ def can_start(module):
     """Tells whether a module has a layer, or a network, that starts from data."""
     return any(
         hasattr(part, "started") or getattr(part, "actnorm", None) is True
-        for part in [module, *module.submodules]
+        for part in modules_of(module)
     )
 
 
@@ -118,7 +127,7 @@ def bind_context(part, context):
     if getattr(part, "context_size", 0):
         return part.copy(context=context)
     changed = {}
-    for name in ["bijector", "distribution", "coupling"]:
+    for name in ["bijector", "distribution", "coupling", "layer"]:
         inner = getattr(part, name, None)
         if isinstance(inner, (tfb.Bijector, tfd.Distribution)):
             bound = bind_context(inner, context)
@@ -134,7 +143,7 @@ def bind_context(part, context):
 
 def unbound_context_size(flow):
     """Returns the length of the context that a flow lacks, or 0 if it lacks none."""
-    for part in [flow, *flow.submodules]:
+    for part in modules_of(flow):
         size = getattr(part, "context_size", 0)
         if size and getattr(part, "context", 0) is None:
             return size

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tests.laws import close
 from tfp_flows.networks import ConvNet, ResidualConvNet
-from tfp_flows.networks._conv import convolve
+from tfp_flows.networks._convolve import convolve
 
 EACH = pytest.mark.parametrize("network", [ConvNet, ResidualConvNet])
 CONTEXTS = pytest.mark.parametrize("context_ndims", [0, 1, 3])

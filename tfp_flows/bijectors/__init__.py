@@ -19,6 +19,7 @@ from tfp_flows.bijectors.multi_scale import MultiScale
 from tfp_flows.bijectors.planar import Planar, PlanarStack
 from tfp_flows.bijectors.prelu import PReLU
 from tfp_flows.bijectors.radial import Radial
+from tfp_flows.bijectors.scan import Scan
 from tfp_flows.bijectors.squeeze import Squeeze
 from tfp_flows.bijectors.sylvester import Sylvester
 
@@ -40,6 +41,7 @@ __all__ = [
     "Planar",
     "PlanarStack",
     "Radial",
+    "Scan",
     "Squeeze",
     "Sylvester",
     "bases",

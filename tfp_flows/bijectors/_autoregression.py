@@ -20,6 +20,7 @@ from tfp_flows.bijectors._conditioning import (
     context_ndims_of,
     parameters_for,
 )
+from tfp_flows.bijectors._substitution import replaced, tensors_of
 
 
 def evaluate(bijector, z):
@@ -51,12 +52,18 @@ def _map_of(bijector):
         def walk(w):
             return conditioner.solve_for_input(invert, w, bijector.context)
 
-    def parameters(z, *context):
-        event_shape = z.shape[z.shape.rank - event_ndims :]
-        return parameters_for(bijector, z, event_shape, *context)
-
     context = bijector.context
     inputs = [] if context is None else [tf.convert_to_tensor(context)]
+    tensors, num_contexts = tensors_of(conditioner), len(inputs)
+    inputs += tensors.values()  # those that `Scan` puts in the places of variables
+
+    def parameters(z, *inputs):
+        event_shape = z.shape[z.shape.rank - event_ndims :]
+        context = inputs[0] if num_contexts else None
+        new = dict(zip(tensors, inputs[num_contexts:]))
+        network = replaced(conditioner, new) if new else None
+        return parameters_for(bijector, z, event_shape, context, network)
+
     return AutoregressiveMap(
         parameters, inputs, bijector._transform, invert, walk, event_ndims)
 
@@ -108,22 +115,21 @@ class AutoregressiveMap:
 
         @tf.custom_gradient
         def attach(w, *inputs):
-            here = dataclasses.replace(self, inputs=inputs)
-
             def backward(of_z, of_log_slope, variables=()):
-                z, _ = attach(w, *inputs)  # this gradient has a gradient, too
+                here = self._with(_local(inputs))
+                z, _ = attach(w, *here.inputs)  # this gradient has a gradient, too
                 with tf.GradientTape(persistent=True) as tape:
                     point = tf.identity(z)
-                    tape.watch([point, *inputs])
+                    tape.watch([point, *here.inputs])
                     values = here.evaluate(point)
                 of_z += _gradient(tape, values[1], point, of_log_slope)
                 of_w = here._solve_linear(z, of_z, transpose=True)
-                sources = [list(inputs), list(variables)]
+                sources = [here.inputs, list(variables)]
                 of_inputs, of_variables = _gradient(
                     tape, values, sources, [-of_w, of_log_slope])
                 return (of_w, *of_inputs), of_variables
 
-            _, log_slope = here.evaluate(solution)
+            _, log_slope = self._with(inputs).evaluate(solution)
             return (tf.identity(solution), log_slope), backward
 
         return attach(w, *self.inputs)
@@ -149,22 +155,25 @@ class AutoregressiveMap:
 
         @tf.custom_gradient
         def attach(z, b, *inputs):
-            here = dataclasses.replace(self, inputs=inputs)
-
             def backward(of_v, variables=()):
-                v = attach(z, b, *inputs)
-                of_b = here._solve_linear(z, of_v, not transpose)
+                (point,), here = _local([z]), self._with(_local(inputs))
+                v = attach(point, b, *here.inputs)
+                of_b = here._solve_linear(point, of_v, not transpose)
                 with tf.GradientTape() as tape:
-                    tape.watch([z, *inputs])
-                    value = _product(lambda z: here.evaluate(z)[0], z, v, transpose)
+                    tape.watch([point, *here.inputs])
+                    value = _product(
+                        lambda z: here.evaluate(z)[0], point, v, transpose)
                 of_z, of_inputs, of_variables = _gradient(
-                    tape, value, [z, list(inputs), list(variables)], -of_b)
+                    tape, value, [point, here.inputs, list(variables)], -of_b)
                 return (of_z, of_b, *of_inputs), of_variables
 
-            here.evaluate(z)  # shows TensorFlow which variables there are
+            self._with(inputs).evaluate(z)  # shows TensorFlow which variables there are
             return tf.identity(solution), backward
 
         return attach(z, b, *self.inputs)
+
+    def _with(self, inputs):
+        return dataclasses.replace(self, inputs=list(inputs))
 
     def _settle(self, step, start, changed):
         """Applies `step` until nothing changes; each time settles one more element."""
@@ -194,6 +203,15 @@ def _product(fn, z, v, transpose):
             value = fn(z)
         backward = _gradient(inner, value, z, cotangent)
     return backward if transpose else _gradient(outer, backward, cotangent, v)
+
+
+def _local(tensors):
+    """Returns tensors of the graph that is being made, each one of its own.
+
+    In the gradient of a loop a tape does not see how those from elsewhere get there,
+    and a gradient by them would be 0 in silence.
+    """
+    return [tf.identity(tensor) for tensor in tensors]
 
 
 def _gradient(tape, values, sources, cotangents):

@@ -140,7 +140,7 @@ def context_properties():
     return dict(context=tfp.util.ParameterProperties(event_ndims=ndims))
 
 
-def parameters_for(bijector, x, event_shape, context=None):
+def parameters_for(bijector, x, event_shape, context=None, conditioner=None):
     """Asks the conditioner of a layer for the parameters of its transformer.
 
     Args:
@@ -148,6 +148,7 @@ def parameters_for(bijector, x, event_shape, context=None):
       x: what the conditioner sees.
       event_shape: shape of what is transformed, one set of parameters an element.
       context: tensor to take for the context of the layer, or None for its own.
+      conditioner: network to take for that of the layer, or None for its own.
 
     Returns:
       parameters: tensor of shape `[..., *event_shape, num_parameters]`.
@@ -156,12 +157,14 @@ def parameters_for(bijector, x, event_shape, context=None):
       ValueError: the context is missing, or the conditioner returns another shape.
     """
     check_has_context(bijector)
+    if conditioner is None:
+        conditioner = bijector.conditioner
     if bijector.context is None:
-        parameters = bijector.conditioner(x)
+        parameters = conditioner(x)
     else:
         if context is None:
             context = tf.convert_to_tensor(bijector.context)
-        parameters = bijector.conditioner(x, context)
+        parameters = conditioner(x, context)
     parameters = tf.convert_to_tensor(parameters, name="parameters")
     expected = tf.TensorShape(event_shape).concatenate(
         bijector.transformer.num_parameters

@@ -35,6 +35,7 @@ from tfp_flows.flows.planar import planar
 from tfp_flows.flows.radial import radial
 from tfp_flows.flows.real_nvp import real_nvp
 from tfp_flows.flows.real_nvp_image import real_nvp_image
+from tfp_flows.flows.scan_layers import scan_layers
 from tfp_flows.flows.start_from_data import start_from_data
 from tfp_flows.flows.sylvester import sylvester
 
@@ -63,6 +64,7 @@ __all__ = [
     "real_nvp_image",
     "reduce_bits",
     "sample_at_temperature",
+    "scan_layers",
     "start_from_data",
     "sylvester",
     "update_running_statistics",

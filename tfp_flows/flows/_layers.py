@@ -1,11 +1,13 @@
 """What the recipes for flows of layers with networks share."""
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows import masks
 from tfp_flows.bijectors import BatchNorm, Coupling
 from tfp_flows.flows import _noise
+from tfp_flows.flows.scan_layers import scan_layers
 from tfp_flows.networks import MADE, MLP
 from tfp_flows.networks._dense import split_seed
 
@@ -81,6 +83,34 @@ def coupling_layers(
             hidden_units, seed=layer_seed, **network)
         layers.append(Coupling(kept, net, transformer, validate_args=validate_args))
     return layers
+
+
+def scanned(layers, batch_norm=False):
+    """Returns a list of one layer in place of layers, from noise to data.
+
+    Raises:
+      ValueError: there is to be batch norm; layers take turns, and the last has none;
+        or as `scan_layers`.
+    """
+    if batch_norm:
+        raise ValueError("`batch_norm` must be false with `scan`; got both.")
+    first, second = (layers * 2)[:2]
+    if not _takes_turns(first, second):
+        return [scan_layers(layers)]
+    if len(layers) % 2:
+        raise ValueError(
+            "`num_layers` must be even with `scan`, where two kinds of layers take "
+            f"turns; got {len(layers)}."
+        )
+    pairs = zip(layers[::2], layers[1::2])
+    return [scan_layers([tfb.Chain([after, before]) for before, after in pairs])]
+
+
+def _takes_turns(first, second):
+    """Returns whether layers see elements in other orders, or by other masks."""
+    if hasattr(first, "mask"):
+        return not np.array_equal(first.mask, second.mask)
+    return not np.array_equal(first.conditioner.order, second.conditioner.order)
 
 
 def with_batch_norm(layers, event_size, dtype, epsilon=1e-3):

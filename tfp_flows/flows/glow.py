@@ -8,6 +8,7 @@ import tensorflow_probability as tfp
 from tfp_flows._recipes import recipe
 from tfp_flows.bijectors import MultiScale, Squeeze, transformers
 from tfp_flows.flows import _image_layers as parts
+from tfp_flows.flows.scan_layers import scan_layers
 from tfp_flows.networks import ConvNet
 
 tfb = tfp.bijectors
@@ -28,7 +29,9 @@ def glow(
     context_size=0,
     context_in="top",
     recompute=False,
+    scan=False,
     dtype=tf.float32,
+    compute_dtype=None,
     name="glow",
 ):
     """Builds a Glow, whose densities and samples both take one pass.
@@ -64,7 +67,11 @@ def glow(
         for their class-conditional models, "all" for all priors and couplings, too.
       recompute: whether training recomputes activations in place of keeping them; see
         `tfp_flows.bijectors.MultiScale`.
+      scan: whether the steps of each level are one `tfp_flows.bijectors.Scan`,
+        which traces and compiles in the same time however many they are.
       dtype: floating dtype of the variables.
+      compute_dtype: floating dtype of the products of the networks, as for
+        `tfp_flows.networks.ConvNet`; by default `dtype`.
       name: name of the distribution.
 
     Returns:
@@ -72,7 +79,7 @@ def glow(
         of an image, on variables of its own.
 
     Raises:
-      TypeError: `seed` is no integer.
+      TypeError: `seed` is no integer, or `compute_dtype` is none that fits.
       ValueError: an argument is out of its range.
     """
     *_, channels = parts.check_image(event_shape, num_levels, num_levels)
@@ -87,15 +94,18 @@ def glow(
     for i, level_seed in enumerate(parts.seeds_of(seed, num_levels)[0]):
         channels *= 4
         *seeds, prior_seed = parts.seeds_of(level_seed, *[2] * num_steps, 1)
-        layers = [tfb.Invert(Squeeze())]
+        steps = []
         for k, pair in enumerate(seeds):
             step = f"level_{i}_step_{k}"
             network = functools.partial(
                 _network, hidden_channels, transformer.num_parameters, inner_context,
-                dtype, f"{step}_network")
-            layers.append(parts.glow_step(
+                dtype, compute_dtype, f"{step}_network")
+            steps.append(parts.glow_step(
                 channels, network, transformer, convolution, started, pair, dtype,
                 step))
+        if scan:
+            steps = [scan_layers(steps[::-1], name=f"level_{i}_steps")]
+        layers = [tfb.Invert(Squeeze()), *steps]
         last = i + 1 == num_levels
         kept = 0 if last else channels // 2
         prior = parts.prior(
@@ -113,7 +123,10 @@ def glow(
         event_shape, dtype, name)
 
 
-def _network(hidden, num_parameters, context_size, dtype, name, kept, changed, seed):
+def _network(
+    hidden, num_parameters, context_size, dtype, compute_dtype, name, kept, changed,
+    seed,
+):
     return ConvNet(
         kept, changed, hidden, num_parameters=num_parameters, seed=seed,
-        context_size=context_size, dtype=dtype, name=name)
+        context_size=context_size, dtype=dtype, compute_dtype=compute_dtype, name=name)

@@ -20,7 +20,9 @@ def maf(
     residual=False,
     batch_norm=False,
     context_size=0,
+    scan=False,
     dtype=tf.float32,
+    compute_dtype=None,
     validate_args=False,
     name="maf",
 ):
@@ -46,7 +48,13 @@ def maf(
         `tfp_flows.flows.with_batch_statistics`.
       context_size: length of a context, 0 for none. A flow that has one is to be bound
         to a context by `tfp_flows.flows.condition` before use.
+      scan: whether the layers are one `tfp_flows.bijectors.Scan`, which traces and
+        compiles in the same time however many they are. `num_layers` must be even
+        then, where two kinds of layers take turns, as by default, and `order` must not
+        be "random".
       dtype: floating dtype of the variables.
+      compute_dtype: floating dtype of the products of the networks, as for
+        `tfp_flows.networks.MADE`; by default `dtype`.
       validate_args: whether to check that the points given are finite.
       name: name of the distribution.
 
@@ -55,14 +63,17 @@ def maf(
         of its own; `distribution.bijector` is the flow from noise to data.
 
     Raises:
-      TypeError: `seed` is no integer.
-      ValueError: a size is below 1, or another argument is none of those named.
+      TypeError: `seed` is no integer, or `compute_dtype` is none that fits.
+      ValueError: a size is below 1, another argument is none of those named, or `scan`
+        does not go with it.
       tf.errors.InvalidArgumentError: a check of `validate_args` fails.
     """
     layers = _layers.autoregressive_layers(
         MaskedAutoregressive, event_size, num_layers, hidden_units, transformer, seed,
         order, validate_args, activation=activation, residual=residual,
-        context_size=context_size, dtype=dtype)
-    if batch_norm:
+        context_size=context_size, dtype=dtype, compute_dtype=compute_dtype)
+    if scan:
+        layers = _layers.scanned(layers, batch_norm)
+    elif batch_norm:
         layers = _layers.with_batch_norm(layers, event_size, dtype)
     return _layers.distribution(layers, event_size, dtype, name)

@@ -19,7 +19,9 @@ def nice(
     mask="alternating",
     activation="relu",
     context_size=0,
+    scan=False,
     dtype=tf.float32,
+    compute_dtype=None,
     validate_args=False,
     name="nice",
 ):
@@ -43,7 +45,12 @@ def nice(
       activation: elementwise function of the networks, or the name of one of `tf.nn`.
       context_size: length of a context, 0 for none. A flow that has one is to be bound
         to a context by `tfp_flows.flows.condition` before use.
+      scan: whether the layers are one `tfp_flows.bijectors.Scan`, which traces and
+        compiles in the same time however many they are. `num_layers` must be even
+        then, as kinds of layers take turns.
       dtype: floating dtype of the variables.
+      compute_dtype: floating dtype of the products of the networks, as for
+        `tfp_flows.networks.MLP`; by default `dtype`.
       validate_args: whether to check that the points given are finite.
       name: name of the distribution.
 
@@ -52,12 +59,16 @@ def nice(
         its own; `distribution.bijector` is the flow from noise to data.
 
     Raises:
-      TypeError: `seed` is no integer.
-      ValueError: a size is below 1, or another argument is none of those named.
+      TypeError: `seed` is no integer, or `compute_dtype` is none that fits.
+      ValueError: a size is below 1, another argument is none of those named, or `scan`
+        does not go with it.
       tf.errors.InvalidArgumentError: a check of `validate_args` fails.
     """
     couplings = _layers.coupling_layers(
         event_size, num_layers, hidden_units, transformers.Additive(), seed, mask,
-        validate_args, activation=activation, context_size=context_size, dtype=dtype)
+        validate_args, activation=activation, context_size=context_size, dtype=dtype,
+        compute_dtype=compute_dtype)
+    if scan:
+        couplings = _layers.scanned(couplings)
     scale = DiagonalScale(tf.Variable(tf.zeros([event_size], dtype), name="log_scale"))
     return _layers.distribution([scale, *couplings], event_size, dtype, name, base)

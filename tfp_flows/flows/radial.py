@@ -6,11 +6,14 @@ import tensorflow_probability as tfp
 from tfp_flows._recipes import recipe
 from tfp_flows.bijectors import Radial
 from tfp_flows.flows._layers import check_sizes, layer_seeds
+from tfp_flows.flows.scan_layers import scan_layers
 from tfp_flows.trainable import build_trainable
 
 
 @recipe(package="tfp_flows")
-def radial(event_size, num_layers, *, seed, dtype=tf.float32, name="radial"):
+def radial(
+    event_size, num_layers, *, seed, scan=False, dtype=tf.float32, name="radial"
+):
     """Builds a trainable flow of radial layers, which starts as the identity.
 
     Radial flows as in Rezende and Mohamed (2015), https://arxiv.org/abs/1505.05770.
@@ -20,12 +23,14 @@ def radial(event_size, num_layers, *, seed, dtype=tf.float32, name="radial"):
       event_size: `D`, the length of one point.
       num_layers: number of layers.
       seed: integer that decides the initial values, in each process alike.
+      scan: whether the layers are one `tfp_flows.bijectors.Scan`, which traces and
+        compiles in the same time however many they are.
       dtype: floating dtype of the variables.
       name: prefix of the ops.
 
     Returns:
-      bijector: `tfb.Chain` of `Radial` layers on variables: gains and radii of 1,
-        centers that are standard normal.
+      bijector: `tfb.Chain` or `Scan` of `Radial` layers on variables: gains and radii
+        of 1, centers that are standard normal.
 
     Raises:
       ValueError: `event_size` or `num_layers` is below 1.
@@ -41,4 +46,6 @@ def radial(event_size, num_layers, *, seed, dtype=tf.float32, name="radial"):
         )
         for layer_seed in layer_seeds(seed, num_layers)
     ]
+    if scan:
+        return scan_layers(layers, name=name)
     return tfp.bijectors.Chain(layers[::-1], name=name)

@@ -19,7 +19,9 @@ def real_nvp(
     activation="relu",
     batch_norm=False,
     context_size=0,
+    scan=False,
     dtype=tf.float32,
+    compute_dtype=None,
     validate_args=False,
     name="real_nvp",
 ):
@@ -41,7 +43,12 @@ def real_nvp(
         `tfp_flows.flows.with_batch_statistics`.
       context_size: length of a context, 0 for none. A flow that has one is to be bound
         to a context by `tfp_flows.flows.condition` before use.
+      scan: whether the layers are one `tfp_flows.bijectors.Scan`, which traces and
+        compiles in the same time however many they are. `num_layers` must be even
+        then, as kinds of layers take turns.
       dtype: floating dtype of the variables.
+      compute_dtype: floating dtype of the products of the networks, as for
+        `tfp_flows.networks.MLP`; by default `dtype`.
       validate_args: whether to check that the points given are finite.
       name: name of the distribution.
 
@@ -50,13 +57,17 @@ def real_nvp(
         of its own; `distribution.bijector` is the flow from noise to data.
 
     Raises:
-      TypeError: `seed` is no integer.
-      ValueError: a size is below 1, or another argument is none of those named.
+      TypeError: `seed` is no integer, or `compute_dtype` is none that fits.
+      ValueError: a size is below 1, another argument is none of those named, or `scan`
+        does not go with it.
       tf.errors.InvalidArgumentError: a check of `validate_args` fails.
     """
     layers = _layers.coupling_layers(
         event_size, num_layers, hidden_units, transformer, seed, mask,
-        validate_args, activation=activation, context_size=context_size, dtype=dtype)
-    if batch_norm:
+        validate_args, activation=activation, context_size=context_size, dtype=dtype,
+        compute_dtype=compute_dtype)
+    if scan:
+        layers = _layers.scanned(layers, batch_norm)
+    elif batch_norm:
         layers = _layers.with_batch_norm(layers, event_size, dtype)
     return _layers.distribution(layers, event_size, dtype, name)

@@ -27,6 +27,7 @@ def real_nvp_image(
     context_size=0,
     recompute=False,
     dtype=tf.float32,
+    compute_dtype=None,
     name="real_nvp_image",
 ):
     """Builds a multi-scale RealNVP, whose densities and samples both take one pass.
@@ -58,6 +59,8 @@ def real_nvp_image(
       recompute: whether training recomputes activations in place of keeping them; see
         `tfp_flows.bijectors.MultiScale`.
       dtype: floating dtype of the variables.
+      compute_dtype: floating dtype of the products of the networks, as for
+        `tfp_flows.networks.ResidualConvNet`; by default `dtype`.
       name: name of the distribution.
 
     Returns:
@@ -65,7 +68,7 @@ def real_nvp_image(
         of an image, on variables of its own.
 
     Raises:
-      TypeError: `seed` is no integer.
+      TypeError: `seed` is no integer, or `compute_dtype` is none that fits.
       ValueError: an argument is out of its range.
     """
     height, width, channels = parts.check_image(event_shape, num_levels, num_levels - 1)
@@ -90,6 +93,7 @@ def real_nvp_image(
                     size if whole else int((~mask).sum()), hidden_channels * 2**i,
                     num_parameters=transformer.num_parameters, num_blocks=num_blocks,
                     seed=layer_seed, context_size=context_size, dtype=dtype,
+                    compute_dtype=compute_dtype,
                     name=f"{name}_network")
                 layers += [
                     parts.actnorm(size, started, dtype, f"{name}_actnorm"),

@@ -5,6 +5,7 @@ import tensorflow_probability as tfp
 
 from tfp_flows._recipes import recipe
 from tfp_flows.bijectors import Sylvester, bases
+from tfp_flows.flows.scan_layers import scan_layers
 from tfp_flows.trainable import build_trainable
 
 _BASES = ("orthogonal", "householder", "triangular")
@@ -20,6 +21,7 @@ def sylvester(
     basis="orthogonal",
     num_reflections=8,
     activation="tanh",
+    scan=False,
     dtype=tf.float32,
     name="sylvester",
 ):
@@ -39,12 +41,14 @@ def sylvester(
         coordinates themselves, in order and reversed in turn, and trains none.
       num_reflections: number of reflections of the "householder" basis.
       activation: "tanh", "leaky_relu", or an `Activation`.
+      scan: whether the layers are one `tfp_flows.bijectors.Scan`, which traces and
+        compiles in the same time however many they are.
       dtype: floating dtype of the variables.
       name: prefix of the ops.
 
     Returns:
-      bijector: `tfb.Chain` of `Sylvester` layers on variables: `r` = 0, the others
-        random.
+      bijector: `tfb.Chain` or `Scan` of `Sylvester` layers on variables: `r` = 0, the
+        others random.
 
     Raises:
       ValueError: a size is below 1, `num_columns` above `event_size`, or `basis` not
@@ -91,6 +95,8 @@ def sylvester(
                 activation=activation,
             )
         )
+    if scan:
+        return scan_layers(layers, name=name)
     return tfp.bijectors.Chain(layers[::-1], name=name)
 
 

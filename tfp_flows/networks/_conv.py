@@ -1,18 +1,19 @@
-"""Convolutions that the networks of images share."""
+"""Layers of convolutions that the networks of images share."""
 
 import numpy as np
 import tensorflow as tf
 
 from tfp_flows._moments import standardising
+from tfp_flows.networks._convolve import convolve
 from tfp_flows.networks._dense import (
+    add,
+    cast,
     check_inputs,
     check_sizes,
-    in_place_of_last,
-    multiply,
+    set_context,
+    set_dtypes,
 )
 
-_AROUND = [[0, 0], [1, 1], [1, 1], [0, 0]]
-_BLOCK = [(i, j) for i in range(3) for j in range(3)]
 _LOG_SCALE_FACTOR = 3.0  # as in the code of Kingma and Dhariwal (2018)
 
 
@@ -63,24 +64,30 @@ class Convolution(tf.Module):
             self.log_scale = _variable(zeros, f"log_scale_{number}")
         self.bias = _variable(zeros, f"bias_{number}")
 
-    def __call__(self, x, context=None):
-        """Returns the convolution of `x` `[..., H, W, inputs]`, of the same axes."""
-        if self.log_scale is None:
-            return self._apply(x, context, self.bias)
-        scale = tf.exp(_LOG_SCALE_FACTOR * self.log_scale)
-        return self._apply(x, context, self.bias, lambda kernel: kernel * scale)
+    def __call__(self, x, context=None, dtype=None):
+        """Returns the convolution of `x` `[..., H, W, inputs]`, of the same axes.
 
-    def start_from_data(self, x, context=None):
+        Products run in the dtype of `x` and `context`. The sum of them has `dtype`, by
+        default the same.
+        """
+        dtype = x.dtype if dtype is None else dtype
+        if self.log_scale is None:
+            return self._apply(x, context, dtype, self.bias)
+        scale = tf.exp(_LOG_SCALE_FACTOR * self.log_scale)
+        return self._apply(x, context, dtype, self.bias, lambda kernel: kernel * scale)
+
+    def start_from_data(self, x, context=None, dtype=None):
         """Calls it with scale and bias such that the results have moments 0 and 1."""
         if self.log_scale is None:
-            return self(x, context)
-        h = self._apply(x, context, tf.zeros_like(self.bias))
+            return self(x, context, dtype)
+        h = self._apply(x, context, self.bias.dtype, tf.zeros_like(self.bias))
         mean, log_deviation = standardising(h)
         self.bias.assign(-mean)
         self.log_scale.assign(-log_deviation / _LOG_SCALE_FACTOR)
-        return (h - mean) * tf.exp(-log_deviation)
+        h = (h - mean) * tf.exp(-log_deviation)
+        return cast(h, x.dtype if dtype is None else dtype)
 
-    def _apply(self, x, context, bias, scaled=tf.identity):
+    def _apply(self, x, context, dtype, bias, scaled=tf.identity):
         """Scales bias and kernels, which are smaller than what they make of images."""
         base = bias
         if self.edge_kernel is not None:
@@ -91,104 +98,37 @@ class Convolution(tf.Module):
             if kernel.shape.rank == 2:
                 kernel = kernel[tf.newaxis, tf.newaxis]
                 context = context[..., tf.newaxis, tf.newaxis, :]
-            base = base + convolve(context, kernel)
+            base = add(convolve(context, kernel), base, dtype)
         if self.kernel is not None:
-            return convolve(x, scaled(self.kernel)) + base
-        return tf.reduce_sum(x, axis=-1, keepdims=True) + base  # of no channels: zeros
-
-
-def convolve(x, kernel):
-    """Returns `x` `[..., H, W, inputs]` convolved to `[..., H, W, outputs]`.
-
-    Where inputs or outputs are few, as at the ends of a network, a product over nine
-    times as many of them is faster than a convolution and its gradients, as long as
-    these are no more than there are on the other side.
-
-    Args:
-      x: images, with zeros around them.
-      kernel: tensor of shape `[size, size, inputs, outputs]`, with `size` 1 or 3.
-    """
-    size, _, inputs, outputs = kernel.shape
-    if size == 1:
-        return multiply(x, kernel[0, 0])
-    images = as_images(x)
-    if 9 * inputs <= outputs:
-        neighbours = _neighbours(images)
-        result = multiply(neighbours, tf.reshape(kernel, [9 * inputs, outputs]))
-    elif 9 * outputs <= inputs:
-        flat = tf.transpose(tf.reverse(kernel, axis=[0, 1]), [2, 0, 1, 3])
-        flat = tf.reshape(flat, [inputs, 9 * outputs])
-        result = _add_to_neighbours(multiply(images, flat))
-    else:
-        result = tf.nn.conv2d(images, kernel, strides=1, padding="SAME")
-    if x.shape.rank == 4:
-        return result
-    return in_place_of_last(result, x, [outputs])
-
-
-def as_images(x):
-    """Returns `x` `[..., H, W, C]` with one axis in place of all before `H`."""
-    if x.shape.rank == 4:
-        return x
-    flat = tf.reshape(x, tf.concat([[-1], tf.shape(x)[-3:]], axis=0))
-    return tf.ensure_shape(flat, [None, *x.shape[-3:]])
-
-
-# Each is the transpose of the other, and so its gradient: those that TensorFlow has of
-# slices are slow, or under XLA only the first.
-@tf.custom_gradient
-def _neighbours(images):
-    """Returns `[N, H, W, 9 C]`: for each pixel its block of 3 x 3, row by row."""
-    padded = tf.pad(images, _AROUND)
-    sizes = _sizes(images)
-    parts = [tf.slice(padded, [0, i, j, 0], sizes) for i, j in _BLOCK]
-    return tf.concat(parts, axis=-1), _add_to_neighbours
-
-
-@tf.custom_gradient
-def _add_to_neighbours(blocks):
-    """Returns `[N, H, W, C]`: for each pixel the sum of all that blocks hold for it."""
-    channels = blocks.shape[-1] // 9
-    padded = tf.pad(blocks, _AROUND)
-    sizes = [*_sizes(blocks)[:-1], channels]
-    return tf.add_n([
-        tf.slice(padded, [0, 2 - i, 2 - j, k * channels], sizes)
-        for k, (i, j) in enumerate(_BLOCK)
-    ]), _neighbours
-
-
-def _sizes(images):
-    dynamic = tf.shape(images)
-    known = images.shape.as_list()
-    return [dynamic[i] if n is None else n for i, n in enumerate(known)]
+            return add(convolve(x, scaled(self.kernel)), base, dtype)
+        zeros = tf.reduce_sum(x, axis=-1, keepdims=True)  # of no channels
+        return add(zeros, base, dtype)
 
 
 def set_sizes(
     network, input_channels, output_channels, hidden_channels, num_parameters,
-    context_size, context_ndims, actnorm, dtype,
+    context_size, context_ndims, actnorm, dtype, compute_dtype,
 ):
     """Checks the arguments of a network, and makes them its attributes.
 
     Raises:
-      ValueError: one is out of its range.
+      TypeError: `compute_dtype` does not fit.
+      ValueError: another is out of its range.
     """
     check_sizes(
         output_channels=output_channels, hidden_channels=hidden_channels,
         num_parameters=num_parameters)
     if input_channels != 0:
         check_sizes(input_channels=input_channels)
-    if context_size != 0:
-        check_sizes(context_size=context_size)
-    if context_ndims not in (1, 3):
-        raise ValueError(f"`context_ndims` must be 1 or 3; got {context_ndims!r}.")
+    set_context(network, context_size, context_ndims, (1, 3))
     network.input_channels, network.output_channels = input_channels, output_channels
     network.hidden_channels, network.num_parameters = hidden_channels, num_parameters
-    network.context_size, network.context_ndims = context_size, context_ndims
-    network.actnorm, network.dtype = bool(actnorm), tf.as_dtype(dtype)
+    network.actnorm = bool(actnorm)
+    set_dtypes(network, dtype, compute_dtype)
 
 
 def check_images(network, x, context):
-    """Returns input and context as tensors.
+    """Returns input and context as tensors of the dtype of products.
 
     Raises:
       ValueError: their shapes do not fit the network or each other.
@@ -207,6 +147,9 @@ def check_images(network, x, context):
             "`context` must have shape [..., H, W, context_size], with `H` and `W` of "
             f"the input; got shapes {context.shape} and {x.shape}."
         )
+    x = cast(x, network.compute_dtype)
+    if context is not None:
+        context = cast(context, network.compute_dtype)
     return x, context
 
 

@@ -5,6 +5,8 @@ import numbers
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+_FLOATING = (tf.bfloat16, tf.float16, tf.float32, tf.float64)
+
 
 def split_seed(seed, number):
     """Returns as many stateless seeds, the same in each process.
@@ -40,8 +42,53 @@ def make_bias(size, dtype, name):
     return tf.Variable(tf.zeros([size], dtype), name=name)
 
 
+def set_dtypes(network, dtype, compute_dtype=None):
+    """Makes the dtypes of weights and of products attributes of a network.
+
+    Raises:
+      TypeError: `compute_dtype` is no floating dtype, or wider than `dtype`.
+    """
+    network.dtype = network.compute_dtype = tf.as_dtype(dtype)
+    if compute_dtype is not None:
+        network.compute_dtype = tf.as_dtype(compute_dtype)
+    if (
+        network.compute_dtype not in _FLOATING
+        or network.compute_dtype.size > network.dtype.size
+    ):
+        raise TypeError(
+            f"`compute_dtype` must be one of {[d.name for d in _FLOATING]}, and not "
+            f"wider than `dtype`, {network.dtype.name}; got {compute_dtype!r}."
+        )
+
+
+def set_context(network, size, ndims, allowed):
+    """Makes what a network has of contexts its attributes.
+
+    Raises:
+      ValueError: the size is out of its range, or the rank none of those allowed.
+    """
+    if size != 0:
+        check_sizes(context_size=size)
+    if ndims not in allowed:
+        raise ValueError(
+            f"`context_ndims` must be {' or '.join(map(str, allowed))}; got {ndims!r}.")
+    network.context_size, network.context_ndims = size, ndims
+
+
+def describe(network, *names):
+    """Returns what `repr` says of a network: attributes of these names, and dtypes."""
+    names = [*names, "dtype"]
+    if network.compute_dtype != network.dtype:
+        names.append("compute_dtype")
+    return (
+        f"<{type(network).__name__} {network.name!r} "
+        f"{' '.join(f'{name}={_spell(getattr(network, name))}' for name in names)}>"
+    )
+
+
 def multiply(x, kernel):
-    """Returns `x @ kernel` for `x` of shape `[..., inputs]`, as one product."""
+    """Returns `x @ kernel` for `x` `[..., inputs]`, as one product, in its dtype."""
+    kernel = cast(kernel, x.dtype)
     if kernel.shape[0] == 0:
         # Fused with what follows, oneDNN ends the process at an empty product.
         shape = tf.concat([tf.shape(x)[:-1], kernel.shape[1:]], axis=0)
@@ -51,6 +98,20 @@ def multiply(x, kernel):
         return tf.matmul(x, kernel)
     flat = tf.matmul(tf.reshape(x, [-1, kernel.shape[0]]), kernel)
     return in_place_of_last(flat, x, [kernel.shape[1]])
+
+
+def add(h, bias, dtype=None):
+    """Returns `h + bias` in a dtype, by default that of `h`."""
+    dtype = h.dtype if dtype is None else dtype
+    # TensorFlow would fuse the sum of a product in float16 into it, and on CPUs take a
+    # thousand times as long.
+    wide = tf.float32 if dtype == tf.float16 else dtype
+    return cast(cast(h, wide) + cast(bias, wide), dtype)
+
+
+def cast(x, dtype):
+    """`tf.cast` that costs nothing in eager mode where `x` has that dtype."""
+    return x if x.dtype == dtype else tf.cast(x, dtype)
 
 
 def in_place_of_last(values, like, shape):
@@ -134,3 +195,9 @@ def check_inputs(network, x, context, input_size):
                 f"{network.context_size}; got shape {context.shape}."
             )
     return x, context
+
+
+def _spell(value):
+    if isinstance(value, tf.DType):
+        return value.name
+    return repr(list(value) if isinstance(value, (tuple, tf.TensorShape)) else value)

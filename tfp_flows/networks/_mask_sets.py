@@ -64,6 +64,29 @@ class MaskSets(tf.Module):
         return result
 
 
+def maps_between(event_size, hidden_units, outputs, residual):
+    """Returns the linear maps of a network, but for one that skips its layers.
+
+    Args:
+      event_size: number of inputs.
+      hidden_units: widths of the hidden layers, or of the blocks.
+      outputs: number of outputs.
+      residual: whether there are blocks of two layers each.
+
+    Returns:
+      maps: list of the numbers of inputs and outputs of each, and of the spaces that
+        they belong to; 0 is that of the inputs and of the outputs of the network.
+    """
+    if residual:
+        width = hidden_units[0]
+        maps = [(event_size, width, 0, 1)]
+        maps += [(width, width, 1, 1)] * (2 * len(hidden_units))
+    else:
+        sizes = [event_size, *hidden_units]
+        maps = [(*pair, i, i + 1) for i, pair in enumerate(zip(sizes, sizes[1:]))]
+    return [*maps, (hidden_units[-1], outputs, maps[-1][-1], 0)]
+
+
 def who_sees_whom(degrees, source, target, copies):
     """Returns the mask `[inputs, outputs]` of a linear map between two spaces.
 

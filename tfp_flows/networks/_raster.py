@@ -6,7 +6,15 @@ import numpy as np
 import tensorflow as tf
 
 from tfp_flows import masks
-from tfp_flows.networks._dense import check_inputs, check_sizes, make_bias, make_kernel
+from tfp_flows.networks._dense import (
+    add,
+    cast,
+    check_inputs,
+    check_sizes,
+    make_bias,
+    make_kernel,
+    set_dtypes,
+)
 
 
 class Convolution(tf.Module):
@@ -33,21 +41,27 @@ class Convolution(tf.Module):
             seed, mask.shape, dtype, f"{name}_kernel", (rows / (2.0 * seen)) ** 0.5)
         self._bias = make_bias(mask.shape[-1], dtype, f"{name}_bias")
 
-    def __call__(self, x):
+    def __call__(self, x, dtype=None):
+        """Returns what it makes of `x`, in a dtype, by default that of `x`.
+
+        The product runs in the dtype of `x`.
+        """
         kernel = tf.convert_to_tensor(self._kernel)
         if self._mask is not None:
             kernel = tf.where(self._mask, kernel, tf.zeros([], kernel.dtype))
         if np.any(self._pads):
             x = tf.pad(x, self._pads)
-        return tf.nn.conv2d(x, kernel, strides=1, padding="VALID") + self._bias
+        h = tf.nn.conv2d(x, cast(kernel, x.dtype), strides=1, padding="VALID")
+        return add(h, self._bias, dtype)
 
 
 def set_sizes(network, event_shape, num_parameters, hidden_channels, num_layers,
-              context_size, dtype, **kernel_sizes):
+              context_size, dtype, compute_dtype=None, **kernel_sizes):
     """Checks what the networks of images are given, and makes it their attributes.
 
     Raises:
-      ValueError: an argument is out of its range.
+      TypeError: `compute_dtype` does not fit.
+      ValueError: another argument is out of its range.
     """
     event_shape = tuple(tf.TensorShape(event_shape).as_list())
     if len(event_shape) != 3:
@@ -72,7 +86,7 @@ def set_sizes(network, event_shape, num_parameters, hidden_channels, num_layers,
     network.num_parameters, network.hidden_channels = num_parameters, hidden_channels
     network.num_layers = num_layers
     network.context_size, network.context_ndims = context_size, 1
-    network.dtype = tf.as_dtype(dtype)
+    set_dtypes(network, dtype, compute_dtype)
     network.order = np.arange(math.prod(event_shape))
 
 
@@ -93,10 +107,10 @@ def make_head(network, seed, hidden):
     ]
 
 
-def apply_head(head, h):
+def apply_head(network, head, h):
     """Returns `[N, H, W, C * num_parameters]`."""
     for layer in head:
-        h = layer(tf.nn.relu(h))
+        h = layer(cast(tf.nn.relu(h), network.compute_dtype), network.dtype)
     return h
 
 
@@ -139,15 +153,3 @@ def flatten(network, x, context):
         return tf.ensure_shape(result, known.concatenate(shape))
 
     return tf.reshape(x, [-1, *event_shape]), context, restore
-
-
-def describe(network, **more):
-    """Returns what `repr` says of a network of images."""
-    sizes = "".join(f" {name}={value!r}" for name, value in more.items())
-    return (
-        f"<{type(network).__name__} {network.name!r} "
-        f"event_shape={network.event_shape.as_list()} "
-        f"num_parameters={network.num_parameters} "
-        f"hidden_channels={network.hidden_channels} num_layers={network.num_layers}"
-        f"{sizes} context_size={network.context_size} dtype={network.dtype.name}>"
-    )

@@ -3,13 +3,19 @@
 import tensorflow as tf
 
 from tfp_flows._recipes import recipe
-from tfp_flows.networks._conv import Convolution, as_images, check_images, set_sizes
+from tfp_flows.networks._conv import Convolution, check_images, set_sizes
+from tfp_flows.networks._convolve import as_images
 from tfp_flows.networks._dense import (
     as_function,
+    cast,
     check_sizes,
+    describe,
     in_place_of_last,
     split_seed,
 )
+
+_CHANNELS = ["input_channels", "output_channels", "hidden_channels", "num_parameters"]
+_OPTIONS = ["actnorm", "context_size", "context_ndims"]
 
 
 @recipe(package="tfp_flows")
@@ -44,11 +50,15 @@ class ConvNet(tf.Module):
       actnorm: whether hidden layers have a scale, for `start_from_data` to set.
       context_size: length of the last axis of a context; 0 for none.
       context_ndims: 1 for vectors, 3 for maps.
-      dtype: floating dtype of the weights.
+      dtype: floating dtype of the weights and of the output.
+      compute_dtype: floating dtype of the convolutions and of what is between them;
+        see `MLP`. `start_from_data` takes moments in `dtype`. `tf.float16` is for GPUs:
+        TensorFlow's gradients of its convolutions are slow on CPUs.
       name: name of the module.
 
     Raises:
-      TypeError: `seed` is no integer.
+      TypeError: `seed` is no integer; `compute_dtype` is wider than `dtype`, or not
+        floating.
       ValueError: an argument is out of its range; the input or context of a call has
         another shape.
     """
@@ -67,6 +77,7 @@ class ConvNet(tf.Module):
         context_size=0,
         context_ndims=1,
         dtype=tf.float32,
+        compute_dtype=None,
         name="conv_net",
     ):
         super().__init__(name=name)
@@ -75,7 +86,7 @@ class ConvNet(tf.Module):
         self.num_layers = num_layers
         set_sizes(
             self, input_channels, output_channels, hidden_channels, num_parameters,
-            context_size, context_ndims, actnorm, dtype)
+            context_size, context_ndims, actnorm, dtype, compute_dtype)
         self._activation = as_function(activation)
         seeds = split_seed(seed, 2 * max(1, num_layers))
         context = dict(context_size=context_size, context_ndims=context_ndims)
@@ -111,15 +122,17 @@ class ConvNet(tf.Module):
         return self._run(x, context, Convolution.start_from_data)
 
     def __repr__(self):
-        return _describe(self, "num_layers")
+        return describe(self, *_CHANNELS, "num_layers", *_OPTIONS)
 
     def _run(self, x, context, call):
         x, context = check_images(self, x, context)
-        calls = [call] * self.num_layers + [Convolution.__call__]
-        first = calls[0](self._layers[0], x, context)
+        calls = [(call, self.compute_dtype)] * self.num_layers
+        calls.append((Convolution.__call__, self.dtype))
+        (call, dtype), *calls = calls
+        first = call(self._layers[0], x, context, dtype)
         h = as_images(first)
-        for layer, call in zip(self._layers[1:], calls[1:]):
-            h = call(layer, self._activation(h))
+        for layer, (call, dtype) in zip(self._layers[1:], calls):
+            h = call(layer, self._activation(h), dtype=dtype)
         return _as_parameters(self, h, first)
 
 
@@ -144,9 +157,11 @@ class ResidualConvNet(tf.Module):
       num_blocks: number of blocks, of two convolutions each.
       seed, activation, actnorm, context_size, context_ndims, dtype, name: as for
         `ConvNet`.
+      compute_dtype: as for `ConvNet`; what the blocks add is summed in `dtype`.
 
     Raises:
-      TypeError: `seed` is no integer.
+      TypeError: `seed` is no integer; `compute_dtype` is wider than `dtype`, or not
+        floating.
       ValueError: an argument is out of its range; the input or context of a call has
         another shape.
     """
@@ -165,6 +180,7 @@ class ResidualConvNet(tf.Module):
         context_size=0,
         context_ndims=1,
         dtype=tf.float32,
+        compute_dtype=None,
         name="residual_conv_net",
     ):
         super().__init__(name=name)
@@ -172,7 +188,7 @@ class ResidualConvNet(tf.Module):
         self.num_blocks = num_blocks
         set_sizes(
             self, input_channels, output_channels, hidden_channels, num_parameters,
-            context_size, context_ndims, actnorm, dtype)
+            context_size, context_ndims, actnorm, dtype, compute_dtype)
         self._activation = as_function(activation)
         seeds = split_seed(seed, 2 + 2 * num_blocks)
         self._layers = [Convolution(
@@ -197,26 +213,23 @@ class ResidualConvNet(tf.Module):
         return self._run(x, context, Convolution.start_from_data)
 
     def __repr__(self):
-        return _describe(self, "num_blocks")
+        return describe(self, *_CHANNELS, "num_blocks", *_OPTIONS)
 
     def _run(self, x, context, call):
         x, context = check_images(self, x, context)
-        first = call(self._layers[0], x, context)
+        first = call(self._layers[0], x, context, self.dtype)
         h = as_images(first)
+
+        def activated():
+            return cast(self._activation(h), self.compute_dtype)
+
         for begin, end in zip(self._layers[1:-1:2], self._layers[2:-1:2]):
-            h += end(self._activation(call(begin, self._activation(h))))
-        return _as_parameters(self, self._layers[-1](self._activation(h)), first)
+            inner = self._activation(call(begin, activated()))
+            h += end(inner, dtype=self.dtype)
+        h = self._layers[-1](activated(), dtype=self.dtype)
+        return _as_parameters(self, h, first)
 
 
 def _as_parameters(network, h, like):
     """Gives images `h` the batch axes of `like`, and an axis of parameters."""
     return in_place_of_last(h, like, [network.output_channels, network.num_parameters])
-
-
-def _describe(network, *more):
-    """Returns the text that tells a network and its sizes, and those named `more`."""
-    names = ["input_channels", "output_channels", "hidden_channels", "num_parameters"]
-    names += [*more, "actnorm", "context_size", "context_ndims"]
-    sizes = " ".join(f"{name}={getattr(network, name)}" for name in names)
-    kind, dtype = type(network).__name__, network.dtype.name
-    return f"<{kind} {network.name!r} {sizes} dtype={dtype}>"

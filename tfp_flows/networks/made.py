@@ -7,17 +7,20 @@ import tensorflow as tf
 
 from tfp_flows._recipes import recipe
 from tfp_flows.networks._dense import (
+    add,
     as_function,
     as_widths,
+    cast,
     check_inputs,
     check_sizes,
     in_place_of_last,
     make_bias,
     make_kernel,
     multiply,
+    set_dtypes,
     split_seed,
 )
-from tfp_flows.networks._mask_sets import MaskSets, who_sees_whom
+from tfp_flows.networks._mask_sets import MaskSets, maps_between, who_sees_whom
 from tfp_flows.networks._walk import Linear, Plan, walk
 
 
@@ -53,11 +56,12 @@ class MADE(tf.Module):
       residual: whether the hidden layers are blocks of two layers each with a shortcut.
       skip: whether the outputs see the inputs before them directly, too.
       context_size: length of a context; 0 for none.
-      dtype: floating dtype of the weights.
+      dtype: floating dtype of the weights and of the output.
+      compute_dtype: floating dtype of the products, see `MLP`.
       name: name of the module.
 
     Raises:
-      TypeError: `seed` is no integer.
+      TypeError: `seed` is no integer; `compute_dtype` not floating, or too wide.
       ValueError: an argument is out of its range; `order` is no permutation; the input
         or context of a call has another last axis.
     """
@@ -77,6 +81,7 @@ class MADE(tf.Module):
         skip=False,
         context_size=0,
         dtype=tf.float32,
+        compute_dtype=None,
         name="made",
     ):
         super().__init__(name=name)
@@ -86,12 +91,11 @@ class MADE(tf.Module):
             hidden_units=hidden_units or 0, num_masks=num_masks)
         if residual and len(set(hidden_units)) > 1:
             raise ValueError(
-                f"`hidden_units` must be equal with `residual`; got {hidden_units}."
-            )
+                f"`hidden_units` must be equal with `residual`; got {hidden_units}.")
         self.event_size, self.num_parameters = event_size, num_parameters
         self.hidden_units, self.context_size = hidden_units, context_size
         self.residual, self.skip = residual, skip
-        self.dtype = tf.as_dtype(dtype)
+        set_dtypes(self, dtype, compute_dtype)
         self._activation = as_function(activation)
         self._make_weights(seed)
         self._masks = MaskSets(
@@ -101,16 +105,8 @@ class MADE(tf.Module):
             lowest=1 if context_size == 0 else 0)  # the first output sees a context
 
     def _make_weights(self, seed):
-        first, last = self.hidden_units[0], self.hidden_units[-1]
-        # Inputs and outputs of each linear map, and the spaces that they belong to.
-        if self.residual:
-            maps = [(self.event_size, first, 0, 1)]
-            maps += [(first, first, 1, 1)] * (2 * len(self.hidden_units))
-        else:
-            sizes = [self.event_size, *self.hidden_units]
-            maps = [(*pair, i, i + 1) for i, pair in enumerate(zip(sizes, sizes[1:]))]
-        outputs = self.event_size * self.num_parameters
-        maps.append((last, outputs, maps[-1][-1], 0))
+        first, outputs = self.hidden_units[0], self.event_size * self.num_parameters
+        maps = maps_between(self.event_size, self.hidden_units, outputs, self.residual)
         seeds = split_seed(seed, len(maps))
         seeds[-1] = None  # zeros, so that a flow starts as the identity
         if self.residual:
@@ -164,14 +160,17 @@ class MADE(tf.Module):
 
     def __call__(self, x, context=None):
         x, context = check_inputs(self, x, context, self.event_size)
-        kernels = self._masked_kernels()
+        kernels, last = self._masked_kernels(), len(self._biases) - 1
 
         def linear(i, h):
-            h = multiply(h, kernels[i])
-            if i < len(self._biases):  # that of the skip connection has none
-                h += self._biases[i]
+            # What is summed up later, or is a result, is not rounded once more.
+            dtype = self.dtype if self.residual or i >= last else self.compute_dtype
+            h = cast(multiply(cast(h, self.compute_dtype), kernels[i]), dtype)
+            if i <= last:  # that of the skip connection has none
+                h = add(h, self._biases[i])
             if i == 0 and context is not None:
-                h += multiply(context, self._context_kernel)
+                told = cast(context, self.compute_dtype)
+                h = add(h, multiply(told, self._context_kernel))
             return h
 
         flat = self._run(x, linear)
@@ -206,16 +205,17 @@ class MADE(tf.Module):
         Returns:
           z: tensor of shape `[..., D]`.
           exact: boolean tensor: false in a graph whose masks have been replaced since
-            it was made, and for a subclass with a `__call__` of its own. Then `z` is
-            but a start for another way to solve.
+            it was made, for a subclass with a `__call__` of its own, and where calls
+            compute in another dtype. Then `z` is but a start for another way to solve.
         """
         w, context = check_inputs(self, w, context, self.event_size)
         if type(self).__call__ is not MADE.__call__:  # who knows what it returns
             return tf.zeros_like(w), tf.constant(False)
         known = self._masks.known()
         z = self._walk(Plan(known[0], known[1:]), invert, w, context)
-        if tf.executing_eagerly():
-            return z, tf.constant(True)
+        alike = self.compute_dtype == self.dtype  # if not, calls round in another way
+        if tf.executing_eagerly() or not alike:
+            return z, tf.constant(alike)
         same = [tf.reduce_all(a == b) for a, b in zip(self._masks.read(), known)]
         return z, tf.reduce_all(same)
 

@@ -6,16 +6,22 @@ import tensorflow as tf
 
 from tfp_flows._recipes import recipe
 from tfp_flows.networks._dense import (
+    add,
     as_function,
     as_widths,
+    cast,
     check_inputs,
     check_sizes,
+    describe,
     in_place_of_last,
     make_bias,
     make_kernel,
     multiply,
+    set_dtypes,
     split_seed,
 )
+
+_SIZES = ["input_size", "output_shape", "hidden_units", "context_size"]
 
 
 @recipe(package="tfp_flows")
@@ -37,11 +43,16 @@ class MLP(tf.Module):
       seed: integer that decides the weights, in each process alike.
       activation: elementwise function, or the name of one of `tf.nn`.
       context_size: length of a context; 0 for none.
-      dtype: floating dtype of the weights.
+      dtype: floating dtype of the weights and of the output.
+      compute_dtype: floating dtype of the products and of what is between them, such as
+        `tf.bfloat16` or `tf.float16`; by default `dtype`. Gradients of the weights have
+        `dtype`, but with `tf.float16` pass through numbers from 6e-8 to 65504: scale
+        the loss, and divide the gradients by that scale.
       name: name of the module.
 
     Raises:
-      TypeError: `seed` is no integer.
+      TypeError: `seed` is no integer; `compute_dtype` is wider than `dtype`, or not
+        floating.
       ValueError: an argument is out of its range; the input or context of a call has
         another last axis.
     """
@@ -56,21 +67,25 @@ class MLP(tf.Module):
         activation="relu",
         context_size=0,
         dtype=tf.float32,
+        compute_dtype=None,
         name="mlp",
     ):
         super().__init__(name=name)
         _set_sizes(self, input_size, output_shape, hidden_units, context_size)
         self._activation = as_function(activation)
-        _make_weights(self, self.hidden_units, [], seed, dtype)
+        set_dtypes(self, dtype, compute_dtype)
+        _make_weights(self, self.hidden_units, [], seed)
 
     def __call__(self, x, context=None):
-        h = _first(self, x, context)
-        for kernel, bias in zip(self._kernels[1:], self._biases[1:]):
-            h = multiply(self._activation(h), kernel) + bias
+        last = len(self._kernels) - 1
+        h = _first(self, x, context, self.compute_dtype if last else self.dtype)
+        for i in range(1, last + 1):
+            h = multiply(self._activation(h), self._kernels[i])
+            h = add(h, self._biases[i], self.dtype if i == last else None)
         return in_place_of_last(h, h, self.output_shape)
 
     def __repr__(self):
-        return _describe(self)
+        return describe(self, *_SIZES)
 
 
 @recipe(package="tfp_flows")
@@ -87,9 +102,11 @@ class ResidualMLP(tf.Module):
       input_size, output_shape: as for `MLP`.
       hidden_units: widths of the blocks, one or more and all equal.
       seed, activation, context_size, dtype, name: as for `MLP`, as are the calls.
+      compute_dtype: as for `MLP`; what the blocks add is summed in `dtype`.
 
     Raises:
-      TypeError: `seed` is no integer.
+      TypeError: `seed` is no integer; `compute_dtype` is wider than `dtype`, or not
+        floating.
       ValueError: an argument is out of its range; the input or context of a call has
         another last axis.
     """
@@ -104,6 +121,7 @@ class ResidualMLP(tf.Module):
         activation="relu",
         context_size=0,
         dtype=tf.float32,
+        compute_dtype=None,
         name="residual_mlp",
     ):
         super().__init__(name=name)
@@ -117,20 +135,24 @@ class ResidualMLP(tf.Module):
         blocks = len(self.hidden_units)
         widths = self.hidden_units[:1] * (1 + 2 * blocks)
         ends = range(2, 1 + 2 * blocks, 2)
-        _make_weights(self, widths, ends, seed, dtype)
+        set_dtypes(self, dtype, compute_dtype)
+        _make_weights(self, widths, ends, seed)
 
     def __call__(self, x, context=None):
-        h = _first(self, x, context)
+        def linear(h, kernel, bias, dtype=self.dtype):
+            h = cast(self._activation(h), self.compute_dtype)
+            return add(multiply(h, kernel), bias, dtype)
+
+        h = _first(self, x, context, self.dtype)
         layers = list(zip(self._kernels[1:], self._biases[1:]))
         for (kernel_1, bias_1), (kernel_2, bias_2) in zip(layers[:-1:2], layers[1::2]):
-            inner = multiply(self._activation(h), kernel_1) + bias_1
-            h += multiply(self._activation(inner), kernel_2) + bias_2
-        kernel, bias = layers[-1]
-        h = multiply(self._activation(h), kernel) + bias
+            inner = linear(h, kernel_1, bias_1, self.compute_dtype)
+            h += linear(inner, kernel_2, bias_2)
+        h = linear(h, *layers[-1])
         return in_place_of_last(h, h, self.output_shape)
 
     def __repr__(self):
-        return _describe(self)
+        return describe(self, *_SIZES)
 
 
 def _set_sizes(network, input_size, output_shape, hidden_units, context_size):
@@ -144,17 +166,16 @@ def _set_sizes(network, input_size, output_shape, hidden_units, context_size):
     network.hidden_units, network.context_size = hidden_units, context_size
 
 
-def _make_weights(network, widths, starts_at_zero, seed, dtype):
+def _make_weights(network, widths, starts_at_zero, seed):
     """Makes the variables of a network: kernels, biases, and a kernel for the context.
 
     Args:
-      network: network with its sizes.
+      network: network with its sizes and dtypes.
       widths: number of outputs of each layer but the last.
       starts_at_zero: numbers of layers whose kernels do, as that of the last does.
       seed: integer.
-      dtype: floating dtype of the variables.
     """
-    network.dtype = tf.as_dtype(dtype)
+    dtype = network.dtype
     sizes = [network.input_size, *widths, math.prod(network.output_shape)]
     last = len(sizes) - 2
     seeds = split_seed(seed, len(sizes))
@@ -178,17 +199,12 @@ def _make_weights(network, widths, starts_at_zero, seed, dtype):
             "context_kernel", (network.context_size / total) ** 0.5)
 
 
-def _first(network, x, context):
+def _first(network, x, context, dtype):
     """Returns what the first layer makes of an input and a context, not activated."""
     x, context = check_inputs(network, x, context, network.input_size)
-    h = multiply(x, network._kernels[0]) + network._biases[0]
-    return h if context is None else h + multiply(context, network._context_kernel)
-
-
-def _describe(network):
-    return (
-        f"<{type(network).__name__} {network.name!r} input_size={network.input_size} "
-        f"output_shape={list(network.output_shape)} "
-        f"hidden_units={list(network.hidden_units)} "
-        f"context_size={network.context_size} dtype={network.dtype.name}>"
-    )
+    h = multiply(cast(x, network.compute_dtype), network._kernels[0])
+    h = add(h, network._biases[0], dtype)
+    if context is None:
+        return h
+    context = cast(context, network.compute_dtype)
+    return add(h, multiply(context, network._context_kernel))

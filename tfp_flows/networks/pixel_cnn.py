@@ -6,11 +6,10 @@ import tensorflow_probability as tfp
 
 from tfp_flows._recipes import recipe
 from tfp_flows import masks
-from tfp_flows.networks._dense import make_kernel, split_seed
+from tfp_flows.networks._dense import cast, describe, make_kernel, multiply, split_seed
 from tfp_flows.networks._raster import (
     Convolution,
     apply_head,
-    describe,
     flatten,
     make_head,
     set_sizes,
@@ -59,11 +58,14 @@ class PixelCNN(tf.Module):
       first_kernel_size: the same, of the first layer.
       seed: integer that decides the weights, in each process alike.
       context_size: length of a context; 0 for none.
-      dtype: floating dtype of the weights.
+      dtype: floating dtype of the weights and of the output.
+      compute_dtype: floating dtype of the convolutions, see `MLP`; the horizontal stack
+        is summed in `dtype`.
       name: name of the module.
 
     Raises:
-      TypeError: `seed` is no integer.
+      TypeError: `seed` is no integer; `compute_dtype` is wider than `dtype`, or not
+        floating.
       ValueError: an argument is out of its range; a kernel size is even; the input or
         context of a call has another shape.
     """
@@ -80,12 +82,13 @@ class PixelCNN(tf.Module):
         seed,
         context_size=0,
         dtype=tf.float32,
+        compute_dtype=None,
         name="pixel_cnn",
     ):
         super().__init__(name=name)
         set_sizes(
             self, event_shape, num_parameters, hidden_channels, num_layers,
-            context_size, dtype, kernel_size=kernel_size,
+            context_size, dtype, compute_dtype, kernel_size=kernel_size,
             first_kernel_size=first_kernel_size)
         self.kernel_size, self.first_kernel_size = kernel_size, first_kernel_size
         seeds = split_seed(seed, num_layers + 3)
@@ -105,18 +108,20 @@ class PixelCNN(tf.Module):
         x, context, restore = flatten(self, x, context)
         told = [0.0] * (2 * len(self._layers))
         if context is not None:
-            told = tf.matmul(context, self._context_kernel)[:, tf.newaxis, tf.newaxis]
+            context = cast(context, self.compute_dtype)
+            told = multiply(context, self._context_kernel)[:, tf.newaxis, tf.newaxis]
             told = tf.split(told, 2 * len(self._layers), axis=-1)
-        v, h = shift_down(x), x
+        v, h = shift_down(cast(x, self.compute_dtype)), x
         for i, layer in enumerate(self._layers):
-            v, change = layer(v, h, *told[2 * i : 2 * i + 2])
+            seen = cast(h, self.compute_dtype)
+            v, change = layer(v, seen, *told[2 * i : 2 * i + 2], self.dtype)
             h = change if i == 0 else h + change
-        return restore(apply_head(self._head, h))
+        return restore(apply_head(self, self._head, h))
 
     def __repr__(self):
         return describe(
-            self, kernel_size=self.kernel_size,
-            first_kernel_size=self.first_kernel_size)
+            self, "event_shape", "num_parameters", "hidden_channels", "num_layers",
+            "kernel_size", "first_kernel_size", "context_size")
 
 
 class _GatedLayer(tf.Module):
@@ -151,10 +156,10 @@ class _GatedLayer(tf.Module):
             layer = Convolution(own, mask, name, network.dtype, centered)
             setattr(self, part, layer)
 
-    def __call__(self, v, h, told_v, told_h):
+    def __call__(self, v, h, told_v, told_h, dtype):
         a = self.vertical(v) + told_v
         b = self.horizontal(h) + self.across(a) + told_h
-        return _gate(a), self.out(_gate(b))
+        return _gate(a), self.out(_gate(b), dtype)
 
 
 def _gate(both):

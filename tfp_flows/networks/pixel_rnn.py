@@ -6,12 +6,11 @@ import tensorflow_probability as tfp
 
 from tfp_flows._recipes import recipe
 from tfp_flows import masks
-from tfp_flows.networks._dense import make_kernel, split_seed
+from tfp_flows.networks._dense import describe, make_kernel, split_seed
 from tfp_flows.networks._lstm import run_lines, skew, unskew
 from tfp_flows.networks._raster import (
     Convolution,
     apply_head,
-    describe,
     flatten,
     make_head,
     set_sizes,
@@ -119,12 +118,12 @@ class PixelRNN(tf.Module):
         h = self._first(x)
         for layer, own in zip(self._layers, told):
             h += layer(h, x, own)
-        return restore(apply_head(self._head, h))
+        return restore(apply_head(self, self._head, h))
 
     def __repr__(self):
         return describe(
-            self, kind=self.kind, kernel_size=self.kernel_size,
-            first_kernel_size=self.first_kernel_size)
+            self, "event_shape", "num_parameters", "hidden_channels", "num_layers",
+            "kind", "kernel_size", "first_kernel_size", "context_size")
 
 
 class _RowLayer(tf.Module):

@@ -7,12 +7,17 @@ import tensorflow as tf
 from tfp_flows._recipes import recipe
 from tfp_flows.networks._causal import convolve, delayed
 from tfp_flows.networks._dense import (
+    add,
     as_widths,
+    cast,
     check_inputs,
     check_sizes,
+    describe,
     make_bias,
     make_kernel,
     multiply,
+    set_context,
+    set_dtypes,
     split_seed,
 )
 from tfp_flows.networks._wave_walk import flatten, walk
@@ -35,10 +40,10 @@ class WaveNet(tf.Module):
     `[..., T, num_parameters]`. Those at `t` see the `receptive_field` samples before
     `t`, and zeros before the first one. Any `T` will do.
 
-    A global context has shape `[..., context_size]` and `c` is the same for all time
-    steps. A local context (`context_ndims=2`) has shape `[..., T, context_size]`, and
-    the outputs at `t` see it at `t`, and before `t` as far as the layers reach. For
-    both, repeat the global one along time and concatenate. The other axes broadcast.
+    A global context, `[..., context_size]`, is the `c` of all time steps. A local one
+    (`context_ndims=2`), `[..., T, context_size]`, is seen by the outputs at `t` at `t`,
+    and before `t` as far as the layers reach. For both, repeat the global one along
+    time and concatenate. The other axes broadcast.
 
     Args:
       num_parameters: number of outputs for each sample.
@@ -49,11 +54,14 @@ class WaveNet(tf.Module):
       seed: integer that decides the weights, in each process alike.
       context_size: length of a context; 0 for none.
       context_ndims: 1 for a global context, 2 for a local one.
-      dtype: floating dtype of the weights.
+      dtype: floating dtype of the weights and of the output.
+      compute_dtype: floating dtype of the products, see `MLP`; `h` and the sum over the
+        layers have `dtype`.
       name: name of the module.
 
     Raises:
-      TypeError: `seed` is no integer.
+      TypeError: `seed` is no integer; `compute_dtype` is wider than `dtype`, or not
+        floating.
       ValueError: an argument is out of its range; the input of a call has no axes, or
         its context another shape.
     """
@@ -72,6 +80,7 @@ class WaveNet(tf.Module):
         context_size=0,
         context_ndims=1,
         dtype=tf.float32,
+        compute_dtype=None,
         name="wave_net",
     ):
         super().__init__(name=name)
@@ -82,61 +91,49 @@ class WaveNet(tf.Module):
             kernel_size=kernel_size)
         if kernel_size < 2:
             raise ValueError(f"`kernel_size` must be 2 or more; got {kernel_size}.")
-        if context_size != 0:
-            check_sizes(context_size=context_size)
-        if context_ndims not in (1, 2):
-            raise ValueError(
-                "`context_ndims` must be 1, for one context for all time steps, or 2, "
-                f"for one for each; got {context_ndims!r}."
-            )
+        set_context(self, context_size, context_ndims, (1, 2))
         self.num_parameters, self.residual_channels = num_parameters, residual_channels
         self.skip_channels, self.dilations = skip_channels, dilations
         self.kernel_size = kernel_size
-        self.context_size, self.context_ndims = context_size, context_ndims
-        self.dtype = tf.as_dtype(dtype)
+        set_dtypes(self, dtype, compute_dtype)
         self._make_weights(seed)
 
     def _make_weights(self, seed):
+        taps, dtype, layers = self.kernel_size, self.dtype, len(self.dilations)
         channels, skip_channels = self.residual_channels, self.skip_channels
-        layers = len(self.dilations)
         seeds = iter(split_seed(seed, 4 * layers + 2))
         linear = 0.5**0.5  # no rectifier follows
 
-        def kernels(name, number, inputs, outputs, scale=linear):
+        def kernels(name, number, *shape, scale=linear):
             return [
-                make_kernel(
-                    next(seeds), [inputs, outputs], self.dtype, f"{name}_{i}", scale)
+                make_kernel(next(seeds), shape, dtype, f"{name}_kernel_{i}", scale)
                 for i in range(number)
             ]
 
         def biases(name, number, size):
-            return [make_bias(size, self.dtype, f"{name}_{i}") for i in range(number)]
+            return [make_bias(size, dtype, f"{name}_bias_{i}") for i in range(number)]
 
-        taps = self.kernel_size
         self._input_kernel = make_kernel(
-            next(seeds), [taps, channels], self.dtype, "input_kernel", linear)
-        self._input_bias = make_bias(channels, self.dtype, "input_bias")
-        self._gate_kernels = kernels(
-            "gate_kernel", layers, taps * channels, 2 * channels)
-        self._gate_biases = biases("gate_bias", layers, 2 * channels)
+            next(seeds), [taps, channels], dtype, "input_kernel", linear)
+        self._input_bias = make_bias(channels, dtype, "input_bias")
+        self._gate_kernels = kernels("gate", layers, taps * channels, 2 * channels)
+        self._gate_biases = biases("gate", layers, 2 * channels)
         # Nobody sees what the last layer would add.
-        self._residual_kernels = kernels(
-            "residual_kernel", layers - 1, channels, channels)
-        self._residual_biases = biases("residual_bias", layers - 1, channels)
+        self._residual_kernels = kernels("residual", layers - 1, channels, channels)
+        self._residual_biases = biases("residual", layers - 1, channels)
         # Their sum has the variance that one map of all of their inputs would have.
         self._skip_kernels = kernels(
-            "skip_kernel", layers, channels, skip_channels, layers**-0.5)
-        self._skip_bias = make_bias(skip_channels, self.dtype, "skip_bias")
+            "skip", layers, channels, skip_channels, scale=layers**-0.5)
+        self._skip_bias = make_bias(skip_channels, dtype, "skip_bias")
         self._hidden_kernel = make_kernel(
-            next(seeds), [skip_channels, skip_channels], self.dtype, "hidden_kernel")
-        self._hidden_bias = make_bias(skip_channels, self.dtype, "hidden_bias")
+            next(seeds), [skip_channels, skip_channels], dtype, "hidden_kernel")
+        self._hidden_bias = make_bias(skip_channels, dtype, "hidden_bias")
         self._output_kernel = make_kernel(
-            None, [skip_channels, self.num_parameters], self.dtype, "output_kernel")
-        self._output_bias = make_bias(self.num_parameters, self.dtype, "output_bias")
-        self._context_kernels = []
-        if self.context_size:
-            self._context_kernels = kernels(
-                "context_kernel", layers, self.context_size, 2 * channels)
+            None, [skip_channels, self.num_parameters], dtype, "output_kernel")
+        self._output_bias = make_bias(self.num_parameters, dtype, "output_bias")
+        number = layers if self.context_size else 0
+        self._context_kernels = kernels(
+            "context", number, self.context_size, 2 * channels)
 
     @property
     def receptive_field(self):
@@ -147,28 +144,33 @@ class WaveNet(tf.Module):
         x, context = self._checked(x, context)
         if context is not None and self.context_ndims == 1:
             context = context[..., tf.newaxis, :]
-        before = delayed(x[..., tf.newaxis], 1)
-        h = convolve(before, self._input_kernel, 1) + self._input_bias
+        before = cast(delayed(x[..., tf.newaxis], 1), self.compute_dtype)
+        h = add(convolve(before, self._input_kernel, 1), self._input_bias, self.dtype)
 
         def gate(i, h):
             bias = self._gate_biases[i]
             if context is not None:
-                bias = bias + multiply(context, self._context_kernels[i])
-            return convolve(h, self._gate_kernels[i], self.dilations[i]) + bias
+                told = cast(context, self.compute_dtype)
+                bias = add(multiply(told, self._context_kernels[i]), bias)
+            h = cast(h, self.compute_dtype)
+            return add(convolve(h, self._gate_kernels[i], self.dilations[i]), bias)
 
         return self._run(h, gate)
 
     def _run(self, h, gate):
-        """The network after its first convolution, but for what `gate(i, h)` does."""
+        """What follows the first convolution, in the dtype that `gate` returns."""
         skip = self._skip_bias
         for i, kernel in enumerate(self._skip_kernels):
             content, share = tf.split(gate(i, h), 2, axis=-1)
             z = tf.tanh(content) * tf.sigmoid(share)
-            skip = skip + multiply(z, kernel)
+            skip = add(multiply(z, kernel), skip, self.dtype)
             if i < len(self._residual_kernels):
-                h += multiply(z, self._residual_kernels[i]) + self._residual_biases[i]
-        hidden = multiply(tf.nn.relu(skip), self._hidden_kernel) + self._hidden_bias
-        return multiply(tf.nn.relu(hidden), self._output_kernel) + self._output_bias
+                change = multiply(z, self._residual_kernels[i])
+                h += add(change, self._residual_biases[i], self.dtype)
+        skip = cast(tf.nn.relu(skip), z.dtype)
+        hidden = tf.nn.relu(add(multiply(skip, self._hidden_kernel), self._hidden_bias))
+        last = multiply(hidden, self._output_kernel)
+        return add(last, self._output_bias, self.dtype)
 
     def solve_for_input(self, invert, w, context=None):
         """Finds the input `z` for which `z = invert(self(z, context), w)`, elementwise.
@@ -186,8 +188,8 @@ class WaveNet(tf.Module):
 
         Returns:
           z: tensor of shape `[..., T]`.
-          exact: boolean tensor: false for a subclass with a `__call__` of its own. Then
-            `z` is but a start for another way to solve.
+          exact: boolean tensor: false for a subclass with a `__call__` of its own, and
+            where calls compute in another dtype. Then `z` is but a start.
         """
         w, context = self._checked(w, context)
         if type(self).__call__ is not WaveNet.__call__:  # who knows what it returns
@@ -196,7 +198,7 @@ class WaveNet(tf.Module):
         pause = tf.init_scope if tf.executing_eagerly() else contextlib.nullcontext
         with pause():
             z = self._walk(invert, w, context)
-        return tf.stop_gradient(z), tf.constant(True)
+        return tf.stop_gradient(z), tf.constant(self.compute_dtype == self.dtype)
 
     def _walk(self, invert, w, context):
         layers, taps = len(self.dilations), self.kernel_size
@@ -242,9 +244,6 @@ class WaveNet(tf.Module):
         return x, context
 
     def __repr__(self):
-        return (
-            f"<WaveNet {self.name!r} num_parameters={self.num_parameters} "
-            f"residual_channels={self.residual_channels} "
-            f"skip_channels={self.skip_channels} dilations={list(self.dilations)} "
-            f"kernel_size={self.kernel_size} context_size={self.context_size} "
-            f"context_ndims={self.context_ndims} dtype={self.dtype.name}>")
+        return describe(
+            self, "num_parameters", "residual_channels", "skip_channels", "dilations",
+            "kernel_size", "context_size", "context_ndims")

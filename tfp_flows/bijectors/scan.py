@@ -1,0 +1,231 @@
+"""Many equal layers in one, traced and compiled once."""
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfp_flows._cache import never_stale
+from tfp_flows._compositions import can_start
+from tfp_flows._parameters import check_broadcasts, is_reference, without_keras
+from tfp_flows.bijectors._evaluation import evaluate
+from tfp_flows.bijectors._scan_loop import scan
+from tfp_flows.bijectors._scan_start import start_in_turn
+from tfp_flows.bijectors._substitution import Read, leaves_of, replaced
+
+tfb = tfp.bijectors
+
+
+@never_stale
+class Scan(tfb.Bijector):
+    """`K` equal layers in a row, for whose graph it is the same how many they are.
+
+    `y = layer_{K-1}(... layer_1(layer_0(x)))`: layer 0 acts first, and is nearest to
+    the noise. It equals `tfb.Chain` of the layers, last layer first. A chain traces and
+    compiles each of its layers; this does so with one, in a loop over the values in
+    which layers differ. `tfp_flows.flows.scan_layers` makes it of layers that exist.
+
+    All that a layer computes with is at a path from it: an argument of a bijector, an
+    attribute of a network, an entry of a list, such as `center` of a `Radial` or
+    `conditioner._kernels[0]` of a `Coupling`. What is stacked at a path takes the place
+    of what `layer` has there, one slice for each layer. All else is shared: attribute
+    `shared` has it by path, and its variables are trained, too.
+
+    In graphs, a gradient keeps what came to each layer, and computes the layer once
+    more: less memory than that of a chain, and a step takes up to a third more
+    arithmetic. Gradients of gradients take time that grows as `K^2`. Forward-mode
+    differentiation is not for graphs.
+
+    `x` and `y` have the shape that `layer` takes. The axes before an event broadcast
+    with the batch axes of `layer`; the log determinants have the shape that results.
+
+    Args:
+      layer: bijector that keeps the shape of events, a chain of some perhaps. It is but
+        a pattern: variables whose place is taken are not trained.
+      stacked: dictionary, by path, of tensors, variables or deferred tensors of shape
+        `[K, ...]`, where `layer` has a tensor of shape `[...]`, or a deferred tensor
+        that gives one.
+      validate_args: no effect; give it to the layer.
+      name: prefix of the ops.
+
+    Raises:
+      TypeError: `layer` is no bijector; a dtype is not that of what it stands for.
+      ValueError: `stacked` is empty, a path is none of `layer`, or a shape does not
+        fit; `layer` changes the rank or the shape of an event, or has variables where
+        they cannot be replaced, such as in a Keras network or in a plain function.
+    """
+
+    # The pattern shows none of its variables; those that count are shown by others.
+    _TF_MODULE_IGNORED_PROPERTIES = (
+        tfb.Bijector._TF_MODULE_IGNORED_PROPERTIES | {"layer", "_parameters"})
+
+    def __init__(self, layer, stacked, validate_args=False, name="scan"):
+        parameters = dict(locals())
+        if not isinstance(layer, tfb.Bijector):
+            raise TypeError(f"`layer` must be a bijector; got {layer!r}.")
+        ndims = layer.forward_min_event_ndims
+        if ndims != layer.inverse_min_event_ndims or tf.nest.is_nested(ndims):
+            raise ValueError(
+                "`layer` must keep the rank of an event; got "
+                f"{ndims} and {layer.inverse_min_event_ndims}."
+            )
+        leaves = leaves_of(layer, stacked)
+        stacked = {
+            path: _as_stack(path, value, leaves) for path, value in stacked.items()}
+        self.num_layers = _number_of(stacked)
+        shared = {path: leaf for path, leaf in leaves.items() if path not in stacked}
+        # Past `__setattr__`, so that checkpoints do not know the pattern.
+        vars(self).update(layer=layer, stacked=stacked, shared=shared)
+        self._references = {  # by path, as checkpoints know them
+            path: value for path, value in [*stacked.items(), *shared.items()]
+            if is_reference(value)
+        }
+        self._conditioner_variables = None if _is_unknown(layer) else []
+        super().__init__(
+            forward_min_event_ndims=ndims, dtype=layer.dtype,
+            is_constant_jacobian=layer.is_constant_jacobian,
+            validate_args=validate_args, parameters=parameters, name=name)
+
+    @classmethod
+    def _parameter_properties(cls, dtype):
+        layer = tfp.util.BatchedComponentProperties(
+            event_ndims=lambda _, x_event_ndims: x_event_ndims)
+        return dict(layer=layer)
+
+    def _forward(self, x):
+        y, log_det = self._value_and_log_det(x, "forward")
+        self._cache.forward_attributes(x)["ildj"] = -log_det
+        return y
+
+    def _inverse(self, y):
+        x, log_det = self._value_and_log_det(y, "inverse")
+        self._cache.inverse_attributes(y)["ildj"] = log_det
+        return x
+
+    def _forward_log_det_jacobian(self, x):
+        return self._value_and_log_det(x, "forward")[1]
+
+    def _inverse_log_det_jacobian(self, y):
+        return self._value_and_log_det(y, "inverse")[1]
+
+    def _value_and_log_det(self, x, direction):
+        """Returns what a direction makes of `x`, and the log determinant of that."""
+        ndims = self.forward_min_event_ndims
+        x = self._with_all_batch_axes(x, direction)
+        shared = {
+            path: leaf for path, leaf in self.shared.items()
+            if tf.as_dtype(leaf.dtype).is_floating
+        }
+        paths = [*self.stacked, *shared]
+        numbers = {} if tf.executing_eagerly() else {
+            path: Read(leaf) for path, leaf in self.shared.items()
+            if isinstance(leaf, tf.Variable) and leaf.dtype.is_integer
+        }
+
+        def step(x, *tensors):
+            layer = replaced(self.layer, {**numbers, **dict(zip(paths, tensors))})
+            with tf.GradientTape() as tape:
+                result = evaluate(layer, x, direction, ndims)
+            _check_none(tape.watched_variables())
+            return result
+
+        tensors = (
+            [tf.convert_to_tensor(value) for value in values.values()]
+            for values in (self.stacked, shared))
+        return scan(
+            step, x, *tensors, self.num_layers, direction == "inverse", ndims)
+
+    def _with_all_batch_axes(self, x, direction):
+        """Checks the shape of `x`, and gives it the batch axes that the result has."""
+        ndims = self.forward_min_event_ndims
+        if x.shape.rank is None or x.shape.rank < ndims:
+            raise ValueError(
+                f"The input must have known rank, at least {ndims}; "
+                f"got shape {x.shape}."
+            )
+        event = x.shape[x.shape.rank - ndims :]
+        after = getattr(self.layer, f"{direction}_event_shape")(event)
+        if not after.is_compatible_with(event):
+            raise ValueError(
+                "`layer` must keep the shape of an event; "
+                f"got {event}, of which it makes {after}."
+            )
+        batch, own = x.shape[: x.shape.rank - ndims], self.experimental_batch_shape()
+        check_broadcasts(batch, own, "The axes of the input before an event")
+        if own.rank == 0 or batch.is_fully_defined() and (
+            tf.broadcast_static_shape(batch, own) == batch
+        ):
+            return x
+        shape = tf.shape(x)
+        axis = x.shape.rank - ndims
+        full = tf.broadcast_dynamic_shape(
+            shape[:axis], self.experimental_batch_shape_tensor())
+        result = tf.broadcast_to(x, tf.concat([full, shape[axis:]], axis=0))
+        static = tf.broadcast_static_shape(batch, own)
+        return tf.ensure_shape(result, static.concatenate(event))
+
+    def start_from_data(self, values, direction):
+        """Starts the layers in turn, if they have anything to start.
+
+        Args:
+          values: tensor; see `tfp_flows.flows.start_from_data`.
+          direction: "forward" or "inverse", the one that goes from data to noise.
+
+        Returns:
+          values: what the direction makes of them from now on.
+
+        Raises:
+          TypeError, ValueError: as the layers; TypeError if what they would set is not
+            stacked as variables.
+        """
+        if not can_start(self.layer):
+            return getattr(self, direction)(values)
+        return start_in_turn(self, values, direction)
+
+
+def _as_stack(path, value, leaves):
+    """Returns what is stacked at a path, as a tensor or a reference."""
+    if path not in leaves:
+        raise ValueError(
+            f"`stacked` must have paths of leaves of `layer`, {sorted(leaves)}; "
+            f"got {path!r}."
+        )
+    leaf, value = leaves[path], without_keras(value)
+    if not is_reference(value):
+        value = tf.convert_to_tensor(value, dtype_hint=leaf.dtype)
+    if value.dtype != leaf.dtype:
+        raise TypeError(
+            f"`stacked[{path!r}]` must have the dtype of what it stands for, "
+            f"{leaf.dtype.name}; got {value.dtype.name}."
+        )
+    shape = value.shape
+    if not shape.rank or not shape[0] or not shape[1:].is_compatible_with(leaf.shape):
+        raise ValueError(
+            f"`stacked[{path!r}]` must have shape [K, ...], with the shape of what it "
+            f"stands for, {leaf.shape}, after K; got {shape}."
+        )
+    return value
+
+
+def _number_of(stacked):
+    numbers = {path: value.shape[0] for path, value in stacked.items()}
+    if len(set(numbers.values())) != 1:
+        raise ValueError(
+            "`stacked` must have something, with one length K of all first axes; "
+            f"got {numbers}."
+        )
+    return next(iter(numbers.values()))
+
+
+def _is_unknown(layer):
+    """Returns whether a conditioner is a plain function, which may read anything."""
+    return any(
+        getattr(part, "_conditioner_variables", []) is None
+        for part in [layer, *layer.submodules])
+
+
+def _check_none(variables):
+    if variables:
+        raise ValueError(
+            "`layer` must read its variables from its arguments and from attributes of "
+            "its networks alone, where others can take their places; got "
+            f"{sorted(variable.name for variable in variables)}, read from elsewhere."
+        )

@@ -1,0 +1,75 @@
+"""Convolutions of images, as products where these are faster."""
+
+import tensorflow as tf
+
+from tfp_flows.networks._dense import cast, in_place_of_last, multiply
+
+_AROUND = [[0, 0], [1, 1], [1, 1], [0, 0]]
+_BLOCK = [(i, j) for i in range(3) for j in range(3)]
+
+
+def convolve(x, kernel):
+    """Returns `x` `[..., H, W, inputs]` convolved to `[..., H, W, outputs]`, its dtype.
+
+    Where inputs or outputs are few, as at the ends of a network, a product over nine
+    times as many of them is faster than a convolution and its gradients, as long as
+    these are no more than there are on the other side.
+
+    Args:
+      x: images, with zeros around them.
+      kernel: tensor of shape `[size, size, inputs, outputs]`, with `size` 1 or 3.
+    """
+    size, _, inputs, outputs = kernel.shape
+    kernel = cast(kernel, x.dtype)
+    if size == 1:
+        return multiply(x, kernel[0, 0])
+    images = as_images(x)
+    if 9 * inputs <= outputs:
+        neighbours = _neighbours(images)
+        result = multiply(neighbours, tf.reshape(kernel, [9 * inputs, outputs]))
+    elif 9 * outputs <= inputs:
+        flat = tf.transpose(tf.reverse(kernel, axis=[0, 1]), [2, 0, 1, 3])
+        flat = tf.reshape(flat, [inputs, 9 * outputs])
+        result = _add_to_neighbours(multiply(images, flat))
+    else:
+        result = tf.nn.conv2d(images, kernel, strides=1, padding="SAME")
+    if x.shape.rank == 4:
+        return result
+    return in_place_of_last(result, x, [outputs])
+
+
+def as_images(x):
+    """Returns `x` `[..., H, W, C]` with one axis in place of all before `H`."""
+    if x.shape.rank == 4:
+        return x
+    flat = tf.reshape(x, tf.concat([[-1], tf.shape(x)[-3:]], axis=0))
+    return tf.ensure_shape(flat, [None, *x.shape[-3:]])
+
+
+# Each is the transpose of the other, and so its gradient: those that TensorFlow has of
+# slices are slow, or under XLA only the first.
+@tf.custom_gradient
+def _neighbours(images):
+    """Returns `[N, H, W, 9 C]`: for each pixel its block of 3 x 3, row by row."""
+    padded = tf.pad(images, _AROUND)
+    sizes = _sizes(images)
+    parts = [tf.slice(padded, [0, i, j, 0], sizes) for i, j in _BLOCK]
+    return tf.concat(parts, axis=-1), _add_to_neighbours
+
+
+@tf.custom_gradient
+def _add_to_neighbours(blocks):
+    """Returns `[N, H, W, C]`: for each pixel the sum of all that blocks hold for it."""
+    channels = blocks.shape[-1] // 9
+    padded = tf.pad(blocks, _AROUND)
+    sizes = [*_sizes(blocks)[:-1], channels]
+    return tf.add_n([
+        tf.slice(padded, [0, 2 - i, 2 - j, k * channels], sizes)
+        for k, (i, j) in enumerate(_BLOCK)
+    ]), _neighbours
+
+
+def _sizes(images):
+    dynamic = tf.shape(images)
+    known = images.shape.as_list()
+    return [dynamic[i] if n is None else n for i, n in enumerate(known)]
