@@ -1,17 +1,21 @@
-"""Density, sample and training step of flows of several libraries, in turns."""
+"""Processes of other libraries that wait for their turns, and training steps."""
 
+import concurrent.futures
 import functools
 import json
 import os
+import signal
 import subprocess
 import tempfile
+import threading
 
 import tensorflow as tf
 
-from tests.benchmarks import peers, timing
-from tests.benchmarks.report import table
+from tests.benchmarks import peers
 
 QUANTITIES = ["log_prob", "sample", "step"]
+PAUSE = 0.005  # seconds, in which the threads of another process come to rest
+PATIENCE = 240  # seconds for a peer to prepare itself
 
 
 def add_arguments(parser, libraries=peers.FLOWS):
@@ -26,54 +30,6 @@ def add_arguments(parser, libraries=peers.FLOWS):
     parser.add_argument(
         "--peers", default=",".join(libraries),
         help="those to take part, with commas between them")
-
-
-def race(model, x, flows, options):
-    """Races the flows of TensorFlow and those of other libraries.
-
-    Args:
-      model: name of the flow for `peers`.
-      x: batch to score and to train on.
-      flows: dictionary of flows, variables, updates by gradients, and `jit_compile`, by
-        name: a flow for each entry, since they train.
-      options: what `report.main` parsed.
-
-    Returns:
-      race: `timing.Race` of pairs of a name and a quantity. A table of it is printed.
-    """
-    calls = {}
-    for name, (flow, variables, update, jit_compile) in flows.items():
-        functions = training_functions(flow, variables, update, len(x))
-        for quantity, function in zip(QUANTITIES, functions):
-            compiled = timing.compiled(function, jit_compile)
-            arguments = [] if quantity == "sample" else [x]
-            calls[name, quantity] = functools.partial(compiled, *arguments)
-    with Peers(model, options) as others:
-        calls |= others.calls
-        result = timing.race(calls, options.rounds, options.sample)
-    _table_of("", result, lambda *key: result.time(key))
-    return result
-
-
-def table_of_ratios(title, result, reference):
-    """Prints the ratios to a candidate, which may be another one for each quantity.
-
-    Args:
-      title: text for the first column.
-      result: what `race` returned.
-      reference: dictionary of names by quantity.
-    """
-    _table_of(title, result, lambda name, quantity: result.ratio(
-        (name, quantity), (reference[quantity], quantity)))
-
-
-def _table_of(title, result, entry):
-    names = dict.fromkeys(name for name, _ in result.names)
-    table([title, *(f"`{quantity}`" for quantity in QUANTITIES)], [
-        [name, *(entry(name, q) if (name, q) in result.names else ""
-                 for q in QUANTITIES)]
-        for name in names
-    ])
 
 
 def training_functions(distribution, variables, update, batch_size):
@@ -123,43 +79,81 @@ class Adam:
 
 
 class Peers:
-    """Processes of `peers.py`, one for each library; they wait for their turns."""
+    """Processes of `peers.py`, one for each library; they wait for their turns.
+
+    `calls` has for each pair of a library and a quantity what times such calls, as
+    `timeit.Timer` does, by the clock of that process. `told` has by library what else
+    it said of itself, such as peaks of its memory by quantity; `absent` has sentences
+    on those that take no part.
+
+    Args:
+      model: name of the flow for `peers`, or "" for one that none of them has.
+      options: what `report.main` parsed.
+    """
 
     def __init__(self, model, options):
-        self._processes = {}
-        self.calls = {}
-        if options.peers_python is None:
-            print("No peers: `--peers-python` names no interpreter.\n")
+        self.calls, self.told, self.absent = {}, {}, []
+        self._processes = []
+        if not model:
             return
-        environment = dict(os.environ, OMP_NUM_THREADS=str(peers.THREADS))
-        for library in options.peers.split(","):
-            errors = tempfile.TemporaryFile("w+")  # a pipe that nobody reads would fill
-            process = subprocess.Popen(
-                [options.peers_python, "-m", "tests.benchmarks.peers", model, library],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                stderr=errors, text=True, env=environment)
-            line = process.stdout.readline()
-            if not line:  # it has said why, and ended
-                process.communicate()
-                errors.seek(0)
-                reason = errors.read().strip().split("\n")[-1]
-                print(f"{library} takes no part: {reason}\n")
-                continue
-            self._processes[library] = process
-            for quantity in json.loads(line):
-                self.calls[library, quantity] = functools.partial(
-                    _ask, process, quantity)
+        if options.peers_python is None:
+            self.absent.append("No peers: `--peers-python` names no interpreter.")
+            return
+        asked = options.peers.split(",")
+        libraries = [name for name in peers.libraries(model) if name in asked]
+        start = functools.partial(_start, options.peers_python, model)
+        with concurrent.futures.ThreadPoolExecutor(peers.THREADS) as pool:
+            for library, (process, answer) in zip(
+                libraries, pool.map(start, libraries)
+            ):
+                if process is None:
+                    self.absent.append(f"{library} takes no part in {model}: {answer}")
+                    continue
+                self._processes.append(process)
+                self.told[library] = json.loads(answer)
+                for quantity in self.told[library].pop("quantities"):
+                    self.calls[library, quantity] = RemoteTimer(process, quantity)
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
-        for process in self._processes.values():
+        for process in self._processes:
             process.communicate()
 
 
-def _ask(process, quantity):
-    process.stdin.write(f"{quantity}\n")
-    process.stdin.flush()
-    if process.stdout.readline() != "done\n":
-        raise RuntimeError(f"A peer ended in its {quantity}: {process.args}.")
+class RemoteTimer:
+    """Calls of a quantity in the process of a peer."""
+
+    def __init__(self, process, quantity):
+        self._process, self._quantity = process, quantity
+
+    def timeit(self, number=1):
+        """Returns the seconds that so many calls take, by the peer's own clock."""
+        self._process.stdin.write(f"{self._quantity} {number}\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(
+                f"A peer ended in its {self._quantity}: {self._process.args}.")
+        return float(line)
+
+
+def _start(python, model, library):
+    """Returns the process and its first line, or None and why it has ended."""
+    errors = tempfile.TemporaryFile("w+")  # a pipe that nobody reads would fill
+    process = subprocess.Popen(
+        [python, "-m", "tests.benchmarks.peers", model, library],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True,
+        env=dict(os.environ, OMP_NUM_THREADS=str(peers.THREADS)))
+    impatience = threading.Timer(PATIENCE, process.kill)
+    impatience.start()
+    line = process.stdout.readline()
+    impatience.cancel()
+    if line:
+        return process, line
+    process.communicate()
+    if process.returncode == -signal.SIGKILL:
+        return None, f"its first calls took more than {PATIENCE} s, or all memory"
+    errors.seek(0)
+    return None, errors.read().strip().split("\n")[-1]

@@ -1,10 +1,8 @@
 """Speed, memory and precision of flows of images, and of the walk through a waveform.
 
-    python -m tests.benchmarks.images [--only glow,wave_net] [--peers-python PATH]
+    python -m tests.benchmarks.images [--only glow_step,wave_net]
 
-prints tables as `layers` does. `PATH` is a Python interpreter of an environment with
-nflows and normflows, see `peers.py`; without it they take no part. `--long` adds what
-takes many minutes.
+prints tables as `layers` does. `--long` adds what takes many minutes.
 """
 
 import argparse
@@ -17,42 +15,24 @@ import sklearn.datasets
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tests.benchmarks import flow_race, peers, report, timing
-from tests.benchmarks.report import COMPILERS, compare, normal, table
-from tfp_flows import flows, masks
-from tfp_flows.bijectors import (
-    ActNorm,
-    Coupling,
-    GlowStep,
-    InvertibleConv1x1PLU,
-    matrices,
-    transformers,
+from tests.benchmarks import (
+    flow_race,
+    peers,
+    report,
+    timing,
+    works_flows,
+    works_layers,
 )
+from tests.benchmarks.report import COMPILERS, compare, normal, table
+from tfp_flows import flows
+from tfp_flows.bijectors import matrices
 from tfp_flows.networks import ConvNet, WaveNet
 
-tfb, tfd = tfp.bijectors, tfp.distributions
+tfb = tfp.bijectors
 
-BATCH_SHAPE = [peers.NUMBER_OF_IMAGES, *peers.IMAGE]
 STEP_SHAPE = [32, 32, 32, 48]
 LENGTH = 500
 TRAINING_STEPS = 2000
-
-
-def glow(options):
-    """Glow, 32x32x3, B = 16, 3 levels of 8 steps, 128 hidden channels."""
-    x = _pixels(BATCH_SHAPE)
-    race = flow_race.race("glow", x, {
-        f"{library}, {compiler}": (*make(x), jit_compile)
-        for library, make in {"ours": _our_glow, "TFP": _tfp_glow}.items()
-        for compiler, jit_compile in COMPILERS.items()
-    }, options)
-    fastest = {
-        quantity: min(
-            [f"ours, {compiler}" for compiler in COMPILERS],
-            key=lambda name: race.median((name, quantity)))
-        for quantity in flow_race.QUANTITIES
-    }
-    flow_race.table_of_ratios("over ours, in its faster mode", race, fastest)
 
 
 def glow_compile(options):
@@ -99,7 +79,7 @@ def glow_step(options):
     The products are those that no step can do without, on the same sizes; the gradients
     are those by the input and by all variables.
     """
-    step = _step()
+    step = works_layers.glow_layer()
     x = normal(STEP_SHAPE, 0)
     products, kernels = _products()
     y = step.forward(x)
@@ -180,7 +160,7 @@ def precision(options):
     digits = _digits()
     batches = {
         "digits, 8x8x1": flows.dequantise(digits[:64], seed=0),
-        "random, 32x32x3": _pixels([4, *peers.IMAGE])}
+        "random, 32x32x3": works_flows.pixels(4)}
     rows = []
     for name, y in batches.items():
         for scale in (0.0, 0.01):
@@ -200,38 +180,16 @@ def precision(options):
         print("Trainings take minutes: see `--long`.\n")
 
 
-SECTIONS = [glow, glow_compile, glow_memory, glow_step, wave_net, precision]
-
-
-def _our_glow(x, num_steps=peers.NUM_STEPS):
-    flow = flows.glow(
-        peers.IMAGE, peers.NUM_LEVELS, num_steps, peers.HIDDEN_CHANNELS, seed=0)
-    flows.start_from_data(flow, x)
-    variables = flow.trainable_variables
-    return flow, variables, flow_race.Adam(variables)
-
-
-def _tfp_glow(x):
-    """What the page of `tfb.Glow` would have one write, of the same sizes."""
-    layer = tfb.Glow(
-        peers.IMAGE, peers.NUM_LEVELS, peers.NUM_STEPS,
-        coupling_bijector_fn=functools.partial(
-            tfb.GlowDefaultNetwork, num_hidden=peers.HIDDEN_CHANNELS),
-        exit_bijector_fn=tfb.GlowDefaultExitNetwork,
-        grab_after_block=[0.5] * (peers.NUM_LEVELS - 1) + [0.0], seed=0)
-    noise = tfd.Sample(tfd.Normal(0.0, 1.0), [int(np.prod(peers.IMAGE))])
-    pixels = [tfb.Scale(float(peers.NUM_VALUES)), tfb.Shift(0.5), layer]
-    flow = tfd.TransformedDistribution(noise, tfb.Chain(pixels))
-    flow.log_prob(x)  # its start from data
-    variables = flow.trainable_variables
-    return flow, variables, flow_race.Adam(variables)
+SECTIONS = [glow_compile, glow_memory, glow_step, wave_net, precision]
 
 
 def _first_seconds(num_steps, quantity, jit_compile):
     """Returns the seconds to build a Glow and start it, to trace and to compile."""
-    x = _pixels(BATCH_SHAPE)
+    x = works_flows.pixels()
     start = timeit.default_timer()
-    parts = _our_glow(x, num_steps)
+    flow = works_flows.glow_flow(num_steps, x)
+    variables = flow.trainable_variables
+    parts = flow, variables, flow_race.Adam(variables)
     built = timeit.default_timer() - start
     functions = flow_race.training_functions(*parts, len(x))
     function = dict(zip(flow_race.QUANTITIES, functions))[quantity]
@@ -248,29 +206,12 @@ def _training_seconds(num_steps, recompute, rounds):
         flow, variables, flow_race.Adam(variables), 1)
     compiled = tf.function(
         step, autograph=False, input_signature=[tf.TensorSpec([None, *peers.IMAGE])])
-    x = _pixels(BATCH_SHAPE)
+    x = works_flows.pixels()
     compiled(x[:1])  # optimises the graph
     before = timing.restart_peak_memory()
     compiled(x)
     seconds = timeit.repeat(lambda: compiled(x), number=1, repeat=rounds)
     return statistics.median(seconds), before
-
-
-def _step():
-    """Returns a `GlowStep` off its start."""
-    channels, hidden = STEP_SHAPE[-1], peers.HIDDEN_CHANNELS
-    factors = matrices.plu_factors(matrices.rotation(channels, seed=0))
-    factors = {
-        name: tf.Variable(value, trainable=name not in ("permutation", "sign"))
-        for name, value in factors.items()}
-    network = ConvNet(channels // 2, channels // 2, hidden, seed=0)
-    for i, variable in enumerate(network.trainable_variables):
-        variable.assign_add(0.01 * normal(variable.shape, i))
-    shift, log_scale = (
-        tf.Variable(0.1 * normal([channels], seed)) for seed in (1, 2))
-    return GlowStep(
-        ActNorm(shift, log_scale), InvertibleConv1x1PLU(**factors),
-        Coupling(masks.channel(channels), network, transformers.SigmoidAffine()))
 
 
 def _products():
@@ -384,12 +325,7 @@ def _digits():
     return (digits * 255 // 16).astype(np.int32)
 
 
-def _pixels(shape):
-    return tf.random.stateless_uniform(shape, [0, 7], 0.0, peers.NUM_VALUES)
-
-
 def _add_arguments(parser):
-    flow_race.add_arguments(parser, peers.GLOWS)
     parser.add_argument(
         "--long", action="store_true", help="with what takes many minutes")
 

@@ -1,4 +1,4 @@
-"""Speed of layers, flows, the solver and the import, as ratios within one run.
+"""Speed of layers and the solver, as ratios within one run.
 
     python -m tests.benchmarks.layers [--only planar_stack,solver]
 
@@ -6,9 +6,6 @@ prints the tables of `README.md`. A time is the median of all rounds, with the
 interquartile range in percent behind `±`; a ratio is taken in each round first.
 """
 
-import functools
-import subprocess
-import sys
 from unittest import mock
 
 import numpy as np
@@ -17,20 +14,14 @@ import tensorflow_probability as tfp
 
 from tests.benchmarks import report, timing
 from tests.benchmarks.report import compare, normal, table
-from tfp_flows import bijectors, flows
+from tfp_flows import bijectors
 from tfp_flows.bijectors import _triangular
 from tfp_flows.bijectors.activations import as_activation
 from tfp_flows.root_finding import solve_increasing
 
-tfb, tfd = tfp.bijectors, tfp.distributions
+tfb = tfp.bijectors
 
 SIZE = 64
-FLOWS = {
-    "planar, inverse": lambda k: flows.planar(SIZE, k, seed=0),
-    "planar, forward": lambda k: tfb.Invert(flows.planar(SIZE, k, seed=0)),
-    "Sylvester, forward": lambda k: tfb.Invert(flows.sylvester(SIZE, k, 32, seed=0)),
-}
-NUMBERS_OF_LAYERS = [4, 16, 64]
 
 
 def planar_stack(options):
@@ -75,41 +66,6 @@ def inverses(options):
     compare(candidates, ratios, options)
 
 
-def growth(options):
-    """`log_prob` of 1000 samples, and its gradient, for growing numbers of layers."""
-    _, import_peak = timing.in_child(_nothing)
-    x = normal([1000, SIZE], 5)
-    candidates, children = {}, {}
-    for flow in FLOWS:
-        for k in NUMBERS_OF_LAYERS:
-            for name, function in zip(["value", "gradient"], _log_prob(flow, k)):
-                compiled = timing.compiled(function)
-                candidates[flow, k, name] = functools.partial(compiled, x)
-            (trace, compilation), peak = timing.in_child(_first_gradient, flow, k)
-            children[flow, k] = trace, compilation, (peak - import_peak) / 2**20
-    race = timing.race(candidates, options.rounds, options.sample)
-    rows = [
-        [flow, k, race.time((flow, k, "value")), race.time((flow, k, "gradient"))]
-        + [f"{value:.3g}" for value in children[flow, k]]
-        for flow, k in children
-    ]
-    columns = ["trace, s", "compile, s", "peak memory, MiB"]
-    table(["flow", "K", "`log_prob`", "and gradient", *columns], rows)
-    rows = [[flow, *_exponents(race, children, flow)] for flow in FLOWS]
-    columns = ["trace", "compile", "peak memory"]
-    table(["grows as K to the power of", "`log_prob`", "and gradient", *columns], rows)
-
-
-def _exponents(race, children, flow):
-    few, many = NUMBERS_OF_LAYERS[0], NUMBERS_OF_LAYERS[-1]
-    exponents = [
-        race.growth((flow, many, name), (flow, few, name), many / few)
-        for name in ("value", "gradient")
-    ]
-    ratios = np.divide(children[flow, many], children[flow, few])
-    return [f"{e:.2f}" for e in [*exponents, *np.log(ratios) / np.log(many / few)]]
-
-
 def solver(options):
     """Our root finder against Chandrupatla's on the planar equation."""
     accuracies = []
@@ -130,48 +86,7 @@ def solver(options):
     table([*headers, "NaN"], accuracies)
 
 
-def import_time(options):
-    """The import of the package against that of TFP, which the package needs."""
-    # TFP loads its parts when they are used.
-    tfp_too = "from tensorflow_probability import bijectors as b, distributions as d; "
-    tfp_too += "b.Chain, d.Normal"
-    commands = {"`tfp_flows`": "import tfp_flows", "TFP": tfp_too}
-    candidates = {
-        name: functools.partial(
-            subprocess.run,
-            [sys.executable, "-c", command],
-            check=True,
-            stderr=subprocess.DEVNULL,
-        )
-        for name, command in commands.items()
-    }
-    race = timing.race(candidates, min(5, options.rounds), 0)
-    table(["", "time"], [[name, race.time(name)] for name in candidates])
-    table(["ratio", ""], [["`tfp_flows` / TFP", race.ratio("`tfp_flows`", "TFP")]])
-
-
-def eager(options):
-    """One eager `log_prob` of one sample."""
-    size = 8
-    v = [tf.Variable(tf.ones([size])) for _ in range(2)]
-    radial = bijectors.Radial(v[0], tf.Variable(1.0), tf.Variable(2.0))
-    base = tfd.MultivariateNormalDiag(tf.zeros([size]))
-    x = normal([1, size], 6)
-
-    def evaluate(bijector):
-        distribution = tfd.TransformedDistribution(base, bijector)
-        # A new tensor each time, which no cache knows.
-        return lambda: distribution.log_prob(tf.identity(x))
-
-    chain = tfb.Chain([tfb.Shift(v[0]), tfb.Scale(v[1])])
-    candidates = {"`Radial`": evaluate(radial), "`Shift` of `Scale`": evaluate(chain)}
-    race = timing.race(candidates, options.rounds, options.sample)
-    ratio = race.ratio(*candidates)
-    table(["", "time"], [[name, race.time(name)] for name in candidates])
-    table(["ratio", ""], [["`Radial` / `Shift` of `Scale`", ratio]])
-
-
-SECTIONS = [planar_stack, inverses, growth, solver, import_time, eager]
+SECTIONS = [planar_stack, inverses, solver]
 
 
 def _planar_parameters(num_layers):
@@ -222,34 +137,6 @@ def _solver_alone(layer, y):
     u, d, activation, margin = spy.call_args.args
     solve = lambda u, d, margin: _triangular.solve(u, d, activation, margin)
     return solve, u, d, margin
-
-
-def _log_prob(flow_name, num_layers):
-    """Returns functions: mean `log_prob` of a flow, and the same with its gradient."""
-    flow = FLOWS[flow_name](num_layers)
-    for i, variable in enumerate(flow.trainable_variables):  # away from the identity
-        variable.assign_add(0.3 * normal(variable.shape, i))
-    base = tfd.MultivariateNormalDiag(tf.zeros([SIZE]))
-    distribution = tfd.TransformedDistribution(base, flow)
-
-    def value(x):
-        return tf.reduce_mean(distribution.log_prob(x))
-
-    def gradient(x):
-        with tf.GradientTape() as tape:
-            result = value(x)
-        return result, tape.gradient(result, flow.trainable_variables)
-
-    return value, gradient
-
-
-def _first_gradient(flow_name, num_layers):
-    _, gradient = _log_prob(flow_name, num_layers)
-    return timing.first_call(timing.compiled(gradient), normal([1000, SIZE], 5))
-
-
-def _nothing():
-    """What a child does of which only the memory of its imports is wanted."""
 
 
 def _planar_equations(dtype, batch_size):

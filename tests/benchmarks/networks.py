@@ -1,10 +1,8 @@
-"""Speed of layers with networks: against TFP, and against other people's libraries.
+"""The sequential direction of layers with networks, against one pass and TFP's.
 
-    python -m tests.benchmarks.networks [--only maf,growth] [--peers-python PATH]
+    python -m tests.benchmarks.networks
 
-prints the tables of `README.md`, as `layers` does. `PATH` is a Python interpreter of an
-environment with those of zuko, nflows, normflows and flowjax that shall take part, see
-`peers.py`; without it none does.
+prints tables as `layers` does.
 """
 
 import argparse
@@ -13,13 +11,13 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tests.benchmarks import flow_race, peers, report, timing
-from tests.benchmarks.report import COMPILERS, compare, normal
-from tfp_flows import flows
+from tests.benchmarks import report, timing
+from tests.benchmarks.candidates import move
+from tests.benchmarks.report import compare, normal
 from tfp_flows.bijectors import MaskedAutoregressive, transformers
 from tfp_flows.networks import MADE
 
-tfb, tfd = tfp.bijectors, tfp.distributions
+tfb = tfp.bijectors
 
 
 def made_inverse(options):
@@ -49,79 +47,7 @@ def _made_inverse(hidden_units, scale, options):
     compare(both, [("TFP, sequential", "sequential", "at least 100")], few)
 
 
-def maf(options):
-    """Masked autoregressive flow, 5 layers of 256 x 2, D = 64, B = 1000."""
-    _race("maf", options)
-
-
-def real_nvp(options):
-    """RealNVP, 8 couplings of 256 x 2, D = 64, B = 1000."""
-    _race("real_nvp", options)
-
-
-def growth(options):
-    """The sequential direction of one MADE for growing D, hidden 256 x 2, B = 100."""
-    sizes = [16, 64, 256, 1024]
-    candidates, ratios = {}, []
-    for size in sizes:
-        layer, _ = _autoregressive_pair(size, (256, 256), 0.3)
-        y = normal([100, size], 5)
-        one, many = (f"D = {size}, {name}" for name in ("one pass", "sequential"))
-        candidates[one] = _density(layer), y
-        candidates[many] = layer.forward, layer.inverse(y)
-        ratios.append((many, one, ""))
-    compare(candidates, ratios, options)
-
-
-SECTIONS = [made_inverse, maf, real_nvp, growth]
-
-
-def _race(model, options):
-    """Races density, sample and training step of a flow of each library."""
-    x = normal([peers.BATCH_SIZE, peers.SIZE], 6)
-    race = flow_race.race(model, x, {
-        f"{library}, {compiler}": (*make(model), jit_compile)
-        for library, make in {"ours": _our_flow, "TFP": _tfp_flow}.items()
-        for compiler, jit_compile in COMPILERS.items()
-    }, options)
-    for compiler in COMPILERS:
-        ours = f"ours, {compiler}"
-        flow_race.table_of_ratios(
-            f"over {ours}", race, dict.fromkeys(flow_race.QUANTITIES, ours))
-
-
-def _our_flow(model):
-    make = {"maf": flows.maf, "real_nvp": flows.real_nvp}[model]
-    flow = make(
-        peers.SIZE, peers.NUMBERS_OF_LAYERS[model], peers.HIDDEN_UNITS, seed=0)
-    variables = flow.trainable_variables
-    _move(variables, 0.3)
-    return flow, variables, flow_race.Adam(variables)
-
-
-def _tfp_flow(model):
-    """What the pages of TFP's bijectors would have one write."""
-    networks, layers, masks = [], [], {}
-    for _ in range(peers.NUMBERS_OF_LAYERS[model]):
-        if model == "maf":
-            networks.append(_tfp_network(peers.SIZE, peers.HIDDEN_UNITS))
-            layer = tfb.MaskedAutoregressiveFlow(networks[-1])
-        else:
-            networks.append(_TemplateOfRealNVP())
-            layer = tfb.RealNVP(
-                peers.SIZE // 2, shift_and_log_scale_fn=networks[-1])
-        layers += [layer, tfb.Permute(list(range(peers.SIZE))[::-1])]
-    noise = tfd.MultivariateNormalDiag(tf.zeros([peers.SIZE]))
-    flow = tfd.TransformedDistribution(noise, tfb.Chain(layers))
-    variables = [v for network in networks for v in network.trainable_variables]
-    if model == "maf":
-        # `AutoregressiveNetwork` asks Keras to mask its kernels after each update.
-        masks = {
-            i: tf.cast(tf.not_equal(variable, 0.0), tf.float32)
-            for i, variable in enumerate(variables) if variable.shape.rank == 2
-        }
-    _move(variables, 0.3, masks)
-    return flow, variables, flow_race.Adam(variables, masks)
+SECTIONS = [made_inverse]
 
 
 def _tfp_network(size, hidden_units):
@@ -131,38 +57,10 @@ def _tfp_network(size, hidden_units):
     return network
 
 
-class _TemplateOfRealNVP(tf.Module):
-    """The network of `tfb.real_nvp_default_template`, with variables of its own."""
-
-    def __init__(self):
-        super().__init__()
-        sizes = [peers.SIZE // 2, *peers.HIDDEN_UNITS, peers.SIZE]
-        self._kernels = [
-            tf.Variable(normal(pair, i) * (2.0 / pair[0]) ** 0.5)
-            for i, pair in enumerate(zip(sizes[:-2], sizes[1:]))
-        ]
-        self._kernels.append(tf.Variable(tf.zeros(sizes[-2:])))
-        self._biases = [tf.Variable(tf.zeros([size])) for size in sizes[1:]]
-
-    def __call__(self, x, output_units, **_):
-        *hidden, last = zip(self._kernels, self._biases)
-        for kernel, bias in hidden:
-            x = tf.nn.relu(x @ kernel + bias)
-        return tf.split(x @ last[0] + last[1], 2, axis=-1)
-
-
-def _move(variables, scale, masks=None):
-    """Adds normals to kernels: networks that start at zero get something to do."""
-    for i, variable in enumerate(variables):
-        if variable.shape.rank > 1:
-            change = normal(variable.shape, i) * scale / variable.shape[0] ** 0.5
-            variable.assign_add(change * masks[i] if masks else change)
-
-
 def _autoregressive_pair(size, hidden_units, scale):
     """Returns a layer of ours and one of TFP with the same weights."""
     made = MADE(size, 2, hidden_units, seed=0)
-    _move(made.trainable_variables, scale)
+    move(made.trainable_variables, scale)
     # So high a bound that the scale is the one of TFP.
     layer = MaskedAutoregressive(made, transformers.Affine(max_log_scale=1e9))
     network = _tfp_network(size, hidden_units)
@@ -181,4 +79,4 @@ def _density(bijector):
 
 
 if __name__ == "__main__":
-    report.main(__doc__, SECTIONS, flow_race.add_arguments)
+    report.main(__doc__, SECTIONS)

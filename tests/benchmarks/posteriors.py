@@ -46,8 +46,10 @@ def posteriors(options):
     for compiler, jit_compile in report.COMPILERS.items():
         calls["autoencoder", compiler] = _autoencoder(jit_compile)
     with flow_race.Peers("posterior", options) as others:
+        print(*others.absent, sep="\n\n", end="\n\n" if others.absent else "")
         calls |= others.calls
-        race = timing.race(calls, options.rounds, options.sample)
+        race = timing.race(
+            calls, options.rounds, options.sample, flow_race.PAUSE)
     table(["autoencoder", *report.COMPILERS], [
         ["step", *(race.time(("autoencoder", c)) for c in report.COMPILERS)]])
     for quantity in QUANTITIES:

@@ -20,55 +20,79 @@ class Race:
     """Seconds that candidates took, one sample for each in each round.
 
     A ratio is taken within each round first: what slows the machine for longer than a
-    round slows both candidates, and cancels.
+    round slows both candidates, and cancels. Who left the race early is compared in the
+    rounds that it took part in.
 
     Args:
       seconds: dictionary of arrays by candidate, one entry for each round.
     """
 
     def __init__(self, seconds):
-        self._seconds = seconds
+        self.seconds = seconds
         self.names = list(seconds)
 
     def median(self, name):
         """Returns the median of a candidate, in seconds."""
-        return float(np.median(self._seconds[name]))
+        return float(np.median(self.seconds[name]))
 
     def time(self, name, parts=1):
         """Returns the median of a candidate, or of its parts, and its spread."""
         milliseconds = 1e3 * self.median(name) / parts
-        return f"{milliseconds:.3g} ms ± {_spread(self._seconds[name]):.0f} %"
+        return f"{milliseconds:.3g} ms ± {_spread(self.seconds[name]):.0f} %"
+
+    def ratios(self, name, other):
+        """Returns the ratios to another candidate, one for each common round."""
+        rounds = min(len(self.seconds[name]), len(self.seconds[other]))
+        return self.seconds[name][:rounds] / self.seconds[other][:rounds]
 
     def ratio(self, name, other, times=1):
         """Returns the median ratio of so many calls to another, and its spread."""
-        ratios = times * self._seconds[name] / self._seconds[other]
+        ratios = times * self.ratios(name, other)
         return f"{np.median(ratios):.2f} ± {_spread(ratios):.0f} %"
 
     def growth(self, name, other, factor):
         """Returns the exponent with which time grows for a `factor` in size."""
-        ratios = self._seconds[name] / self._seconds[other]
-        return np.median(np.log(ratios)) / np.log(factor)
+        return np.median(np.log(self.ratios(name, other))) / np.log(factor)
 
 
-def race(candidates, rounds, sample_seconds):
+def race(candidates, rounds, sample_seconds, pause=0.0, most_seconds=np.inf):
     """Lets candidates take turns.
 
     Args:
       candidates: dictionary of callables without arguments, which return when their
-        work is done, as compiled functions do on a CPU. Each is called once before.
+        work is done, as compiled functions do on a CPU, or of objects with a method
+        `timeit(number)`, as `timeit.Timer` has it: calls of another process, which
+        counts their seconds. Each is called once before.
       rounds: number of samples of each candidate.
       sample_seconds: least length of a sample, which holds as many calls as that takes;
-        one call for 0.
+        one call for 0. One call before each sample, which isn't counted, warms up,
+        unless it takes a quarter of a second.
+      pause: seconds of rest before each sample. The threads of another process spin
+        for some milliseconds after its last call.
+      most_seconds: what a candidate may spend in all. After that it leaves the race,
+        but not before the third round.
 
     Returns:
       race: `Race`.
     """
-    timers = {name: timeit.Timer(call) for name, call in candidates.items()}
-    numbers = {name: _calls(timer, sample_seconds) for name, timer in timers.items()}
-    seconds = {name: [] for name in timers}
-    for _ in range(rounds):
+    timers = {
+        name: call if hasattr(call, "timeit") else timeit.Timer(call)
+        for name, call in candidates.items()
+    }
+    numbers, warm, seconds = {}, {}, {name: [] for name in timers}
+    for name, timer in timers.items():
+        timer.timeit(1)  # compiles
+        shortest = _shortest(timer, sample_seconds)
+        numbers[name] = max(1, int(np.ceil(sample_seconds / shortest)))
+        warm[name] = shortest < 0.25
+    for i in range(rounds):
         for name, timer in timers.items():
             number = numbers[name]
+            if i >= 3 and number * sum(seconds[name]) > most_seconds:
+                continue
+            time.sleep(pause)
+            if warm[name]:
+                timer.timeit(1)
             seconds[name].append(timer.timeit(number) / number)
     return Race({name: np.array(values) for name, values in seconds.items()})
 
@@ -131,11 +155,13 @@ def set_threads():
     tf.config.threading.set_inter_op_parallelism_threads(2)
 
 
-def _calls(timer, sample_seconds):
-    timer.timeit(1)  # compiles
-    if not sample_seconds:
-        return 1
-    return max(1, int(np.ceil(sample_seconds / min(timer.repeat(3, 1)))))
+def _shortest(timer, sample_seconds):
+    """Returns the shortest of up to three calls; a long one is called no more."""
+    shortest = timer.timeit(1)
+    for _ in range(2):
+        if shortest < sample_seconds:
+            shortest = min(shortest, timer.timeit(1))
+    return shortest
 
 
 def _spread(values):

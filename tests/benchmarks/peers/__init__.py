@@ -1,28 +1,41 @@
 """Other people's flows, called on demand by a process that times them.
 
     python -m tests.benchmarks.peers maf zuko
-    python -m tests.benchmarks.peers glow nflows
-    python -m tests.benchmarks.peers posterior textbook
+    python -m tests.benchmarks.peers planar_stack "textbook jax" --only forward,inverse
 
-runs in an environment that has PyTorch or JAX, and knows nothing of TensorFlow. It
-prepares `log_prob`, `sample` and `step` of one library (for posteriors one call for
-each kind and number of layers), and prints those that it has,
-as a list in JSON on one line. For each of them that it then reads from a line it makes
-that call once, and prints `done`.
+runs in an environment that has PyTorch or JAX, and knows nothing of TensorFlow; this
+file needs none of them. `__main__` says what goes between the two processes.
+
+The quantities of a model are those of these that a library offers:
+
+- A layer or stack (`planar`, `planar_stack`, `radial_stack`, `sylvester`, `prelu`,
+  `actnorm`, `conv1x1`, `glow_step`): "forward" is the layer as its paper has it, value
+  and log determinant, "inverse" its inverse with log determinant, "step" a step of
+  maximum likelihood where `forward` leads to standard normal noise.
+- `planar_amortised`, with parameters for each point: "forward", and "step", the
+  gradients of the divergence from a standard normal by all parameters, without an
+  update.
+- `made`, one affine autoregressive layer: "forward" takes one pass of the network,
+  "inverse" is the sequential direction.
+- `maf`, `real_nvp`, `nice`, `neural_spline`, `glow`: "log_prob", "sample", and "step"
+  of maximum likelihood.
+- `iaf`: "sample" draws with the density, "step" lessens the divergence from a standard
+  normal, "log_prob" is the sequential direction.
+- `planar_vi`: "step" lessens the divergence from the first energy of Rezende and
+  Mohamed (2015).
+- `posterior`: see `textbook`.
+
+A "step" is the loss, the gradients and Adam. Noise is standard normal.
 """
 
-import argparse
-import json
-import os
-import sys
-
-from tests.benchmarks import textbook
+import dataclasses
 
 THREADS = 2
 SIZE = 64
 BATCH_SIZE = 1000
+LARGE_BATCH_SIZE = 10000
 HIDDEN_UNITS = (256, 256)
-NUMBERS_OF_LAYERS = {"maf": 5, "real_nvp": 8}
+NUMBERS_OF_LAYERS = {"maf": 5, "iaf": 5, "real_nvp": 8}
 
 IMAGE = (32, 32, 3)
 NUMBER_OF_IMAGES = 16
@@ -30,288 +43,96 @@ NUM_VALUES = 256
 NUM_LEVELS = 3
 NUM_STEPS = 8
 HIDDEN_CHANNELS = 128
+STEP_IMAGE = (32, 32, 48)
+NUMBER_OF_STEP_IMAGES = 32
+
+SPLINE_BOUND = 5.0
 
 
-def zuko(model):
-    """Returns functions `log_prob(x)` and `sample(n)`, and what has the weights."""
-    import zuko
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """What is raced: a kind of flow and its sizes.
 
-    kind = {"maf": zuko.flows.MAF, "real_nvp": zuko.flows.RealNVP}[model]
-    flow = kind(
-        SIZE, 0, transforms=NUMBERS_OF_LAYERS[model], hidden_features=HIDDEN_UNITS
-    )
-    return lambda x: flow().log_prob(x), lambda n: flow().sample((n,)), flow
+    Args:
+      kind: name that the libraries know it by; several models share one.
+      shape: that of an event, channels last.
+      batch_size: number of events.
+      num_layers: number of layers.
+      hidden_units: widths of the hidden layers of each network.
+      num_columns: `M` of Sylvester layers.
+      num_bins: number of pieces of a spline.
+    """
 
+    kind: str
+    shape: tuple
+    batch_size: int
+    num_layers: int = 1
+    hidden_units: tuple = HIDDEN_UNITS
+    num_columns: int = 32
+    num_bins: int = 8
 
-def nflows(model):
-    """As `zuko`."""
-    from nflows import distributions, flows, transforms
-    from nflows.nn import nets
-
-    if model == "glow":
-        return _nflows_glow()
-
-    class Net(nets.MLP):
-        def __init__(self, inputs, outputs):
-            super().__init__([inputs], [outputs], HIDDEN_UNITS)
-
-        def forward(self, x, context):
-            return super().forward(x)
-
-    layers = []
-    for i in range(NUMBERS_OF_LAYERS[model]):
-        if model == "maf":
-            # The first layer of the network is no block.
-            layers.append(transforms.MaskedAffineAutoregressiveTransform(
-                SIZE, HIDDEN_UNITS[0], num_blocks=1, use_residual_blocks=False))
-            layers.append(transforms.ReversePermutation(SIZE))
-        else:
-            keeps_first = (i % 2 == 0)
-            mask = [2 * int((j >= SIZE // 2) == keeps_first) - 1 for j in range(SIZE)]
-            layers.append(transforms.AffineCouplingTransform(mask, Net))
-    flow = flows.Flow(
-        transforms.CompositeTransform(layers), distributions.StandardNormal([SIZE]))
-    return flow.log_prob, flow.sample, flow
+    @property
+    def size(self):
+        """Length of an event that is a vector."""
+        (size,) = self.shape
+        return size
 
 
-def normflows(model):
-    """As `zuko`."""
-    import normflows
-
-    if model == "glow":
-        return _normflows_glow()
-    layers = []
-    for _ in range(NUMBERS_OF_LAYERS[model]):
-        if model == "maf":
-            layer = normflows.flows.MaskedAffineAutoregressive(
-                SIZE, HIDDEN_UNITS[0], num_blocks=1, use_residual_blocks=False)
-        else:
-            net = normflows.nets.MLP([SIZE // 2, *HIDDEN_UNITS, SIZE])
-            layer = normflows.flows.AffineCouplingBlock(net)
-        layers += [layer, normflows.flows.Permute(SIZE, mode="swap")]
-    base = normflows.distributions.DiagGaussian(SIZE, trainable=False)
-    flow = normflows.NormalizingFlow(base, layers)
-    return flow.log_prob, lambda n: flow.sample(n)[0], flow
-
-
-def _nflows_glow():
-    import math
-
-    import torch
-    from nflows import distributions, flows, transforms
-
-    class Net(torch.nn.Sequential):
-        def forward(self, x, context):
-            return super().forward(x)
-
-    def step_network(inputs, outputs):
-        return Net(
-            torch.nn.Conv2d(inputs, HIDDEN_CHANNELS, 3, padding=1), torch.nn.ReLU(),
-            torch.nn.Conv2d(HIDDEN_CHANNELS, HIDDEN_CHANNELS, 1), torch.nn.ReLU(),
-            torch.nn.Conv2d(HIDDEN_CHANNELS, outputs, 3, padding=1))
-
-    def prior_network(inputs, outputs):
-        return Net(torch.nn.Conv2d(inputs, outputs, 3, padding=1))
-
-    def coupling(channels, network):
-        # The second half goes on to the next level.
-        mask = [1] * (channels // 2) + [-1] * (channels // 2)
-        return transforms.AffineCouplingTransform(mask, network)
-
-    height, width, channels = IMAGE
-    shape = channels, height, width
-    levels = transforms.MultiscaleCompositeTransform(NUM_LEVELS)
-    for level in range(NUM_LEVELS):
-        squeeze = transforms.SqueezeTransform()
-        shape = squeeze.get_output_shape(*shape)
-        layers = [squeeze]
-        for _ in range(NUM_STEPS):
-            layers += [
-                transforms.ActNorm(shape[0]), transforms.OneByOneConvolution(shape[0]),
-                coupling(shape[0], step_network)]
-        if level + 1 < NUM_LEVELS:
-            layers.append(coupling(shape[0], prior_network))
-        shape = levels.add_transform(transforms.CompositeTransform(layers), shape)
-    noise = distributions.StandardNormal([math.prod(IMAGE)])
-    flow = flows.Flow(levels, noise)
-    return _of_pixels(flow.log_prob, flow.sample, flow)
-
-
-def _normflows_glow():
-    import normflows
-
-    height, width, channels = IMAGE
-    bases, levels, merges = [], [], []
-    for level in range(NUM_LEVELS):
-        channels, height, width = 4 * channels, height // 2, width // 2
-        layers = [
-            normflows.flows.GlowBlock(channels, HIDDEN_CHANNELS)
-            for _ in range(NUM_STEPS)
-        ]
-        half = channels // 2
-        last = level + 1 == NUM_LEVELS
-        if not last:
-            prior = normflows.nets.ConvNet2d([half, channels], [3])
-            layers.insert(0, normflows.flows.AffineCouplingBlock(prior))
-            merges.append(normflows.flows.Merge())
-        levels.append([*layers, normflows.flows.Squeeze()])
-        bases.append(normflows.distributions.DiagGaussian(
-            (channels if last else half, height, width), trainable=False))
-        channels = half
-    # It wants the level of the data last.
-    flow = normflows.MultiscaleFlow(
-        bases[::-1], levels[::-1], merges[::-1], class_cond=False)
-    return _of_pixels(
-        lambda x: flow.log_prob(x, None), lambda n: flow.sample(n)[0], flow)
-
-
-def _of_pixels(log_prob, sample, module):
-    """Returns functions of pixels in [0, 256), of functions of small numbers."""
-    import math
-
-    log_det = math.prod(IMAGE) * math.log(NUM_VALUES)
-    return (
-        lambda x: log_prob(x / NUM_VALUES - 0.5) - log_det,
-        lambda n: (sample(n) + 0.5) * NUM_VALUES,
-        module,
-    )
-
-
-def torch_calls(library, model, compile):
-    """Returns calls without arguments by name, after a first call of each."""
-    import torch
-
-    torch.set_num_threads(THREADS)
-    torch.manual_seed(0)
-    log_prob, sample, module = library(model)
-    if model == "glow":
-        height, width, channels = IMAGE
-        batch_size = NUMBER_OF_IMAGES
-        x = NUM_VALUES * torch.rand(batch_size, channels, height, width)
-    else:
-        batch_size = BATCH_SIZE
-        x = torch.randn(batch_size, SIZE)
-    optimizer = torch.optim.Adam(module.parameters(), lr=1e-5, fused=True)
-
-    def prepared(function):
-        return torch.compile(function) if compile else function
-
-    def without_gradients(function, argument):
-        def call():
-            with torch.no_grad():
-                function(argument)
-
-        return call
-
-    loss = prepared(lambda x: -log_prob(x).mean())
-
-    def step():
-        optimizer.zero_grad(set_to_none=True)
-        loss(x).backward()
-        optimizer.step()
-
-    calls = {"log_prob": without_gradients(prepared(log_prob), x), "step": step}
-    if not (compile and model == "maf"):
-        # A loop over all inputs, laid out, would take minutes to compile.
-        calls["sample"] = without_gradients(prepared(sample), batch_size)
-    return calls
-
-
-def flowjax(model):
-    """Returns calls without arguments by name."""
-    import equinox
-    import flowjax.distributions
-    import flowjax.flows
-    import jax
-    import jax.numpy as jnp
-    import optax
-    import paramax
-
-    make = {
-        "maf": flowjax.flows.masked_autoregressive_flow,
-        "real_nvp": flowjax.flows.coupling_flow,
-    }[model]
-    flow = make(
-        jax.random.key(0), base_dist=flowjax.distributions.Normal(jnp.zeros(SIZE)),
-        flow_layers=NUMBERS_OF_LAYERS[model], nn_width=HIDDEN_UNITS[0],
-        nn_depth=len(HIDDEN_UNITS))
-    x = jax.random.normal(jax.random.key(1), [BATCH_SIZE, SIZE])
-    weights, rest = equinox.partition(
-        flow, equinox.is_inexact_array,
-        is_leaf=lambda leaf: isinstance(leaf, paramax.NonTrainable))
-    optimizer = optax.adam(1e-5)
-
-    def loss(weights):
-        return -paramax.unwrap(equinox.combine(weights, rest)).log_prob(x).mean()
-
-    @jax.jit
-    def update(weights, state):
-        updates, state = optimizer.update(jax.grad(loss)(weights), state, weights)
-        return optax.apply_updates(weights, updates), state
-
-    @jax.jit
-    def log_prob(weights, x):
-        return paramax.unwrap(equinox.combine(weights, rest)).log_prob(x)
-
-    @jax.jit
-    def sample(weights, key):
-        flow = paramax.unwrap(equinox.combine(weights, rest))
-        return flow.sample(key, (BATCH_SIZE,))
-
-    states = [(weights, optimizer.init(weights))]
-
-    def step():
-        states[0] = jax.block_until_ready(update(*states[0]))
-
-    key = jax.random.key(2)
-    return {
-        "log_prob": lambda: log_prob(weights, x).block_until_ready(),
-        "step": step,
-        "sample": lambda: sample(weights, key).block_until_ready(),
-    }
-
-
-LIBRARIES = {
-    "zuko": lambda model: torch_calls(zuko, model, False),
-    "zuko compiled": lambda model: torch_calls(zuko, model, True),
-    "nflows": lambda model: torch_calls(nflows, model, False),
-    "nflows compiled": lambda model: torch_calls(nflows, model, True),
-    "normflows": lambda model: torch_calls(normflows, model, False),
-    "normflows compiled": lambda model: torch_calls(normflows, model, True),
-    "flowjax": flowjax,
-    "textbook": lambda model: textbook.calls(False, THREADS),
-    "textbook compiled": lambda model: textbook.calls(True, THREADS),
+MODELS = {
+    "planar": Model("planar", (SIZE,), LARGE_BATCH_SIZE),
+    "planar_stack": Model("planar", (SIZE,), LARGE_BATCH_SIZE, 16),
+    "planar_stack_large": Model("planar", (1024,), BATCH_SIZE, 16),
+    "planar_amortised": Model("planar_amortised", (SIZE,), BATCH_SIZE, 16),
+    "planar_vi": Model("planar_vi", (2,), BATCH_SIZE, 16),
+    "radial_stack": Model("radial", (SIZE,), LARGE_BATCH_SIZE, 16),
+    "sylvester": Model("sylvester", (SIZE,), BATCH_SIZE),
+    "prelu": Model("prelu", (SIZE,), LARGE_BATCH_SIZE),
+    "actnorm": Model("actnorm", STEP_IMAGE, NUMBER_OF_STEP_IMAGES),
+    "conv1x1": Model("conv1x1", STEP_IMAGE, NUMBER_OF_STEP_IMAGES),
+    "glow_step": Model("glow_step", STEP_IMAGE, NUMBER_OF_STEP_IMAGES),
+    "made": Model("made", (784,), 100, hidden_units=(1024,)),
+    "maf": Model("maf", (SIZE,), BATCH_SIZE, NUMBERS_OF_LAYERS["maf"]),
+    "maf_large": Model("maf", (SIZE,), LARGE_BATCH_SIZE, NUMBERS_OF_LAYERS["maf"]),
+    "iaf": Model("iaf", (SIZE,), BATCH_SIZE, NUMBERS_OF_LAYERS["iaf"]),
+    "real_nvp": Model("real_nvp", (SIZE,), BATCH_SIZE, NUMBERS_OF_LAYERS["real_nvp"]),
+    "real_nvp_large": Model(
+        "real_nvp", (SIZE,), LARGE_BATCH_SIZE, NUMBERS_OF_LAYERS["real_nvp"]),
+    "nice": Model("nice", (784,), 100, 4, hidden_units=5 * (1000,)),
+    "neural_spline": Model("neural_spline", (SIZE,), BATCH_SIZE, 4, (128, 128)),
+    "glow": Model("glow", IMAGE, NUMBER_OF_IMAGES, NUM_STEPS),
+    "posterior": Model("posterior", (SIZE,), 100),
 }
 
-GLOWS = ["nflows", "normflows"]
+_VECTORS = ["made", "maf", "iaf", "real_nvp", "nice", "neural_spline"]
+_BY_HAND = ["planar", "planar_amortised", "planar_vi", "radial", "sylvester", "prelu"]
+_BY_HAND += ["actnorm", "conv1x1"]
+# The kinds of models that each module of this package builds.
+KINDS = {
+    "zuko": _VECTORS,
+    "nflows": [*_VECTORS, "prelu", "actnorm", "conv1x1", "glow_step", "glow"],
+    "normflows": [
+        *_VECTORS, "planar", "planar_vi", "radial", "actnorm", "conv1x1", "glow_step",
+        "glow"],
+    "pyro": [
+        "made", "maf", "iaf", "real_nvp", "neural_spline", "planar", "planar_amortised",
+        "planar_vi", "radial", "prelu", "conv1x1"],
+    "textbook": [*_BY_HAND, "posterior"],
+    "flowjax": [*_VECTORS, "planar", "planar_amortised", "planar_vi"],
+    "distrax": ["real_nvp", "nice", "neural_spline", "actnorm", "conv1x1", "glow_step"],
+    "textbook jax": _BY_HAND,
+}
+_IN_JAX = ["flowjax", "distrax", "textbook jax"]
+LIBRARIES = [
+    name for library in KINDS
+    for name in ([library] if library in _IN_JAX else [library, f"{library} compiled"])
+]
 TEXTBOOKS = ["textbook", "textbook compiled"]
-FLOWS = [name for name in LIBRARIES if name not in TEXTBOOKS]
+# Who takes part where a command races one model.
+FLOWS = [name for name in LIBRARIES if "textbook" not in name and name != "distrax"]
+GLOWS = ["nflows", "normflows"]
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", choices=[*NUMBERS_OF_LAYERS, "glow", "posterior"])
-    parser.add_argument("library", choices=LIBRARIES)
-    options = parser.parse_args()
-    if options.model == "glow" and options.library.split()[0] not in GLOWS:
-        parser.error(f"{options.library} has no Glow")
-    if (options.model == "posterior") != (options.library in TEXTBOOKS):
-        parser.error(f"{options.library} has no {options.model}")
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
-    # What libraries print must not come between the lines of the protocol.
-    answers, sys.stdout = sys.stdout, sys.stderr
-    calls = LIBRARIES[options.library](options.model)
-    for name, call in list(calls.items()):
-        try:
-            call()
-        except Exception as error:
-            print(f"{name}: {type(error).__name__}: {error}", file=sys.stderr)
-            del calls[name]
-    print(json.dumps(list(calls)), file=answers, flush=True)
-    for line in sys.stdin:
-        calls[line.strip()]()
-        print("done", file=answers, flush=True)
-
-
-if __name__ == "__main__":
-    main()
+def libraries(model):
+    """Returns the names of `LIBRARIES` that have the model of this name."""
+    kind = MODELS[model].kind
+    return [name for name in LIBRARIES if kind in KINDS[name.removesuffix(" compiled")]]
