@@ -17,15 +17,16 @@ FILES = sorted(ROOT.rglob("*.py"))
 MAY_IMPORT = {
     "_cache": set(),
     "_compositions": set(),
+    "_loops": set(),
     "_moments": set(),
     "_parameters": set(),
     "_recipes": set(),
     "masks": set(),
     "root_finding": set(),
-    "networks": {"_moments", "_recipes", "masks"},
+    "networks": {"_loops", "_moments", "_recipes", "masks"},
     "bijectors": {
         *{"_cache", "_compositions", "_moments", "_parameters", "_recipes", "masks"},
-        *{"root_finding"},
+        *{"_loops", "root_finding"},
     },
     "trainable": {"_recipes"},
     "flows": {
@@ -37,7 +38,7 @@ MAY_IMPORT = {
 EXTERNAL = {"numpy", "tensorflow", "tensorflow_probability"}
 STANDARD = {"collections", "contextlib", "copy", "dataclasses", "functools", "math"}
 STANDARD |= {"inspect", "numbers", "tfp_flows", "types", "warnings"}
-STANDARD |= {"importlib", "json", "os", "pathlib", "threading", "weakref"}
+STANDARD |= {"contextvars", "importlib", "json", "os", "pathlib", "threading", "weakref"}
 # The one file that may know what is private to TFP and TensorFlow.
 PRIVATE = {"_cache"}
 ITS_STANDARD = {"ctypes", "itertools", "sys", "threading", "weakref"}

@@ -1,4 +1,4 @@
-"""Growth of time and memory with batch, dimension and depth, against the arithmetic.
+"""Growth of time with batch, dimension and depth, against that of the arithmetic.
 
     python -m tests.benchmarks.growth [--only batch,depth] [--picture FILE]
 
@@ -12,10 +12,9 @@ arithmetic's by more than 0.15.
 "forward" and "inverse" give value and log determinant. One of the two may be slow: the
 inverse of planar and Sylvester layers, which solves equations, and `forward` of MAF,
 which is sequential. "gradient" is that of the mean log density by all variables, in the
-other direction; its memory is the most that the process held in a call beyond what it
-held before. Networks have two hidden layers of 128, Sylvester layers up to 16 columns;
-Glow has two levels of so many steps each, 32 hidden channels, and images of `D / 3`
-pixels.
+other direction. Networks have two hidden layers of 128, Sylvester layers up to 16
+columns; Glow has two levels of so many steps each, 32 hidden channels, and images of
+`D / 3` pixels.
 """
 
 import dataclasses
@@ -29,7 +28,6 @@ from tests.benchmarks.report import COMPILERS, normal, table
 QUANTITIES = ["forward", "inverse", "gradient"]
 TOLERANCE = 0.15
 MOST_SECONDS = 2.0  # for all samples of a candidate
-LEAST_MEBIBYTES = 1.0  # what allocators keep hides less
 SYMBOLS = {"batch": "B", "size": "D", "depth": "K"}
 
 
@@ -109,14 +107,12 @@ SECTIONS = [batch, dimension, depth, picture]
 
 
 def _grow(axis, options):
-    curves, peaks = {}, {}
+    curves = {}
     for flow in options.flows.split(","):
         points = _points(axis, flow)
         calls = dict(_calls(flow, points, scan=axis == "depth"))
         race = timing.race(
             calls, options.rounds, options.sample, most_seconds=MOST_SECONDS)
-        peaks[flow] = [
-            _peak(calls["gradient", "XLA", i]) for i in range(len(points))]
         flops = [
             growth_flows.KINDS[flow].flops(**dataclasses.asdict(point))
             for point in points]
@@ -128,8 +124,6 @@ def _grow(axis, options):
     options.curves[axis] = curves
     for values in VALUES[axis]:
         _times(axis, [key for key in curves if curves[key].values == values], curves)
-        names = [flow for flow in peaks if _values(axis, flow) == values]
-        _memory(axis, names, peaks, values)
 
 
 def _points(axis, flow):
@@ -156,13 +150,6 @@ def _calls(flow, points, scan):
                     timing.compiled(function, jit_compile), x)
 
 
-def _peak(call):
-    """Returns the bytes that the process held in a call beyond those before it."""
-    before = timing.restart_peak_memory()
-    call()
-    return timing.peak_memory() - before
-
-
 def _times(axis, keys, curves):
     rows = []
     for key in keys:
@@ -181,19 +168,6 @@ def _times(axis, keys, curves):
 def _exponent(pair, worse=False):
     time, arithmetic = (f"{value:.2f}" for value in pair)
     return f"**{time}** ({arithmetic})" if worse else f"{time} ({arithmetic})"
-
-
-def _memory(axis, names, peaks, values):
-    rows = []
-    for name in names:
-        *_, before, last = mebibytes = [peak / 2**20 for peak in peaks[name]]
-        exponent = ""
-        if before >= LEAST_MEBIBYTES:
-            factor = values[-1] / values[-2]
-            exponent = f"{np.log(last / before) / np.log(factor):.2f}"
-        rows.append([name, *(f"{peak:.1f}" for peak in mebibytes), exponent])
-    if rows:
-        table(["gradient, XLA, MiB", *_headers(axis, values), "last"], rows)
 
 
 def _headers(axis, values):

@@ -32,7 +32,10 @@ def draw(curves, path):
     for panel in panels[0]:
         _name_lines(panel)
     panels[0, 0].set_ylabel("gradient of the log density, ms", fontsize=9)
-    figure.savefig(path, dpi=110)
+    panels[0, 0].text(
+        0.03, 0.95, "dotted: growth of the arithmetic", fontsize=8, color="#666666",
+        transform=panels[0, 0].transAxes)
+    figure.savefig(path, dpi=100)
     plt.close(figure)
 
 
@@ -59,18 +62,28 @@ def _draw_panel(panel, axis, curves):
 
 
 def _name_lines(panel):
-    """Writes the name of each line at its end, apart from the others."""
-    low, high = np.log(panel.get_ylim())
-    lines = [line for line in panel.lines if not line.get_label().startswith("_")]
-    lines.sort(key=lambda line: line.get_ydata()[-1])
-    heights = [(np.log(line.get_ydata()[-1]) - low) / (high - low) for line in lines]
-    for i in range(1, len(heights)):
-        heights[i] = max(heights[i], heights[i - 1] + LINE_HEIGHT)
-    ends = [line.get_xdata()[-1] for line in lines]
+    """Writes the name of each line at its end."""
     left, right = np.log(panel.get_xlim())
-    for line, height in zip(lines, heights):
-        panel.annotate(
-            line.get_label(), (max(ends), np.exp(low + height * (high - low))),
-            xytext=(6, 0), textcoords="offset points", va="center", fontsize=8,
-            color=line.get_color(), annotation_clip=False)
     panel.set_xlim(right=np.exp(left + 1.27 * (right - left)))
+    lines = [line for line in panel.lines if not line.get_label().startswith("_")]
+    ends = [line.get_xydata()[-1] for line in lines]
+    for end in {x for x, _ in ends}:
+        some = [line for line, (x, _) in zip(lines, ends) if x == end]
+        some.sort(key=lambda line: line.get_ydata()[-1])
+        y = _apart([line.get_ydata()[-1] for line in some], panel.get_ylim())
+        for line, height in zip(some, y):
+            panel.annotate(
+                line.get_label(), (end, height), xytext=(6, 0), va="center",
+                textcoords="offset points", fontsize=8, color=line.get_color(),
+                annotation_clip=False)
+
+
+def _apart(values, limits):
+    """Returns sorted values with room for a label each, on a log scale."""
+    logs = np.log(values)
+    room = LINE_HEIGHT * np.log(limits[1] / limits[0])
+    for _ in range(50):
+        lack = np.maximum(room - np.diff(logs), 0.0) / 2.0
+        logs[:-1] -= lack
+        logs[1:] += lack
+    return np.exp(logs)

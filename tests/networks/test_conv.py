@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from tests.laws import close
+from tfp_flows._loops import body_of_loop
 from tfp_flows.networks import ConvNet, ResidualConvNet
 from tfp_flows.networks._convolve import convolve
 
@@ -268,6 +269,7 @@ cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(
     cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from tests.networks.test_conv import X, close, check_normal, make
+from tfp_flows._loops import body_of_loop
 from tfp_flows.networks import ConvNet, ResidualConvNet
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 assert strategy.num_replicas_in_sync == 2
@@ -446,3 +448,30 @@ def test_each_way_to_convolve_has_the_gradients_of_a_convolution(inputs, outputs
     expected = run(lambda x, kernel: tf.nn.conv2d(x, kernel, 1, "SAME"))
     for value, other in zip(ours(), expected):
         close(value, other)
+
+
+def test_gradients_in_loops_are_those_elsewhere():
+    # Neither end has so few channels that the convolution is a product.
+    images = tf.random.stateless_normal([2, 4, 5, 3], [0, 0], dtype=tf.float64)
+    kernel = tf.random.stateless_normal([3, 3, 3, 2], [0, 1], dtype=tf.float64)
+    weights = tf.random.stateless_normal([2, 4, 5, 2], [0, 2], dtype=tf.float64)
+
+    def gradients(images, kernel):
+        sources = [images, kernel]
+        with tf.GradientTape() as outer:
+            outer.watch(sources)
+            with tf.GradientTape() as inner:
+                inner.watch(sources)
+                total = tf.reduce_sum(weights * convolve(images, kernel) ** 2)
+            first = inner.gradient(total, sources)
+            square = sum(tf.reduce_sum(each**2) for each in first)
+        return first, outer.gradient(square, sources)
+
+    expected = gradients(images, kernel)
+    with body_of_loop():
+        graph = tf.function(gradients, autograph=False).get_concrete_function(
+            images, kernel)
+        actual = gradients(images, kernel)
+    tf.nest.map_structure(close, actual, expected)
+    kinds = [op.type for op in graph.graph.get_operations()]
+    assert kinds.count("Conv2DBackpropFilter") < kinds.count("Conv2D")

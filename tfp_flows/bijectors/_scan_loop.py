@@ -10,6 +10,8 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from tfp_flows._loops import body_of_loop
+
 
 def scan(step, x, stacked, shared, number, reverse, event_ndims):
     """Returns what all layers make of `x`, and the sum of their log determinants.
@@ -138,8 +140,13 @@ class _Loop:
         return (of_x, *(array.stack() for array in arrays), *of_shared)
 
     def _repeat(self, body, start):
+        def marked(*state):
+            with body_of_loop():
+                return body(*state)
+
         return tf.while_loop(
-            lambda i, *_: i < self.number, body, start, maximum_iterations=self.number)
+            lambda i, *_: i < self.number, marked, start,
+            maximum_iterations=self.number)
 
     def _layer(self, place):
         return self.number - 1 - place if self.reverse else place

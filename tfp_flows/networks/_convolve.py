@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from tfp_flows._loops import in_loop
 from tfp_flows.networks._dense import cast, in_place_of_last, multiply
 
 _AROUND = [[0, 0], [1, 1], [1, 1], [0, 0]]
@@ -32,7 +33,9 @@ def convolve(x, kernel):
         flat = tf.reshape(flat, [inputs, 9 * outputs])
         result = _add_to_neighbours(multiply(images, flat))
     else:
-        result = tf.nn.conv2d(images, kernel, strides=1, padding="SAME")
+        slow = in_loop() and not tf.config.list_logical_devices("GPU")
+        convolution = _convolution_in_loop if slow else _convolution
+        result = convolution(images, kernel)
     if x.shape.rank == 4:
         return result
     return in_place_of_last(result, x, [outputs])
@@ -44,6 +47,31 @@ def as_images(x):
         return x
     flat = tf.reshape(x, tf.concat([[-1], tf.shape(x)[-3:]], axis=0))
     return tf.ensure_shape(flat, [None, *x.shape[-3:]])
+
+
+def _convolution(images, kernel):
+    return tf.nn.conv2d(images, kernel, strides=1, padding="SAME")
+
+
+@tf.custom_gradient
+def _convolution_in_loop(images, kernel):
+    """As `_convolution`, with gradients that are such convolutions themselves.
+
+    XLA turns the gradients that TensorFlow has into these, for the library that it
+    calls on a processor; but not in the bodies of loops, where it goes from number to
+    number and takes a hundred times as long.
+    """
+
+    def backward(of_result):
+        mirrored = tf.transpose(tf.reverse(kernel, axis=[0, 1]), [0, 1, 3, 2])
+        padded = tf.pad(images, _AROUND)
+        # Channels in the place of images, and pixels in that of the kernel's.
+        of_kernel = tf.nn.conv2d(
+            tf.transpose(padded, [3, 1, 2, 0]), tf.transpose(of_result, [1, 2, 0, 3]),
+            strides=1, padding="VALID")
+        return _convolution(of_result, mirrored), tf.transpose(of_kernel, [1, 2, 0, 3])
+
+    return _convolution(images, kernel), backward
 
 
 # Each is the transpose of the other, and so its gradient: those that TensorFlow has of

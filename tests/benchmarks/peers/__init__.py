@@ -121,10 +121,10 @@ KINDS = {
     "distrax": ["real_nvp", "nice", "neural_spline", "actnorm", "conv1x1", "glow_step"],
     "textbook jax": _BY_HAND,
 }
-_IN_JAX = ["flowjax", "distrax", "textbook jax"]
+IN_JAX = ["flowjax", "distrax", "textbook jax"]
 LIBRARIES = [
     name for library in KINDS
-    for name in ([library] if library in _IN_JAX else [library, f"{library} compiled"])
+    for name in ([library] if library in IN_JAX else [library, f"{library} compiled"])
 ]
 TEXTBOOKS = ["textbook", "textbook compiled"]
 # Who takes part where a command races one model.
