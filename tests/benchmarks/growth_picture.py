@@ -67,13 +67,14 @@ def _name_lines(panel):
     panel.set_xlim(right=np.exp(left + 1.27 * (right - left)))
     lines = [line for line in panel.lines if not line.get_label().startswith("_")]
     ends = [line.get_xydata()[-1] for line in lines]
-    for end in {x for x, _ in ends}:
-        some = [line for line, (x, _) in zip(lines, ends) if x == end]
+    places = [round(np.log(x)) for x, _ in ends]
+    for place in set(places):
+        some = [line for line, own in zip(lines, places) if own == place]
         some.sort(key=lambda line: line.get_ydata()[-1])
         y = _apart([line.get_ydata()[-1] for line in some], panel.get_ylim())
         for line, height in zip(some, y):
             panel.annotate(
-                line.get_label(), (end, height), xytext=(6, 0), va="center",
+                line.get_label(), (line.get_xdata()[-1], height), xytext=(6, 0), va="center",
                 textcoords="offset points", fontsize=8, color=line.get_color(),
                 annotation_clip=False)
 

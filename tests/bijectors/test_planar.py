@@ -162,17 +162,26 @@ def test_the_inverse_keeps_its_digits_for_large_kappa(activation):
     assert np.max(np.abs(single.inverse(y) - x)) < 8.0 * attainable + 1e-5
 
 
-@pytest.mark.parametrize("shape", [[], [4]])
-@pytest.mark.parametrize("activation", ["tanh", "leaky_relu"])
-def test_a_stack_is_the_chain_of_its_layers(shape, activation):
+@pytest.mark.parametrize(
+    "shape, number, scale, activation",
+    [
+        ([], 6, 1.0, "tanh"),
+        ([4], 6, 1.0, "tanh"),
+        ([], 6, 1.0, "leaky_relu"),
+        ([4], 6, 1.0, "leaky_relu"),
+        ([], 65, 0.3, "leaky_relu"),  # one more than are computed at once
+        ([4], 65, 0.3, "leaky_relu"),
+    ],
+)
+def test_a_stack_is_the_chain_of_its_layers(shape, number, scale, activation):
     rng = np.random.default_rng(1)
-    u, w = rng.normal(size=[2, *shape, 6, 3])
-    b = rng.normal(size=[*shape, 6])
+    u, w = rng.normal(size=[2, *shape, number, 3], scale=scale)
+    b = rng.normal(size=[*shape, number])
     stack = PlanarStack(u, w, b, activation)
     chain = tfb.Chain(
         [
             Planar(u[..., k, :], w[..., k, :], b[..., k], activation)
-            for k in reversed(range(6))
+            for k in reversed(range(number))
         ]
     )
     x = rng.normal(size=[2, 4, 3])

@@ -9,8 +9,8 @@ from tfp_flows.bijectors import _triangular
 
 # `1 + kappa L` stays above it: smaller ones drown in the rounding error of `w'u_hat`.
 LEAST_MARGIN = 1e-3
-# So many layers with parameters of each sample go one by one, laid out in the graph.
-_MOST_IN_TURN = 32
+# So many layers at most in one system of equations, whose work grows as their square.
+_MOST_AT_ONCE = 64
 
 # Of shape `[..., K, D]` the first two, of shape `[..., K]` the others; `margin` is
 # `1 + kappa L`, where the slopes of the activation are in `[0, L]`.
@@ -58,8 +58,12 @@ def constrained(u, w, b, activation, constraint):
 
 def forward(layers, activation, x):
     """Returns `y` and the log determinant there."""
+    return _in_parts(_forward, layers, activation, x)
+
+
+def _forward(layers, activation, x):
     u_hat, w, b, margin = layers
-    if w.shape.rank > 2 and w.shape[-2] <= _MOST_IN_TURN:
+    if w.shape.rank > 2:
         return _in_turn(layers, activation, x)
     a = _triangular.project(w, x)
     a += _triangular.rows_first(b, 1, a)
@@ -74,7 +78,7 @@ def forward(layers, activation, x):
 
 
 def _in_turn(layers, activation, x):
-    """As `forward`, without the products `w_k'u_hat_j` of all pairs of layers.
+    """As `_forward`, without the products `w_k'u_hat_j` of all pairs of layers.
 
     Those are shared by all samples, or else `K` times the work of the layers.
     """
@@ -90,6 +94,10 @@ def _in_turn(layers, activation, x):
 
 def inverse(layers, activation, y):
     """Returns `x` and the log determinant of forward there."""
+    return _in_parts(_inverse, layers, activation, y, last_first=True)
+
+
+def _inverse(layers, activation, y):
     u_hat, w, b, margin = layers
     c = _triangular.project(w, y)
     c += _triangular.rows_first(b, 1, c)
@@ -105,6 +113,23 @@ def inverse(layers, activation, y):
     h, log_det = _evaluate(activation, a, margin)
     log_det = _triangular.per_sample(log_det, w, y)
     return y - _triangular.expand(h, u_hat, y), log_det
+
+
+def _in_parts(direction, layers, activation, x, last_first=False):
+    """Lets a direction go through so many layers at a time."""
+    number = layers.w.shape[-2]
+    if number <= _MOST_AT_ONCE:
+        return direction(layers, activation, x)
+    full, rest = divmod(number, _MOST_AT_ONCE)
+    sizes = [_MOST_AT_ONCE] * full + [rest] * (rest > 0)
+    axes = Layers(-2, -2, -1, -1)
+    split = [tf.split(values, sizes, axis) for values, axis in zip(layers, axes)]
+    parts = [Layers(*part) for part in zip(*split)]
+    total = 0.0
+    for part in parts[::-1] if last_first else parts:
+        x, log_det = direction(part, activation, x)
+        total += log_det
+    return x, total
 
 
 def _evaluate(activation, a, margin):
