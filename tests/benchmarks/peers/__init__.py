@@ -135,4 +135,9 @@ GLOWS = ["nflows", "normflows"]
 def libraries(model):
     """Returns the names of `LIBRARIES` that have the model of this name."""
     kind = MODELS[model].kind
-    return [name for name in LIBRARIES if kind in KINDS[name.removesuffix(" compiled")]]
+    return [
+        name for name in LIBRARIES
+        if kind in KINDS[name.removesuffix(" compiled")]
+        # PyTorch takes some minutes to compile a whole Glow.
+        and not (kind == "glow" and name.endswith(" compiled"))
+    ]
