@@ -44,8 +44,8 @@ def parts_of(value):
 
 def is_leaf(value):
     """Returns whether a value is a variable, a tensor or a deferred tensor."""
-    return isinstance(value, (tf.Variable, tfp.util.DeferredTensor)) or (
-        tf.is_tensor(value))
+    # Not `tf.is_tensor`, which takes what Keras has in place of inputs for tensors.
+    return isinstance(value, (tf.Tensor, tf.Variable, tfp.util.DeferredTensor))
 
 
 def leaves_of(layer, opened=(), check=True):
@@ -96,8 +96,8 @@ def _is_plain(value):
 def tensors_of(network):
     """Returns the floating tensors that a network has in place of variables, by path.
     """
-    if not isinstance(network, tf.Module):
-        return {}
+    if not isinstance(network, tf.Module) or hasattr(network, "built"):
+        return {}  # nobody replaces what a Keras network has
     return {
         path: leaf for path, leaf in leaves_of(network, check=False).items()
         if not isinstance(leaf, (tf.Variable, tfp.util.DeferredTensor))
