@@ -15,7 +15,15 @@ import sys
 
 import tensorflow as tf
 
-from tests.benchmarks import flow_race, outcomes, peers, report, small, timing, works
+from tests.benchmarks import (
+    outcomes,
+    peer_processes,
+    peers,
+    report,
+    small,
+    timing,
+    works,
+)
 
 
 def main():
@@ -28,7 +36,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=9, help="samples of each time")
     parser.add_argument(
         "--sample", type=float, default=0.01, help="least seconds of a sample")
-    flow_race.add_arguments(parser, peers.LIBRARIES)
+    peer_processes.add_arguments(parser, peers.LIBRARIES)
     parser.add_argument("--json", help="file for what was measured")
     parser.add_argument("--read", help="such a file, in place of measuring")
     parser.add_argument("--picture", help="file for a picture")

@@ -2,8 +2,8 @@
 
 import tensorflow as tf
 
-from tests.benchmarks.flow_race import Adam
 from tests.benchmarks.report import normal
+from tests.benchmarks.training import Adam, training_step
 
 
 def of_layer(layer, x, y=None, variables=None, masks=None):
@@ -15,7 +15,7 @@ def of_layer(layer, x, y=None, variables=None, masks=None):
       y: batch for `inverse`; by default one like `x`.
       variables: those to train, by default all trainable ones; without any there is no
         step.
-      masks: see `flow_race.Adam`.
+      masks: see `training.Adam`.
 
     Returns:
       candidates: dictionary of functions with their arguments: "forward", "inverse" and
@@ -38,7 +38,7 @@ def of_flow(flow, x, variables=None, masks=None):
       flow: distribution with a `bijector` from noise to data.
       x: batch to score, and to train on.
       variables: those to train, by default all trainable ones.
-      masks: see `flow_race.Adam`.
+      masks: see `training.Adam`.
 
     Returns:
       candidates: dictionary of functions with their arguments for each quantity.
@@ -75,15 +75,7 @@ def divergence(y, log_det):
 
 def training(loss, variables, masks=None):
     """Returns a function of the arguments of a loss that makes a step of Adam."""
-    update = Adam(variables, masks)
-
-    def step(*arguments):
-        with tf.GradientTape() as tape:
-            value = loss(*arguments)
-        update(tape.gradient(value, variables))
-        return value
-
-    return step
+    return training_step(loss, variables, Adam(variables, masks))
 
 
 def move(variables, scale=0.3, masks=None):

@@ -6,7 +6,7 @@ import math
 
 import tensorflow as tf
 
-from tests.benchmarks.flow_race import Adam
+from tests.benchmarks.training import Adam
 from tests.benchmarks.report import normal
 
 ITEM = 4  # bytes of a float32

@@ -74,7 +74,8 @@ def _name_lines(panel):
         y = _apart([line.get_ydata()[-1] for line in some], panel.get_ylim())
         for line, height in zip(some, y):
             panel.annotate(
-                line.get_label(), (line.get_xdata()[-1], height), xytext=(6, 0), va="center",
+                line.get_label(), (line.get_xdata()[-1], height), xytext=(6, 0),
+                va="center",
                 textcoords="offset points", fontsize=8, color=line.get_color(),
                 annotation_clip=False)
 

@@ -16,10 +16,10 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tests.benchmarks import (
-    flow_race,
     peers,
     report,
     timing,
+    training,
     works_flows,
     works_layers,
 )
@@ -84,14 +84,14 @@ def glow_step(options):
     products, kernels = _products()
     y = step.forward(x)
     variables = step.trainable_variables
-    training = {
+    steps = {
         "products, gradients": (_gradients(_half_squares(products), kernels), x),
         "step, gradients": (_gradients(_loss(step), variables), y),
     }
     compare(
         {
             "products": (products, x), "step, forward": (_forward(step), x),
-            "step, inverse": (_inverse(step), y), **training},
+            "step, inverse": (_inverse(step), y), **steps},
         [
             ("step, forward", "products", ""), ("step, inverse", "products", ""),
             ("step, gradients", "products, gradients", "")],
@@ -189,10 +189,10 @@ def _first_seconds(num_steps, quantity, jit_compile):
     start = timeit.default_timer()
     flow = works_flows.glow_flow(num_steps, x)
     variables = flow.trainable_variables
-    parts = flow, variables, flow_race.Adam(variables)
+    parts = flow, variables, training.Adam(variables)
     built = timeit.default_timer() - start
-    functions = flow_race.training_functions(*parts, len(x))
-    function = dict(zip(flow_race.QUANTITIES, functions))[quantity]
+    functions = training.training_functions(*parts, len(x))
+    function = dict(zip(training.QUANTITIES, functions))[quantity]
     compiled = timing.compiled(function, jit_compile)
     return built, *timing.first_call(compiled, x)
 
@@ -202,8 +202,8 @@ def _training_seconds(num_steps, recompute, rounds):
     flow = flows.glow(
         peers.IMAGE, 1, num_steps, peers.HIDDEN_CHANNELS, seed=0, recompute=recompute)
     variables = flow.trainable_variables
-    *_, step = flow_race.training_functions(
-        flow, variables, flow_race.Adam(variables), 1)
+    *_, step = training.training_functions(
+        flow, variables, training.Adam(variables), 1)
     compiled = tf.function(
         step, autograph=False, input_signature=[tf.TensorSpec([None, *peers.IMAGE])])
     x = works_flows.pixels()
@@ -295,8 +295,8 @@ def _trainings(digits):
         if starts:
             flows.start_from_data(flow, flows.dequantise(digits[:512], seed=0))
         variables = flow.trainable_variables
-        update = flow_race.Adam(variables, rate=1e-3)
-        *_, step = flow_race.training_functions(flow, variables, update, 64)
+        update = training.Adam(variables, rate=1e-3)
+        *_, step = training.training_functions(flow, variables, update, 64)
         losses = _losses(timing.compiled(step, jit_compile=False), digits)
         bits = flows.bits_per_dimension(-losses, digits.shape[1:])
         number = int(np.sum(~np.isfinite(losses)))

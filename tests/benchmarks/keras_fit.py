@@ -12,7 +12,7 @@ import keras
 import tensorflow as tf
 
 from tests.benchmarks import report, timing
-from tests.benchmarks.flow_race import training_functions
+from tests.benchmarks.training import training_functions
 from tfp_flows import flows
 from tfp_flows.keras import DensityModel
 

@@ -16,7 +16,7 @@ import functools
 
 import numpy as np
 
-from tests.benchmarks import flow_race, small, timing
+from tests.benchmarks import peer_processes, small, timing
 from tests.benchmarks.report import COMPILERS, table
 from tests.benchmarks.works import AIMS, QUANTITIES, WORKS
 
@@ -47,14 +47,14 @@ def measure(name, options, call=None, memory=True):
                 key = quantity, f"{library}, {compiler}"
                 first[key] = timing.first_call(compiled, *arguments)
                 calls[key] = functools.partial(call, compiled, *arguments)
-    with flow_race.Peers(work.model, options) as others:
+    with peer_processes.Peers(work.model, options) as others:
         calls |= {(quantity, peer): timer for (peer, quantity), timer
                   in others.calls.items()}
         ordered = {
             key: calls[key] for quantity in QUANTITIES for key in calls
             if key[0] == quantity}
         race = timing.race(
-            ordered, options.rounds, options.sample, flow_race.PAUSE, MOST_SECONDS)
+            ordered, options.rounds, options.sample, peer_processes.PAUSE, MOST_SECONDS)
     peaks = {
         peer: told["memory"]["step"] for peer, told in others.told.items()
         if "step" in told.get("memory", {})}

@@ -8,10 +8,10 @@ matplotlib.use("agg")
 import matplotlib.pyplot as plt  # noqa: E402
 
 from tests.benchmarks.outcomes import Times, kind_of
+from tests.benchmarks.peers import IN_JAX
 from tests.benchmarks.works import QUANTITIES, WORKS
 
 COLOURS = {"TFP": "#d95f02", "PyTorch": "#1f78b4", "JAX": "#33a02c"}
-JAX = ("flowjax", "distrax", "textbook jax")
 FLOOR = "#808080"
 
 
@@ -53,7 +53,7 @@ def draw(outcomes, path):
 def framework_of(candidate):
     if kind_of(candidate) == "TFP":
         return "TFP"
-    return "JAX" if candidate in JAX else "PyTorch"
+    return "JAX" if candidate in IN_JAX else "PyTorch"
 
 
 def _draw_row(panel, row, times, quantity):

@@ -11,9 +11,10 @@ import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tests.benchmarks import flow_race, peers, report, textbook, timing
+from tests.benchmarks import peer_processes, peers, report, textbook, timing
 from tests.benchmarks.report import normal, table
 from tests.benchmarks.textbook import BATCH_SIZE, NUMBERS_OF_LAYERS, SIZE
+from tests.benchmarks.training import Adam
 from tfp_flows import flows
 
 tfd = tfp.distributions
@@ -45,11 +46,11 @@ def posteriors(options):
                     timing.compiled(function, jit_compile), parameters)
     for compiler, jit_compile in report.COMPILERS.items():
         calls["autoencoder", compiler] = _autoencoder(jit_compile)
-    with flow_race.Peers("posterior", options) as others:
+    with peer_processes.Peers("posterior", options) as others:
         print(*others.absent, sep="\n\n", end="\n\n" if others.absent else "")
         calls |= others.calls
         race = timing.race(
-            calls, options.rounds, options.sample, flow_race.PAUSE)
+            calls, options.rounds, options.sample, peer_processes.PAUSE)
     table(["autoencoder", *report.COMPILERS], [
         ["step", *(race.time(("autoencoder", c)) for c in report.COMPILERS)]])
     for quantity in QUANTITIES:
@@ -100,7 +101,7 @@ def _autoencoder(jit_compile):
 
     encoder, decoder = network(PIXELS, 2 * SIZE), network(SIZE, PIXELS)
     variables = [v.value for v in encoder.weights + decoder.weights]
-    adam = flow_race.Adam(variables)
+    adam = Adam(variables)
     x = tf.cast(normal([BATCH_SIZE, PIXELS], 2) > 0.0, tf.float32)
 
     def step(x):
@@ -119,4 +120,4 @@ def _autoencoder(jit_compile):
 if __name__ == "__main__":
     report.main(
         __doc__, [posteriors],
-        lambda parser: flow_race.add_arguments(parser, peers.TEXTBOOKS))
+        lambda parser: peer_processes.add_arguments(parser, peers.TEXTBOOKS))

@@ -127,9 +127,6 @@ LIBRARIES = [
     for name in ([library] if library in IN_JAX else [library, f"{library} compiled"])
 ]
 TEXTBOOKS = ["textbook", "textbook compiled"]
-# Who takes part where a command races one model.
-FLOWS = [name for name in LIBRARIES if "textbook" not in name and name != "distrax"]
-GLOWS = ["nflows", "normflows"]
 
 
 def libraries(model):

@@ -1,4 +1,4 @@
-"""Processes of other libraries that wait for their turns, and training steps."""
+"""Processes of other libraries that wait for their turns."""
 
 import concurrent.futures
 import functools
@@ -9,16 +9,13 @@ import subprocess
 import tempfile
 import threading
 
-import tensorflow as tf
-
 from tests.benchmarks import peers
 
-QUANTITIES = ["log_prob", "sample", "step"]
 PAUSE = 0.005  # seconds, in which the threads of another process come to rest
 PATIENCE = 240  # seconds for a peer to prepare itself
 
 
-def add_arguments(parser, libraries=peers.FLOWS):
+def add_arguments(parser, libraries):
     """Adds the options that say which other libraries take part.
 
     Args:
@@ -30,52 +27,6 @@ def add_arguments(parser, libraries=peers.FLOWS):
     parser.add_argument(
         "--peers", default=",".join(libraries),
         help="those to take part, with commas between them")
-
-
-def training_functions(distribution, variables, update, batch_size):
-    """Returns functions: log density, sample, and training step."""
-
-    def step(x):
-        with tf.GradientTape() as tape:
-            loss = -tf.reduce_mean(distribution.log_prob(x))
-        update(tape.gradient(loss, variables))
-        return loss
-
-    def sample():
-        return distribution.sample(batch_size, seed=[0, 1])
-
-    return distribution.log_prob, sample, step
-
-
-class Adam:
-    """Adam of Kingma and Ba (2015), the same for all flows in TensorFlow.
-
-    Args:
-      variables: list of variables.
-      masks: dictionary of arrays by index, which the new values are multiplied by.
-      rate: step size.
-    """
-
-    def __init__(self, variables, masks=None, rate=1e-5):
-        self._variables, self._masks = variables, masks or {}
-        self._moments = [
-            [tf.Variable(tf.zeros_like(v)) for v in variables] for _ in range(2)
-        ]
-        self._step, self._rate = tf.Variable(0.0), rate
-
-    def __call__(self, gradients):
-        step = self._step.assign_add(1.0)
-        rate = self._rate * tf.sqrt(1.0 - 0.999**step) / (1.0 - 0.9**step)
-        for i, (variable, g, m, v) in enumerate(
-            zip(self._variables, gradients, *self._moments)
-        ):
-            mean = m.assign_add(0.1 * (g - m))
-            square = v.assign_add(0.001 * (g**2 - v))
-            change = rate * mean / (tf.sqrt(square) + 1e-8)
-            if i in self._masks:
-                variable.assign((variable - change) * self._masks[i])
-            else:
-                variable.assign_sub(change)
 
 
 class Peers:
