@@ -15,6 +15,7 @@ from tfp_flows._parameters import (
     broadcast_batch,
     check_shapes,
 )
+from tfp_flows.bijectors import _channels
 from tfp_flows.bijectors._pixels import check_pixels, over_pixels, per_pixel
 
 tfb = tfp.bijectors
@@ -93,11 +94,11 @@ class ActNorm(tfb.Bijector):
 
     def _forward(self, x):
         shift, log_scale = self._read(x)
-        return x * tf.exp(log_scale) + shift
+        return _channels.shift(_channels.scale(x, tf.exp(log_scale)), shift)
 
     def _inverse(self, y):
         shift, log_scale = self._read(y)
-        return (y - shift) * tf.exp(-log_scale)
+        return _channels.scale(_channels.shift(y, -shift), tf.exp(-log_scale))
 
     def _forward_log_det_jacobian(self, x):
         check_pixels(self, x, self.event_ndims, self.shift.shape[-1])

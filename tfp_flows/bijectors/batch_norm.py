@@ -12,6 +12,7 @@ from tfp_flows._parameters import (
     check_broadcasts,
     check_shapes,
 )
+from tfp_flows.bijectors import _channels
 from tfp_flows.bijectors._pixels import over_pixels, per_pixel
 
 tfb = tfp.bijectors
@@ -101,11 +102,13 @@ class BatchNorm(tfb.Bijector):
 
     def _forward(self, x):
         mean, shift, log_stretch = self._read(x)
-        return (x - shift) * tf.exp(log_stretch) + mean
+        x = _channels.scale(_channels.shift(x, -shift), tf.exp(log_stretch))
+        return _channels.shift(x, mean)
 
     def _inverse(self, y):
         mean, shift, log_stretch = self._read(y)
-        return (y - mean) * tf.exp(-log_stretch) + shift
+        y = _channels.scale(_channels.shift(y, -mean), tf.exp(-log_stretch))
+        return _channels.shift(y, shift)
 
     def _forward_log_det_jacobian(self, x):
         *_, log_stretch = self._read(x)

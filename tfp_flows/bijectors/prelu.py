@@ -10,6 +10,7 @@ from tfp_flows._parameters import (
     assert_each,
     check_broadcasts,
 )
+from tfp_flows.bijectors import _channels
 
 tfb = tfp.bijectors
 
@@ -63,11 +64,12 @@ class PReLU(tfb.Bijector):
 
     def _forward(self, x):
         self._check(x)
-        return tf.where(x < 0.0, self.slope * x, x)
+        slope = tf.convert_to_tensor(self.slope)
+        return tf.where(x < 0.0, _channels.scale(x, slope), x)
 
     def _inverse(self, y):
         self._check(y)
-        return tf.where(y < 0.0, y / self.slope, y)
+        return tf.where(y < 0.0, _channels.scale(y, 1.0 / self.slope), y)
 
     def _inverse_log_det_jacobian(self, y):
         return -self._forward_log_det_jacobian(y)  # it depends on the sign alone
