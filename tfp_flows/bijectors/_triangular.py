@@ -8,6 +8,9 @@ substitution works on all samples at once.
 
 import tensorflow as tf
 
+# Rows for which all others are gone through once. A root would be compiled for each.
+_WITH_ROOTS, _WITHOUT_ROOTS = 1, 4
+
 
 def project(w, x):
     """Returns `W x`, rows first.
@@ -103,14 +106,16 @@ def _attach(t, u, d, activation, margin, lower):
 def _substitute(u, d, activation, margin, lower):
     columns = tf.transpose(u, [1, 0, *range(2, u.shape.rank)])
     if lower:
-        return _sweep(columns, d, lambda k, right: (None, activation(right)), False)
+        return _sweep(
+            columns, d, lambda k, right: (None, activation(right)), False,
+            _WITHOUT_ROOTS)
     diagonal = _diagonal(u)
 
     def row(k, right):
         t = activation.solve(right, diagonal[k], margin[k])
         return t, activation(t)
 
-    return _sweep(columns, d, row, True)
+    return _sweep(columns, d, row, True, _WITH_ROOTS)
 
 
 def _substitute_transposed(u, slope, stretch, g, lower):
@@ -122,19 +127,20 @@ def _substitute_transposed(u, slope, stretch, g, lower):
         z = (g[k] + slope[k] * remains) / stretch[k]
         return z, z
 
-    return _sweep(u * off, tf.zeros_like(g), row, lower)
+    return _sweep(u * off, tf.zeros_like(g), row, lower, _WITHOUT_ROOTS)
 
 
-def _sweep(columns, remains, row, backwards):
+def _sweep(columns, remains, row, backwards, at_once):
     """Substitutes row after row.
 
     Args:
       columns: shape `[K, K, ...]`.
       remains: right side, shape `[K, ...]`.
       row: function of `k` and of what remains for row `k`, which returns the result of
-        the row, None where that is just what remains, and the number whose product with
+        the row, None where that is just what remains, and the factor whose product with
         `columns[k]` is to go from all rows.
       backwards: whether to begin with the last row.
+      at_once: for how many rows to go through all others once.
 
     Returns:
       results: tensor of the shape of `remains`.
@@ -145,20 +151,34 @@ def _sweep(columns, remains, row, backwards):
         return remains if result is None else result[tf.newaxis]
     rows = tf.reshape(tf.range(size), [size] + [1] * (remains.shape.rank - 1))
 
-    def step(i, remains):
-        k = size - 1 - i if backwards else i
-        result, number = row(k, remains[k])
-        remains -= columns[k] * number
-        if result is not None:  # a row that is done holds its result from then on
-            remains = tf.where(rows == k, result, remains)
-        return i + 1, remains
+    def some(done, number, remains):
+        """Goes through all rows once for the next `number` of them."""
+        next_ones = [
+            size - 1 - done - i if backwards else done + i for i in range(number)]
+        rights = [remains[k] for k in next_ones]
+        results, changes = [], []
+        for i, k in enumerate(next_ones):
+            result, factor = row(k, rights[i])
+            results.append(result)
+            changes.append(columns[k] * factor)
+            for j in range(i + 1, number):
+                rights[j] -= columns[k, next_ones[j]] * factor
+        for change in changes:
+            remains -= change
+        for k, result in zip(next_ones, results):
+            if result is not None:  # a row that is done holds its result from then on
+                remains = tf.where(rows == k, result, remains)
+        return remains
 
-    return tf.while_loop(
-        lambda i, remains: i < size,
-        step,
-        (tf.constant(0), remains),
-        maximum_iterations=size,
-    )[1]
+    blocks, rest = divmod(size, at_once)
+    if blocks:
+        remains = tf.while_loop(
+            lambda i, remains: i < blocks,
+            lambda i, remains: (i + 1, some(at_once * i, at_once, remains)),
+            (tf.constant(0), remains),
+            maximum_iterations=blocks,
+        )[1]
+    return some(at_once * blocks, rest, remains) if rest else remains
 
 
 def _diagonal(u):

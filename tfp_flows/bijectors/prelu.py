@@ -77,7 +77,7 @@ class PReLU(tfb.Bijector):
     def _forward_log_det_jacobian(self, x):
         self._check(x)
         log_slope = tf.math.log(self.slope)
-        return tf.where(x < 0.0, log_slope, tf.zeros_like(log_slope))
+        return tf.where(x < 0.0, log_slope, 0.0)
 
     def _check(self, x):
         check_broadcasts(x.shape, self.slope.shape, "The input")
