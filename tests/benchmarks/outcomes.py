@@ -43,6 +43,8 @@ def measure(name, options, call=None, memory=True):
     for library, candidates in _candidates(work).items():
         for quantity, (function, *arguments) in candidates.items():
             for compiler, jit_compile in COMPILERS.items():
+                if jit_compile and library in work.graphs_only:
+                    continue
                 compiled = timing.compiled(function, jit_compile)
                 key = quantity, f"{library}, {compiler}"
                 first[key] = timing.first_call(compiled, *arguments)

@@ -29,6 +29,7 @@ class Work:
       theirs: as `ours`, what TFP offers of the same kind, or None.
       model: name of what `peers` has of the same kind, or "".
       memory: whether the peak of a step's memory is of interest.
+      graphs_only: libraries that XLA does not compile in minutes.
     """
 
     sizes: str
@@ -37,6 +38,7 @@ class Work:
     theirs: Callable | None = None
     model: str = ""
     memory: bool = False
+    graphs_only: tuple = ()
 
     def makers(self):
         """Returns the functions that make candidates, by the name of the library."""
@@ -230,7 +232,7 @@ _FLOWS = {
         "real_nvp_large", memory=True),
     "glow": Work(
         "32x32x3, 3 levels of 8 steps, 128 hidden, B = 16", works_flows.glow, _glow(),
-        works_flows.tfp_glow, "glow", memory=True),
+        works_flows.tfp_glow, "glow", memory=True, graphs_only=("TFP",)),
 }
 WORKS = {**_LAYERS, **_FLOWS}
 
