@@ -35,7 +35,7 @@ def main():
         "--only", default=",".join(names), help="works, with commas between them")
     parser.add_argument("--rounds", type=int, default=9, help="samples of each time")
     parser.add_argument(
-        "--sample", type=float, default=0.01, help="least seconds of a sample")
+        "--sample", type=float, default=0.05, help="least seconds of a sample")
     peer_processes.add_arguments(parser, peers.LIBRARIES)
     parser.add_argument("--json", help="file for what was measured")
     parser.add_argument("--read", help="such a file, in place of measuring")
