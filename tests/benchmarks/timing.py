@@ -65,8 +65,9 @@ def race(candidates, rounds, sample_seconds, pause=0.0, most_seconds=np.inf):
         counts their seconds. Each is called once before.
       rounds: number of samples of each candidate.
       sample_seconds: least length of a sample, which holds as many calls as that takes;
-        one call for 0. One call before each sample, which isn't counted, warms up,
-        unless it takes a quarter of a second.
+        one call for 0. As many before each sample, which aren't counted, warm up,
+        unless one takes a quarter of a second: after a pause, and after another
+        candidate, the first calls take up to twice as long.
       pause: seconds of rest before each sample. The threads of another process spin
         for some milliseconds after its last call.
       most_seconds: what a candidate may spend in all. After that it leaves the race,
@@ -92,7 +93,7 @@ def race(candidates, rounds, sample_seconds, pause=0.0, most_seconds=np.inf):
                 continue
             time.sleep(pause)
             if warm[name]:
-                timer.timeit(1)
+                timer.timeit(number)
             seconds[name].append(timer.timeit(number) / number)
     return Race({name: np.array(values) for name, values in seconds.items()})
 
