@@ -23,7 +23,7 @@ The quantities of a model are those of these that a library offers:
   normal, "log_prob" is the sequential direction.
 - `planar_vi`: "step" lessens the divergence from the first energy of Rezende and
   Mohamed (2015).
-- `posterior`: see `textbook`.
+- `posterior`: see `textbook`; `parts`: see `PARTS`.
 
 A "step" is the loss, the gradients and Adam. Noise is standard normal.
 """
@@ -101,11 +101,20 @@ MODELS = {
     "neural_spline": Model("neural_spline", (SIZE,), BATCH_SIZE, 4, (128, 128)),
     "glow": Model("glow", IMAGE, NUMBER_OF_IMAGES, NUM_STEPS),
     "posterior": Model("posterior", (SIZE,), 100),
+    "parts": Model("parts", (SIZE,), LARGE_BATCH_SIZE),
+}
+# Shapes of the arguments of each part, see `tests.benchmarks.parts`.
+PARTS = {
+    "call": [[1]],
+    "copy": [[LARGE_BATCH_SIZE, SIZE]],
+    "product": [[BATCH_SIZE, 256], [256, 256]],
+    "row sums": [[LARGE_BATCH_SIZE, SIZE], [SIZE]],
+    "channel sums": 2 * [[NUMBER_OF_STEP_IMAGES, *STEP_IMAGE]],
 }
 
 _VECTORS = ["made", "maf", "iaf", "real_nvp", "nice", "neural_spline"]
 _BY_HAND = ["planar", "planar_amortised", "planar_vi", "radial", "sylvester", "prelu"]
-_BY_HAND += ["actnorm", "conv1x1"]
+_BY_HAND += ["actnorm", "conv1x1", "parts"]
 # The kinds of models that each module of this package builds.
 KINDS = {
     "zuko": _VECTORS,

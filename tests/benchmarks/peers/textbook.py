@@ -3,13 +3,15 @@
 import torch
 from torch.nn import functional
 
-from tests.benchmarks.peers import formulas, posteriors, torch_calls
+from tests.benchmarks.peers import formulas, parts, posteriors, torch_calls
 
 
 def calls(model, compiled):
     """See `torch_calls.prepared`."""
     if model.kind == "posterior":
         return posteriors.calls(compiled)
+    if model.kind == "parts":
+        return parts.torch_calls(compiled)
     return _calls(model, compiled)
 
 

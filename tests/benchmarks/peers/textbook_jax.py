@@ -5,13 +5,20 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from tests.benchmarks.peers import jax_calls
+from tests.benchmarks.peers import jax_calls, parts
 
 NUM_NEWTON_STEPS = 60
 
 
+def calls(model, compiled):
+    """See `jax_calls.prepared`."""
+    if model.kind == "parts":
+        return parts.jax_calls()
+    return _calls(model, compiled)
+
+
 @jax_calls.prepared
-def calls(model, key):
+def _calls(model, key):
     build = _STACKS.get(model.kind, _planar_weights)
     if model.kind in _LAYERS:
         make, forward, inverse = _LAYERS[model.kind]
