@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.benchmarks import outcomes, peers, picture, small, timing, works
+from tests.benchmarks import outcomes, parts, peers, picture, small, timing, works
 from tests.benchmarks.floor import Need
+from tests.benchmarks.peers import parts as peer_parts
 
 CHAIN = Need(products=((10, (3, 5, 7)),))
 
@@ -62,12 +63,23 @@ def test_a_race_takes_timers_and_drops_the_slow():
     assert race.median("slow") == 5.0
 
 
+@pytest.mark.parametrize("name", peers.PARTS)
+def test_parts_are_the_same_for_all(name):
+    arguments = [
+        np.random.default_rng(i).normal(size=shape)
+        for i, shape in enumerate(peers.PARTS[name])]
+    ours = tf.nest.flatten(parts.FUNCTIONS[name](*map(tf.constant, arguments)))
+    theirs = peer_parts.FUNCTIONS[name](*arguments)  # NumPy spells them alike
+    for one, other in zip(ours, tf.nest.flatten(theirs), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-9)
+
+
 def test_aims_are_on_works_that_exist():
     names = {*works.WORKS, *small.WORKS}
     assert {aim.work for aim in works.AIMS} <= names
     assert len(set(works.AIMS)) == len(works.AIMS)
     models = {work.model for work in works.WORKS.values()} - {""}
-    assert models == set(peers.MODELS) - {"posterior"}
+    assert models == set(peers.MODELS) - {"posterior", "parts"}
 
 
 @pytest.fixture
