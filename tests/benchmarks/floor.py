@@ -6,8 +6,8 @@ import math
 
 import tensorflow as tf
 
-from tests.benchmarks.training import Adam
 from tests.benchmarks.report import normal
+from tests.benchmarks.training import Adam
 
 ITEM = 4  # bytes of a float32
 
