@@ -10,7 +10,6 @@ from tfp_flows._parameters import (
     assert_each,
     check_broadcasts,
 )
-from tfp_flows.bijectors import _channels
 
 tfb = tfp.bijectors
 
@@ -64,12 +63,11 @@ class PReLU(tfb.Bijector):
 
     def _forward(self, x):
         self._check(x)
-        slope = tf.convert_to_tensor(self.slope)
-        return tf.where(x < 0.0, _channels.scale(x, slope), x)
+        return tf.where(x < 0.0, self.slope * x, x)
 
     def _inverse(self, y):
         self._check(y)
-        return tf.where(y < 0.0, _channels.scale(y, 1.0 / self.slope), y)
+        return tf.where(y < 0.0, y / self.slope, y)
 
     def _inverse_log_det_jacobian(self, y):
         return -self._forward_log_det_jacobian(y)  # it depends on the sign alone
@@ -77,7 +75,7 @@ class PReLU(tfb.Bijector):
     def _forward_log_det_jacobian(self, x):
         self._check(x)
         log_slope = tf.math.log(self.slope)
-        return tf.where(x < 0.0, log_slope, 0.0)
+        return tf.where(x < 0.0, log_slope, tf.zeros_like(log_slope))
 
     def _check(self, x):
         check_broadcasts(x.shape, self.slope.shape, "The input")
