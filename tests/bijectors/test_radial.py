@@ -48,6 +48,21 @@ def test_gradients_at_the_center():
             assert gradient is not None and np.all(np.isfinite(gradient))
 
 
+@pytest.mark.parametrize("gain", [1e-3, 1.0, 1e3])
+def test_far_out_it_is_the_identity(gain):
+    """At 1e20 radii from the center, the square of which is beyond float32."""
+    bijector = Radial(np.zeros(3, np.float32), np.float32(1e-10), np.float32(gain))
+    far = tf.constant([[1e10, 0.0, -1e10]])
+    for method in ["forward", "inverse"]:
+        with tf.GradientTape() as tape:
+            tape.watch(far)
+            value = getattr(bijector, method)(far)
+            log_det = getattr(bijector, f"{method}_log_det_jacobian")(far, 1)
+        close(value, far, 1e-6)
+        close(log_det, [0.0], 1e-6)
+        close(tape.gradient([value, log_det], far), tf.ones_like(far), 1e-6)
+
+
 def test_rejects_two_dtypes():
     with pytest.raises(TypeError, match="one floating dtype; got .*float64.*float32"):
         Radial(np.zeros(3), np.float32(1.0), 1.0)

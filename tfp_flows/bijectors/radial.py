@@ -14,6 +14,7 @@ from tfp_flows._parameters import (
     check_shapes,
     is_reference,
 )
+from tfp_flows.bijectors import _rows
 
 tfb = tfp.bijectors
 
@@ -108,26 +109,26 @@ class Radial(tfb.Bijector):
 
     def _forward(self, x):
         offset, rho = self._polar(x)
-        self._cache.forward_attributes(x)["ildj"] = -self._log_det(rho, x)
-        return self.center + offset * ((rho + self.gain) / (rho + 1.0))[..., tf.newaxis]
+        stretch = self._stretch(rho)
+        self._cache.forward_attributes(x)["ildj"] = -_log_det(rho, stretch, x)
+        return self.center + _rows.scale(offset, stretch)
 
     def _inverse(self, y):
         offset, rho = self._polar_of_preimage(y)
-        self._cache.inverse_attributes(y)["ildj"] = -self._log_det(rho, y)
-        return self.center + offset * ((rho + 1.0) / (rho + self.gain))[..., tf.newaxis]
+        stretch = self._stretch(rho)
+        self._cache.inverse_attributes(y)["ildj"] = -_log_det(rho, stretch, y)
+        return self.center + _rows.scale(offset, 1.0 / stretch)
 
     def _inverse_log_det_jacobian(self, y):
         _, rho = self._polar_of_preimage(y)
-        return -self._log_det(rho, y)
+        return -_log_det(rho, self._stretch(rho), y)
 
     def _forward_log_det_jacobian(self, x):
         _, rho = self._polar(x)
-        return self._log_det(rho, x)
+        return _log_det(rho, self._stretch(rho), x)
 
-    def _log_det(self, rho, x):
-        across = tf.math.log(rho + self.gain) - tf.math.log1p(rho)  # D - 1 directions
-        along = tf.math.log(rho * (rho + 2.0) + self.gain) - 2.0 * tf.math.log1p(rho)
-        return tf.cast(tf.shape(x)[-1] - 1, x.dtype) * across + along
+    def _stretch(self, rho):
+        return (rho + self.gain) / (rho + 1.0)
 
     def _polar_of_preimage(self, y):
         """Returns `y - center`, and the `rho` of the `x` that `y` comes from."""
@@ -135,7 +136,9 @@ class Radial(tfb.Bijector):
         # Each branch has the form of that root that does not subtract close numbers.
         offset, scaled = self._polar(y)
         b = scaled - self.gain
-        q = 0.5 * (tf.abs(b) + tf.sqrt(b**2 + 4.0 * scaled))
+        unit = tf.stop_gradient(tf.maximum(tf.abs(b), 1.0))  # or squares overflow
+        root = unit * tf.sqrt((b / unit) ** 2 + 4.0 * (scaled / unit) / unit)
+        q = 0.5 * (tf.abs(b) + root)
         return offset, tf.where(b > 0.0, q, scaled / q)
 
     def _polar(self, x):
@@ -143,5 +146,11 @@ class Radial(tfb.Bijector):
         check_input(self, x, center=self.center)
         offset = x - self.center
         tiny = np.finfo(x.dtype.as_numpy_dtype).tiny  # for 0, where sqrt has no slope
-        norm = tf.sqrt(tf.maximum(tf.reduce_sum(offset**2, axis=-1), tiny))
+        norm = tf.sqrt(tf.maximum(_rows.total(offset**2), tiny))
         return offset, norm / self.radius
+
+
+def _log_det(rho, stretch, x):
+    # `rho (rho + 2) + gain` is `(rho + 1) (rho + stretch)`, and would overflow.
+    along = tf.math.log((rho + stretch) / (rho + 1.0))
+    return tf.cast(tf.shape(x)[-1] - 1, x.dtype) * tf.math.log(stretch) + along

@@ -1,16 +1,27 @@
-"""Scales and shifts of channels: gradients in graphs against those of plain formulas."""
+"""Sums over rows, scales of rows and channels: derivatives against plain formulas'."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfp_flows.bijectors import _channels
+from tfp_flows.bijectors import _channels, _rows
 
-PLAIN = {_channels.scale: tf.multiply, _channels.shift: tf.add}
-# Inputs, parameters. The last three are no channels of pixels, and take the plain way.
-SHAPES = [
+# Functions with their plain formulas, shapes of the input, and of the parameter. Those
+# on the last line of each take the plain way.
+CHANNELS = [
     ([3, 4, 5, 2], [2]), ([4, 5, 2], [1, 1, 2]), ([3, 2, 4, 5, 1], [1]),
     ([7, 2], [2]), ([3, 4, 5, 2], [3, 1, 1, 2]), ([3, 4, 2], [4, 2]),
+]
+ROWS = [
+    ([3, 64], [3]), ([2, 3, 67], [2, 3]), ([3, 1056], [3]),
+    ([3, 64], []), ([3, 64], [1]), ([3, 64], [2, 3]), ([3, 32], [3]), ([3, 0], [3]),
+]
+CASES = [
+    *((_channels.scale, tf.multiply, *shapes) for shapes in CHANNELS),
+    *((_channels.shift, tf.add, *shapes) for shapes in CHANNELS),
+    *((_rows.scale, lambda x, s: x * s[..., tf.newaxis], *shapes) for shapes in ROWS),
+    *((lambda x, _: _rows.total(x), lambda x, _: tf.reduce_sum(x, axis=-1), *shapes)
+      for shapes in ROWS),
 ]
 
 
@@ -23,17 +34,17 @@ def _derivatives(function, x, parameter):
             tape.watch(sources)
             value = function(x, parameter)
             total = tf.reduce_sum(tf.sin(value))
-        first = tape.gradient(total, sources)
+        first = tape.gradient(total, sources, unconnected_gradients="zero")
         total = sum(tf.reduce_sum(tf.cos(g)) for g in first)
-    return value, first, outer.gradient(total, sources)
+    second = outer.gradient(total, sources, unconnected_gradients="zero")
+    return value, first, second
 
 
-@pytest.mark.parametrize("shape, of_parameter", SHAPES)
+@pytest.mark.parametrize("function, plain, shape, of_parameter", CASES)
 @pytest.mark.parametrize("known", [True, False], ids=["static", "unknown batch"])
 @pytest.mark.parametrize("jit_compile", [True, False], ids=["XLA", "graph"])
-@pytest.mark.parametrize("function", PLAIN, ids=["scale", "shift"])
 def test_derivatives_are_those_of_the_formula(
-    function, jit_compile, known, shape, of_parameter
+    function, plain, jit_compile, known, shape, of_parameter
 ):
     rng = np.random.default_rng(0)
     x, parameter = rng.normal(size=shape), rng.normal(size=of_parameter)
@@ -44,9 +55,9 @@ def test_derivatives_are_those_of_the_formula(
     compiled = tf.function(
         lambda *args: _derivatives(function, *args), signature,
         jit_compile=jit_compile, autograph=False)
-    plain = _derivatives(PLAIN[function], tf.constant(x), tf.constant(parameter))
+    values = _derivatives(plain, tf.constant(x), tf.constant(parameter))
     for got, expected in zip(
-        tf.nest.flatten(compiled(x, parameter)), tf.nest.flatten(plain)
+        tf.nest.flatten(compiled(x, parameter)), tf.nest.flatten(values)
     ):
         assert got.shape == expected.shape
         np.testing.assert_allclose(got, expected, rtol=1e-12, atol=1e-13)
@@ -68,3 +79,14 @@ def test_sums_over_pixels_are_products_in_graphs():
 
     assert "MatMul" in operations([3, 4, 5, 2])
     assert "MatMul" not in operations([3, 2])
+
+
+def test_long_rows_are_summed_in_pieces_that_xla_does_not_split():
+    def widths(size):
+        graph = tf.function(_rows.total).get_concrete_function(tf.zeros([5, size])).graph
+        sums = [op for op in graph.get_operations() if op.type == "Sum"]
+        return [op.inputs[0].shape[-1] for op in sums]
+
+    assert widths(32) == [32]
+    assert widths(64) == [32]
+    assert widths(100) == [32, 4]

@@ -1,0 +1,55 @@
+"""Sums over the last axis, and factors of rows, whose gradients are such sums.
+
+XLA on CPUs takes a sum of more than 32 numbers in windows of 32, and not in one loop
+with what makes these numbers: it writes them down, and reads them again. Pieces of 32
+it sums in the loop that makes them.
+"""
+
+import tensorflow as tf
+
+_WINDOW = 32
+
+
+def total(x):
+    """Returns `sum(x, axis=-1)`."""
+    size = x.shape[-1] if x.shape.rank else None
+    if tf.executing_eagerly() or size is None or size <= _WINDOW:
+        return tf.reduce_sum(x, axis=-1)
+
+    @tf.custom_gradient
+    def add_up(x):
+        def gradient(g):
+            return tf.broadcast_to(g[..., tf.newaxis], tf.shape(x))
+
+        return _in_pieces(x, size), gradient
+
+    return add_up(x)
+
+
+def scale(x, factor):
+    """Returns `x * factor[..., newaxis]`."""
+    # Where sizes are unknown, one of the two may broadcast.
+    known = factor.shape.is_fully_defined() and x.shape[:-1] == factor.shape
+    if tf.executing_eagerly() or not known:
+        return x * factor[..., tf.newaxis]
+
+    @tf.custom_gradient
+    def multiply(x, factor):
+        def gradient(g):
+            return scale(g, factor), total(g * x)
+
+        return x * factor[..., tf.newaxis], gradient
+
+    return multiply(x, factor)
+
+
+def _in_pieces(x, size):
+    number, rest = divmod(size, _WINDOW)
+    whole = x[..., :-rest] if rest else x
+    shape = tf.concat([tf.shape(x)[:-1], [number, _WINDOW]], axis=0)
+    sums = tf.reduce_sum(tf.reshape(whole, shape), axis=-1)
+    # Not their sum, which XLA would make one sum with the others again.
+    sums = tf.unstack(sums, num=number, axis=-1)
+    if rest:
+        sums.append(tf.reduce_sum(x[..., -rest:], axis=-1))
+    return tf.add_n(sums)
