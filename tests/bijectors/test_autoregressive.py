@@ -1,5 +1,6 @@
 """Facts of `tfp_flows.bijectors.autoregressive` beyond the laws."""
 
+import functools
 import weakref
 from unittest import mock
 
@@ -18,6 +19,8 @@ from tfp_flows.bijectors import (
     transformers,
 )
 from tfp_flows.networks import MADE
+from tfp_flows.networks import made as module_of_made
+from tfp_flows.networks._walk_plan import Plan
 
 tfb, tfd = tfp.bijectors, tfp.distributions
 KINDS = [InverseAutoregressive, MaskedAutoregressive]
@@ -99,6 +102,46 @@ def test_the_walk_finds_what_one_pass_an_element_does(kind, arguments, transform
     close(sequential(layer, fresh(X)), expected, 1e-10)
     opaque = kind(Opaque(network), transformer)
     close(sequential(opaque, fresh(X)), expected, 1e-10)
+
+
+@pytest.mark.parametrize(
+    "block_size, group_size", [(1, 4), (2, 2), (2, 3), (3, 1), (4, 5), (9, 1)])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        dict(order="random", degrees="random", hidden_units=(5, 20)),
+        dict(residual=True, hidden_units=(8, 8), skip=True, order="reversed"),
+        dict(hidden_units=(1, 3)),
+    ],
+)
+def test_any_plan_of_a_walk_finds_the_same(arguments, block_size, group_size):
+    layer = InverseAutoregressive(made(**arguments))
+    expected = layer.inverse(X)
+    plan = functools.partial(Plan, block_size=block_size, group_size=group_size)
+    for jit_compile in [None, True]:
+        with mock.patch.object(module_of_made, "Plan", plan):
+            walk = tf.function(layer.inverse, jit_compile=jit_compile, autograph=False)
+            close(walk(fresh(X)), expected, 1e-12)
+
+
+@pytest.mark.parametrize("size", [1, 9, 64, 300, 784])
+def test_a_plan_has_each_unit_once(size):
+    rng = np.random.default_rng(size)
+    spaces = [rng.permutation(size), rng.integers(size, size=50), np.zeros(1, int)]
+    plan = Plan(spaces[0] + 1, spaces[1:])
+    assert len(plan.levels) == 1 + (size >= 300)
+    found = [np.zeros(1, int) for _ in spaces]
+    for level in plan.levels:
+        for i, cut in enumerate(level.cuts):
+            above = found[i][np.arange(level.num_parts) // level.most]
+            found[i] = above + cut.start
+            units = np.concatenate([
+                np.arange(first, last)
+                for first, last in zip(above + cut.first, above + cut.last)])
+            np.testing.assert_array_equal(units, np.arange(len(spaces[i])))
+            assert np.all(cut.start <= cut.first)
+            assert np.all(cut.last <= cut.start + cut.width)
 
 
 @each_kind

@@ -7,52 +7,15 @@ block in which the last of the inputs that it sees is found. What finished block
 block comes from one product a layer, and within the block only its own few units are
 evaluated again, until nothing changes: that takes as many rounds as the block has
 inputs at the most, and is exact then, since each round settles at least one more.
+
+Many blocks go in groups: what finished groups tell a group comes from one product for
+all of its blocks, and then a block asks those of its group alone.
 """
 
 import dataclasses
 
 import numpy as np
 import tensorflow as tf
-
-
-@dataclasses.dataclass(frozen=True)
-class _Space:
-    """Where the units of each block are, once a layer is sorted by degrees."""
-
-    permutation: np.ndarray | None  # None where it is sorted
-    first: np.ndarray  # first unit of each block, and the one after its last
-    last: np.ndarray
-    start: np.ndarray  # where to slice `width` units that hold those of the block
-    width: int
-
-
-class Plan:
-    """What the walk needs to know of the degrees, as constants.
-
-    Args:
-      input_degrees: degrees of the inputs, a permutation of 1 to D.
-      hidden_degrees: list of the degrees of each hidden layer.
-      block_size: number of inputs in a block; by default what was fast.
-    """
-
-    def __init__(self, input_degrees, hidden_degrees, block_size=None):
-        size = len(input_degrees)
-        if block_size is None:
-            block_size = max(1, round(size**0.75 / 6.0))
-        self.num_blocks = -(-size // block_size)
-        edges = np.minimum(np.arange(self.num_blocks + 1) * block_size, size)
-        # The input of degree d is in place d - 1, and waits for the units below d.
-        self.spaces = [_space(input_degrees - 1, edges)]
-        self.spaces += [_space(degrees, edges) for degrees in hidden_degrees]
-
-
-def _space(places, edges):
-    order = np.argsort(places, kind="stable")
-    first, last = np.searchsorted(places[order], [edges[:-1], edges[1:]])
-    width = max(1, np.max(last - first))
-    return _Space(
-        None if np.array_equal(order, np.arange(len(order))) else order,
-        first, last, np.minimum(first, len(places) - width), int(width))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +38,7 @@ def walk(plan, linears, run, invert, w):
     """Returns the `z` that the network and `invert` make of `w`.
 
     Args:
-      plan: `Plan`.
+      plan: `_walk_plan.Plan`.
       linears: list of `Linear`.
       run: callable from an input and a callable `linear(i, h)` to the network's output;
         features come first in all of these. It calls each of `linears` once.
@@ -86,89 +49,115 @@ def walk(plan, linears, run, invert, w):
       z: tensor of shape `[N, D]`.
     """
     linears = [_sorted(linear, plan) for linear in linears]
-    inputs = plan.spaces[0]
+    permutation = plan.permutations[0]
     size = tf.shape(w)[0]
-    w = _permuted(tf.transpose(w), inputs)
+    w = _permuted(tf.transpose(w), permutation)
     if not w.shape[1]:  # TensorFlow cannot update rows of no length
         w = _lengthened(w)
         linears = [
             dataclasses.replace(linear, base=_lengthened(linear.base))
             for linear in linears
         ]
-    number = tf.shape(w)[1]
-    # What each linear map is fed; for some that is `z` itself.
-    states = {
-        i: tf.zeros([linear.kernel.shape[0], number], w.dtype)
+    z, _ = _solve(plan.levels, 0, linears, run, invert, w)
+    if permutation is not None:
+        z = tf.gather(z, np.argsort(permutation))
+    return tf.transpose(z)[:size]
+
+
+def _solve(levels, parent, linears, run, invert, w, valid=None):
+    """Solves a network for its input.
+
+    Args:
+      levels: list of `_walk_plan.Level`; without any, all is one block.
+      parent: number of the part that this is of the level above.
+      linears, run, invert: see `walk`.
+      w: tensor of shape `[k, N]`.
+      valid: list of which units of each space belong to the part, `[units, 1]`.
+
+    Returns:
+      z: tensor of shape `[k, N]`.
+      fed: dictionary of what linear maps, by their index, are fed; of those that are
+        not fed `z`.
+    """
+    if not levels:
+        return _settle(linears, run, invert, w, valid)
+    level, *finer = levels
+
+    def settle(part, z, fed):
+        """Finishes a part, and adds it to `z` and to what the linear maps are fed."""
+        rows = [_Rows(cut, part) for cut in level.cuts]
+        within = []
+        for i, linear in enumerate(linears):
+            column = rows[linear.target].of(linear.kernel, 1)
+            told = _product(column, fed.get(i, z))
+            within.append(dataclasses.replace(
+                linear, kernel=rows[linear.source].of(column, 0),
+                base=rows[linear.target].of(linear.base, 0) + told))
+        found, found_fed = _solve(
+            finer, part, within, run, invert, rows[0].of(w, 0),
+            [each.valid for each in rows])
+        fed = {
+            i: rows[linears[i].source].put(values, found_fed[i])
+            for i, values in fed.items()
+        }
+        return part + 1, rows[0].put(z, found), fed
+
+    first = parent * level.most
+    last = tf.minimum(first + level.most, level.num_parts)
+    _, z, fed = tf.while_loop(
+        lambda part, *_: part < last,
+        settle,
+        (tf.convert_to_tensor(first), tf.zeros_like(w), _nothing(linears, w)),
+        maximum_iterations=level.most,
+    )
+    return z, fed
+
+
+def _settle(linears, run, invert, w, valid):
+    """Evaluates the network until nothing changes."""
+
+    def again(z, _, fed):
+        fed = dict(fed)
+
+        def linear(i, h):
+            h = tf.where(valid[linears[i].source], h, tf.zeros_like(h))
+            if i in fed:
+                fed[i] = h
+            return linears[i].base + _product(linears[i].kernel, h)
+
+        parameters = tf.transpose(run(z, linear), [0, 2, 1])
+        found = invert(parameters, w)
+        return found, tf.reduce_any(valid[0] & (found != z)), fed
+
+    z, _, fed = tf.while_loop(
+        lambda z, changed, fed: changed,
+        again,
+        (tf.zeros_like(w), tf.constant(True), _nothing(linears, w)),
+        maximum_iterations=w.shape[0],
+    )
+    return z, fed
+
+
+def _nothing(linears, w):
+    """Zeros for what linear maps are fed that are not fed `z`."""
+    return {
+        i: tf.zeros([linear.kernel.shape[0], tf.shape(w)[1]], w.dtype)
         for i, linear in enumerate(linears)
         if linear.source
     }
 
-    def settle(block, z, states):
-        """Finishes a block, and adds it to `z` and to what the linear maps are fed."""
-        rows = [_Rows(space, block) for space in plan.spaces]
-        columns = [rows[linear.target].of(linear.kernel, 1) for linear in linears]
-        known = [
-            rows[linear.target].of(linear.base, 0) + _product(column, states.get(i, z))
-            for i, (linear, column) in enumerate(zip(linears, columns))
-        ]
-        own = [
-            rows[linear.source].of(column, 0)
-            for linear, column in zip(linears, columns)
-        ]
-        target = rows[0].of(w, 0)
-
-        def again(z, _, fed):
-            fed = dict(fed)
-
-            def linear(i, h):
-                h = tf.where(rows[linears[i].source].valid, h, tf.zeros_like(h))
-                if i in fed:
-                    fed[i] = h
-                return known[i] + _product(own[i], h)
-
-            parameters = tf.transpose(run(z, linear), [0, 2, 1])
-            found = invert(parameters, target)
-            changed = tf.reduce_any(rows[0].valid & (found != z))
-            return found, changed, fed
-
-        start = {
-            i: tf.zeros([rows[linears[i].source].width, number], w.dtype)
-            for i in states
-        }
-        found, _, fed = tf.while_loop(
-            lambda z, changed, fed: changed,
-            again,
-            (tf.zeros_like(target), tf.constant(True), start),
-            maximum_iterations=inputs.width,
-        )
-        states = {
-            i: rows[linears[i].source].put(state, fed[i])
-            for i, state in states.items()
-        }
-        return block + 1, rows[0].put(z, found), states
-
-    _, z, _ = tf.while_loop(
-        lambda block, *_: block < plan.num_blocks,
-        settle,
-        (tf.constant(0), tf.zeros_like(w), states),
-        maximum_iterations=plan.num_blocks,
-    )
-    if inputs.permutation is not None:
-        z = tf.gather(z, np.argsort(inputs.permutation))
-    return tf.transpose(z)[:size]
-
 
 class _Rows:
-    """The units of one block in one space."""
+    """The units of one part in one space."""
 
-    def __init__(self, space, block):
-        self.width = space.width
+    def __init__(self, cut, part):
+        self.width = cut.width
         self._start, first, last = (
-            tf.gather(tf.constant(edge, tf.int32), block)
-            for edge in (space.start, space.first, space.last)
+            tf.gather(tf.constant(edge, tf.int32), part)
+            for edge in (cut.start, cut.first, cut.last)
         )
-        self._indices = (self._start + tf.range(space.width))[:, tf.newaxis]
-        # At the end of a layer a slice reaches back into the block before.
+        self._indices = (self._start + tf.range(cut.width))[:, tf.newaxis]
+        # At the end of a layer a slice reaches back into the part before.
         self.valid = (self._indices >= first) & (self._indices < last)
 
     def of(self, tensor, axis):
@@ -190,7 +179,8 @@ class _Rows:
 
 def _sorted(linear, plan):
     """The linear map with both of its sides in the order of their degrees."""
-    source, target = plan.spaces[linear.source], plan.spaces[linear.target]
+    source, target = (
+        plan.permutations[space] for space in (linear.source, linear.target))
     return dataclasses.replace(
         linear,
         kernel=_permuted(_permuted(linear.kernel, source), target, axis=1),
@@ -204,10 +194,10 @@ def _lengthened(tensor):
     return tf.pad(tensor, [[0, 0]] * (tensor.shape.rank - 1) + [[0, lacking]])
 
 
-def _permuted(tensor, space, axis=0):
-    if space.permutation is None:
+def _permuted(tensor, permutation, axis=0):
+    if permutation is None:
         return tensor
-    return tf.gather(tensor, space.permutation, axis=axis)
+    return tf.gather(tensor, permutation, axis=axis)
 
 
 def _product(kernel, state):

@@ -21,7 +21,8 @@ from tfp_flows.networks._dense import (
     split_seed,
 )
 from tfp_flows.networks._mask_sets import MaskSets, maps_between, who_sees_whom
-from tfp_flows.networks._walk import Linear, Plan, walk
+from tfp_flows.networks._walk import Linear, walk
+from tfp_flows.networks._walk_plan import Plan
 
 
 @recipe(package="tfp_flows")
@@ -230,8 +231,7 @@ class MADE(tf.Module):
             bases[0] = tf.transpose(tf.reshape(told, [-1, told.shape[-1]]))
         if self.skip:
             bases.append(tf.zeros_like(bases[-1]))
-        linears = []
-        kernels = self._masked_kernels()
+        linears, kernels = [], self._masked_kernels()
         for kernel, base, (source, target) in zip(kernels, bases, self._spaces):
             if target == 0:
                 event = [self.event_size, self.num_parameters]
