@@ -7,6 +7,7 @@ prints tables as `layers` does. `--long` adds what takes many minutes.
 
 import argparse
 import functools
+import itertools
 import statistics
 import timeit
 
@@ -50,6 +51,24 @@ def glow_compile(options):
                 rows.append(row + [f"{value:.3g}" for value in seconds])
     columns = ["build and start, s", "trace, s", "compile, s"]
     table(["steps of each level", "", "", *columns], rows)
+
+
+def glow_modes(options):
+    """A training step of the work `glow`; memory as for the works."""
+    rows = []
+    for scan, recompute, compiler in itertools.product(
+        (False, True), (False, True), COMPILERS
+    ):
+        modes = dict(scan=scan, recompute=recompute)
+        (seconds, peak), (_, of_one) = (
+            timing.in_child(
+                _seconds_and_peak, modes, COMPILERS[compiler], num_images,
+                options.rounds)[0]
+            for num_images in (None, 1))
+        rows.append([
+            scan, recompute, compiler, f"{1e3 * seconds:.3g} ms",
+            f"{(peak - of_one) / 2**20:.3g}"])
+    table(["`scan`", "`recompute`", "", "time", "peak memory, MiB"], rows)
 
 
 def glow_memory(options):
@@ -180,7 +199,7 @@ def precision(options):
         print("Trainings take minutes: see `--long`.\n")
 
 
-SECTIONS = [glow_compile, glow_memory, glow_step, wave_net, precision]
+SECTIONS = [glow_compile, glow_modes, glow_memory, glow_step, wave_net, precision]
 
 
 def _first_seconds(num_steps, quantity, jit_compile):
@@ -195,6 +214,21 @@ def _first_seconds(num_steps, quantity, jit_compile):
     function = dict(zip(training.QUANTITIES, functions))[quantity]
     compiled = timing.compiled(function, jit_compile)
     return built, *timing.first_call(compiled, x)
+
+
+def _seconds_and_peak(modes, jit_compile, num_images, rounds):
+    """Returns the median seconds of a step, and the peak of the second one."""
+    flow = works_flows.glow_flow(**modes)
+    x = works_flows.pixels()[:num_images]
+    variables = flow.trainable_variables
+    *_, step = training.training_functions(
+        flow, variables, training.Adam(variables), len(x))
+    call = functools.partial(timing.compiled(step, jit_compile), x)
+    call()
+    timing.restart_peak_memory()
+    call()
+    peak = timing.peak_memory()
+    return statistics.median(timeit.repeat(call, number=1, repeat=rounds)), peak
 
 
 def _training_seconds(num_steps, recompute, rounds):

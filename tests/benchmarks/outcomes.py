@@ -7,8 +7,8 @@ An outcome is a dictionary that goes into a file as it is:
   "ours, XLA", "TFP, graph", "floor, XLA" and so on, and the names of peers;
 - `flops` and `bytes`: by quantity, what the work needs;
 - `first`: by quantity and candidate, the seconds to trace and to compile;
-- `memory`: by candidate, bytes at the peak of a training step; of TensorFlow the
-  faster modes;
+- `memory`: by candidate, bytes at the peak of a training step; of TFP in its faster
+  mode;
 - `absent`: sentences on the peers that took no part.
 """
 
@@ -71,9 +71,11 @@ def measure(name, options, call=None, memory=True):
     }
     if memory and work.memory:
         for library in work.makers():
-            _, candidate = Times(outcome).fastest("step", library)
-            compiler = candidate.removeprefix(f"{library}, ")
-            peaks[candidate] = step_memory(name, library, COMPILERS[compiler])
+            _, faster = Times(outcome).fastest("step", library)
+            for compiler, jit_compile in COMPILERS.items():
+                candidate = f"{library}, {compiler}"
+                if library == "ours" or candidate == faster:
+                    peaks[candidate] = step_memory(name, library, jit_compile)
     return outcome
 
 
@@ -265,17 +267,18 @@ def print_first_calls(outcomes):
 
 def print_memory(outcomes):
     """Prints the peaks of memory of a training step."""
+    ours = [f"ours, {compiler}" for compiler in COMPILERS]
     rows = []
     for name, outcome in outcomes.items():
         memory = outcome["memory"]
-        row = [f"`{name}`"]
-        for kind in ("ours", "TFP", "peers"):
+        row = [f"`{name}`", *(_mebibytes(memory.get(mode)) for mode in ours)]
+        for kind in ("TFP", "peers"):
             those = [c for c in memory if kind_of(c) == kind]
             leanest = min(those, key=memory.get, default=None)
             row += [leanest or "", _mebibytes(memory.get(leanest))]
-        if row[1]:
+        if any(row[1:]):
             rows.append(row)
-    table(["step of", "ours", "", "TFP", "", "leanest peer", ""], rows)
+    table(["step of", *ours, "TFP", "", "leanest peer", ""], rows)
 
 
 def _mebibytes(number):

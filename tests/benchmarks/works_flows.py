@@ -118,10 +118,10 @@ def glow():
     return of_flow(glow_flow(), pixels())
 
 
-def glow_flow(num_steps=MODELS["glow"].num_layers, x=None):
+def glow_flow(num_steps=MODELS["glow"].num_layers, x=None, **modes):
     """Returns a Glow of our recipe after its start from data."""
     flow = flows.glow(
-        peers.IMAGE, NUM_LEVELS, num_steps, HIDDEN_CHANNELS, seed=0)
+        peers.IMAGE, NUM_LEVELS, num_steps, HIDDEN_CHANNELS, seed=0, **modes)
     flows.start_from_data(flow, pixels() if x is None else x)
     return flow
 

@@ -1,0 +1,137 @@
+"""What a compiled work spends its time on, by the profiler of TensorFlow.
+
+    python -m tests.benchmarks.profile --only radial_stack,made
+
+prints for each quantity what a call takes under XLA, and the operations of the compiled
+program by kind: how many there are, how often they run in a call, and their
+milliseconds. They may run beside one another, on two threads, and a product may come
+back before the tasks that it has started. What they lack to the time of a call is spent
+on the way into the program, on memory, and on waiting for one another.
+"""
+
+import argparse
+import collections
+import functools
+import glob
+import os
+import re
+import tempfile
+import time
+
+import tensorflow as tf
+from tensorflow.tsl.profiler.protobuf import xplane_pb2
+
+from tests.benchmarks import report, timing, works
+
+_CALLS = 20
+_INSTRUCTION = re.compile(r"^\s*(?:ROOT )?%?([\w.-]+) = .*? ([\w-]+)\(")
+_COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.-]+) \(.*\{$")
+_CONTAINERS = {"call", "conditional", "while"}  # whose parts are seen themselves
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks.profile", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--only", default=",".join(works.WORKS), help="works, with commas between them")
+    names = parser.parse_args().only.split(",")
+    if set(names) - set(works.WORKS):
+        parser.error(f"--only must hold names out of {[*works.WORKS]}; got {names}")
+    tf.get_logger().setLevel("ERROR")  # it warns of one function compiled twice
+    timing.set_threads()
+    print(*report.facts(), sep="\n\n", end="\n\n")
+    rows = [row for name in names for row in _profile(name)]
+    report.table(["work", "", "", "operations", "runs a call", "ms a call"], rows)
+
+
+def _profile(name):
+    """Yields rows of what the quantities of a work consist of."""
+    for quantity, (function, *arguments) in works.WORKS[name].ours().items():
+        seconds, kinds = profile(function, *arguments)
+        yield [f"`{name}`", quantity, "call", "", "", f"{1e3 * seconds:.3g}"]
+        for kind, (operations, runs, spent) in kinds.items():
+            yield ["", "", kind, operations, f"{runs:g}", f"{1e3 * spent:.3g}"]
+
+
+def profile(function, *arguments):
+    """Compiles a function, and watches some calls.
+
+    Returns:
+      seconds: what a call took.
+      kinds: dictionary of the number of operations, their runs in a call, and seconds
+        in a call, by the kind of the operations.
+    """
+    call = functools.partial(timing.compiled(function), *arguments)
+    call()
+    program = call.func.experimental_get_compiler_ir(*arguments)(stage="optimized_hlo")
+    return _watch(call, kinds_of(program))
+
+
+def kinds_of(program):
+    """Returns the kind of each operation of a compiled program, by its name.
+
+    Args:
+      program: text, as `experimental_get_compiler_ir` gives it for "optimized_hlo".
+    """
+    within, found = collections.defaultdict(set), {}
+    computation = None
+    for line in program.splitlines():
+        start = _COMPUTATION.match(line)
+        instruction = _INSTRUCTION.match(line)
+        if start:
+            computation = start[1]
+        elif instruction:
+            name, operation = instruction.groups()
+            within[computation].add(operation)
+            called = re.search(r"calls=%?([\w.-]+)", line)
+            target = re.search(r'custom_call_target="([^"]*)"', line)
+            found[name] = operation, called and called[1], target and target[1]
+    return {
+        name: _kind({operation} | within.get(called, set()), target or "")
+        for name, (operation, called, target) in found.items()
+        if operation not in _CONTAINERS
+    }
+
+
+def _kind(operations, target):
+    if "convolution" in operations or "conv" in target:
+        return "convolutions"
+    if "dot" in operations or "matmul" in target:
+        return "products"
+    if {"reduce", "reduce-window"} & operations:
+        return "sums"
+    if target:
+        return target
+    return "elementwise"
+
+
+def _watch(call, kinds):
+    call()
+    with tempfile.TemporaryDirectory() as folder:
+        with tf.profiler.experimental.Profile(folder):
+            start = time.perf_counter()
+            for _ in range(_CALLS):
+                call()
+            seconds = (time.perf_counter() - start) / _CALLS
+        [path] = glob.glob(os.path.join(folder, "**", "*.xplane.pb"), recursive=True)
+        with open(path, "rb") as file:
+            space = xplane_pb2.XSpace.FromString(file.read())
+    names, times, totals = (
+        collections.defaultdict(kind) for kind in (set, float, float))
+    for plane in space.planes:
+        for event in (event for line in plane.lines for event in line.events):
+            name = plane.event_metadata[event.metadata_id].name
+            if name in kinds:
+                names[kinds[name]].add(name)
+                times[kinds[name]] += 1.0 / _CALLS
+                totals[kinds[name]] += 1e-12 * event.duration_ps / _CALLS
+    spent = {
+        kind: (len(names[kind]), times[kind], totals[kind])
+        for kind in sorted(totals, key=totals.get, reverse=True)
+    }
+    return seconds, spent
+
+
+if __name__ == "__main__":
+    main()
