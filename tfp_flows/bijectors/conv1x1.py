@@ -41,7 +41,7 @@ class InvertibleConv1x1(tfb.Bijector):
       name: prefix of the ops.
 
     Raises:
-      TypeError: `weight` is not of a floating dtype.
+      TypeError: `weight` is not of float32 or float64.
       ValueError: `weight` is not square, or is numbers that are singular; the input has
         another number of channels; `event_ndims` is below 1.
       tf.errors.InvalidArgumentError: a check of `validate_args` fails.
@@ -50,6 +50,7 @@ class InvertibleConv1x1(tfb.Bijector):
     def __init__(self, weight, event_ndims=3, validate_args=False, name="conv1x1"):
         parameters = dict(locals())
         (self.weight,) = as_parameters(weight=weight)
+        _check_dtype(self.weight)
         check_shapes(dict(weight="CC"), weight=self.weight)
         if event_ndims < 1:
             raise ValueError(f"`event_ndims` must be at least 1; got {event_ndims}.")
@@ -125,8 +126,8 @@ class InvertibleConv1x1PLU(tfb.Bijector):
       name: prefix of the ops.
 
     Raises:
-      TypeError: the parameters do not share one floating dtype, or `permutation` is not
-        of integers.
+      TypeError: the parameters are not all of float32 or float64, or `permutation` is
+        not of integers.
       ValueError: the shapes of the parameters, or of the input and the parameters, do
         not fit; `event_ndims` is below 1; numbers are out of their support.
       tf.errors.InvalidArgumentError: a check of `validate_args` fails.
@@ -146,6 +147,7 @@ class InvertibleConv1x1PLU(tfb.Bijector):
         parameters = dict(locals())
         self.lower, self.upper, self.sign, self.log_magnitude = as_parameters(
             lower=lower, upper=upper, sign=sign, log_magnitude=log_magnitude)
+        _check_dtype(self.lower)
         check_shapes(
             _PLU_AXES, lower=self.lower, upper=self.upper, sign=self.sign,
             log_magnitude=self.log_magnitude)
@@ -230,3 +232,8 @@ class InvertibleConv1x1PLU(tfb.Bijector):
 
 def _is_permutation(values):
     return tf.sort(tf.cast(values, tf.int32)) == tf.range(tf.size(values))
+
+
+def _check_dtype(parameter):
+    if parameter.dtype == tf.float16:  # TensorFlow does not solve equations in it
+        raise TypeError("Matrices must be of float32 or float64; got float16.")
