@@ -4,16 +4,14 @@
     python -m tests.benchmarks --only planar,maf --rounds 5
     python -m tests.benchmarks --read FILE --picture FILE
 
-prints the tables of `README.md`. `PATH` is an interpreter that has other libraries of
-flows, see `peers`. The outcome of each work goes into the JSON file once it is there,
-and `--read` prints tables of such a file again.
+prints the tables of `README.md`, each work from a process of its own. `PATH` is an
+interpreter that has other libraries of flows, see `peers`. The outcome of each work goes
+into the JSON file once it is there, and `--read` prints tables of such a file again.
 """
 
 import argparse
 import json
 import sys
-
-import tensorflow as tf
 
 from tests.benchmarks import (
     outcomes,
@@ -21,7 +19,6 @@ from tests.benchmarks import (
     peers,
     report,
     small,
-    timing,
     works,
 )
 
@@ -60,13 +57,10 @@ def main():
 
 def measure(names, options):
     """Returns facts on the machine and outcomes by name; writes them to the file."""
-    tf.get_logger().setLevel("ERROR")  # it warns of one function compiled twice
-    timing.set_threads()
     found = {"facts": report.facts(), "works": {}}
     for name in names:
         print(f"{name} ...", file=sys.stderr, flush=True)
-        module = small if name in small.WORKS else outcomes
-        found["works"][name] = module.measure(name, options)
+        found["works"][name] = outcomes.measure_alone(name, options)
         if options.json:
             with open(options.json, "w") as file:
                 json.dump(found, file)
