@@ -48,6 +48,30 @@ def test_gradients_at_the_center():
             assert gradient is not None and np.all(np.isfinite(gradient))
 
 
+@pytest.mark.parametrize("jit_compile", [False, True], ids=["graph", "XLA"])
+def test_long_points_in_graphs_are_as_in_eager_mode(jit_compile):
+    """Their norms, and gradients of their factors, are sums of pieces in graphs."""
+    rng = np.random.default_rng(1)
+    variables = [
+        tf.Variable(value) for value in (rng.normal(size=67), np.float64(8.0), np.float64(3.0))]
+    bijector, points = Radial(*variables), tf.constant(rng.normal(size=[5, 67]))
+
+    def evaluate(points):
+        results = []
+        for method in ["forward", "inverse"]:
+            with tf.GradientTape() as tape:
+                tape.watch(points)
+                value = getattr(bijector, method)(points)
+                log_det = getattr(bijector, f"{method}_log_det_jacobian")(points)
+                total = tf.reduce_sum(tf.sin(value)) + tf.reduce_sum(log_det**2)
+            results += [value, log_det, *tape.gradient(total, [points, *variables])]
+        return results
+
+    in_graph = tf.function(evaluate, jit_compile=jit_compile, autograph=False)
+    for got, expected in zip(in_graph(points), evaluate(points)):
+        close(got, expected, 1e-12)
+
+
 @pytest.mark.parametrize("gain", [1e-3, 1.0, 1e3])
 def test_far_out_it_is_the_identity(gain):
     """At 1e20 radii from the center, the square of which is beyond float32."""
