@@ -5,6 +5,8 @@ with what makes these numbers: it writes them down, and reads them again. Pieces
 it sums in the loop that makes them.
 """
 
+import functools
+
 import tensorflow as tf
 
 _WINDOW = 32
@@ -52,4 +54,4 @@ def _in_pieces(x, size):
     sums = tf.unstack(sums, num=number, axis=-1)
     if rest:
         sums.append(tf.reduce_sum(x[..., -rest:], axis=-1))
-    return tf.add_n(sums)
+    return functools.reduce(tf.add, sums)  # `add_n` adds in any order
