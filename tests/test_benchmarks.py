@@ -91,9 +91,9 @@ def test_a_profile_tells_kinds_apart():
 
     seconds, kinds = profile.profile(function, tf.ones([64, 64]), tf.constant(5))
     assert set(kinds) == {"products", "elementwise", "sums"}
-    assert kinds["products"][:2] == (1, pytest.approx(1.0))
-    assert kinds["elementwise"][1] >= 5.0  # the sine runs in each round
-    assert all(0.0 < spent < seconds for _, _, spent in kinds.values())
+    assert kinds["products"][0] == pytest.approx(1.0)
+    assert kinds["elementwise"][0] >= 5.0  # the sine runs in each round
+    assert all(0.0 < spent < seconds for _, spent in kinds.values())
 
 
 def test_aims_are_on_works_that_exist():

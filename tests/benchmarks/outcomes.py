@@ -288,7 +288,7 @@ def print_memory(outcomes):
             those = [c for c in memory if kind_of(c) == kind]
             leanest = min(those, key=memory.get, default=None)
             row += [leanest or "", _mebibytes(memory.get(leanest))]
-        if any(row[1:]):
+        if any(row[1:3]):
             rows.append(row)
     table(["step of", *ours, "TFP", "", "leanest peer", ""], rows)
 

@@ -2,11 +2,11 @@
 
     python -m tests.benchmarks.profile --only radial_stack,made
 
-prints for each quantity what a call takes under XLA, and the operations of the compiled
-program by kind: how many there are, how often they run in a call, and their
-milliseconds. They may run beside one another, on two threads, and a product may come
-back before the tasks that it has started. What they lack to the time of a call is spent
-on the way into the program, on memory, and on waiting for one another.
+prints for each quantity what a call takes under XLA, and what the operations of each
+kind in the compiled program take, and how often they run. They may run beside one
+another, on two threads, and products and convolutions may come back before the tasks
+that they have started. What they lack to the time of a call is spent on the way into the
+program, on such tasks, on memory, and on waiting for one another.
 """
 
 import argparse
@@ -18,11 +18,13 @@ import re
 import tempfile
 import time
 
+import numpy as np
 import tensorflow as tf
 from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
 from tests.benchmarks import report, timing, works
 
+KINDS = ["products", "convolutions", "sums", "elementwise", "others"]
 _CALLS = 20
 _INSTRUCTION = re.compile(r"^\s*(?:ROOT )?%?([\w.-]+) = .*? ([\w-]+)\(")
 _COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.-]+) \(.*\{$")
@@ -42,16 +44,17 @@ def main():
     timing.set_threads()
     print(*report.facts(), sep="\n\n", end="\n\n")
     rows = [row for name in names for row in _profile(name)]
-    report.table(["work", "", "", "operations", "runs a call", "ms a call"], rows)
+    report.table(["work", "", "call", *KINDS], rows)
 
 
 def _profile(name):
     """Yields rows of what the quantities of a work consist of."""
     for quantity, (function, *arguments) in works.WORKS[name].ours().items():
         seconds, kinds = profile(function, *arguments)
-        yield [f"`{name}`", quantity, "call", "", "", f"{1e3 * seconds:.3g}"]
-        for kind, (operations, runs, spent) in kinds.items():
-            yield ["", "", kind, operations, f"{runs:g}", f"{1e3 * spent:.3g}"]
+        parts = [kinds.get(kind, (0.0, 0.0)) for kind in KINDS]
+        yield [f"`{name}`", quantity, f"{1e3 * seconds:.3g} ms"] + [
+            f"{1e3 * spent:.3g} ms in {runs:.0f}" if runs else ""
+            for runs, spent in parts]
 
 
 def profile(function, *arguments):
@@ -59,10 +62,12 @@ def profile(function, *arguments):
 
     Returns:
       seconds: what a call took.
-      kinds: dictionary of the number of operations, their runs in a call, and seconds
-        in a call, by the kind of the operations.
+      kinds: dictionary of runs in a call, and their seconds, by the kind of the
+        operations, out of `KINDS`.
     """
-    call = functools.partial(timing.compiled(function), *arguments)
+    # Not the function itself, whose other arguments may have defaults.
+    call = functools.partial(
+        timing.compiled(lambda *arguments: function(*arguments)), *arguments)
     call()
     program = call.func.experimental_get_compiler_ir(*arguments)(stage="optimized_hlo")
     return _watch(call, kinds_of(program))
@@ -101,9 +106,7 @@ def _kind(operations, target):
         return "products"
     if {"reduce", "reduce-window"} & operations:
         return "sums"
-    if target:
-        return target
-    return "elementwise"
+    return "others" if target else "elementwise"
 
 
 def _watch(call, kinds):
@@ -117,20 +120,13 @@ def _watch(call, kinds):
         [path] = glob.glob(os.path.join(folder, "**", "*.xplane.pb"), recursive=True)
         with open(path, "rb") as file:
             space = xplane_pb2.XSpace.FromString(file.read())
-    names, times, totals = (
-        collections.defaultdict(kind) for kind in (set, float, float))
+    found = collections.defaultdict(lambda: np.zeros(2))
     for plane in space.planes:
         for event in (event for line in plane.lines for event in line.events):
-            name = plane.event_metadata[event.metadata_id].name
-            if name in kinds:
-                names[kinds[name]].add(name)
-                times[kinds[name]] += 1.0 / _CALLS
-                totals[kinds[name]] += 1e-12 * event.duration_ps / _CALLS
-    spent = {
-        kind: (len(names[kind]), times[kind], totals[kind])
-        for kind in sorted(totals, key=totals.get, reverse=True)
-    }
-    return seconds, spent
+            kind = kinds.get(plane.event_metadata[event.metadata_id].name)
+            if kind:
+                found[kind] += [1.0, 1e-12 * event.duration_ps]
+    return seconds, {kind: tuple(sums / _CALLS) for kind, sums in found.items()}
 
 
 if __name__ == "__main__":
