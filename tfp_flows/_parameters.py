@@ -36,10 +36,7 @@ def as_parameters(**values):
     dtype = next(iter(dtypes.values()), tf.float32)
     if set(dtypes.values()) - {dtype} or dtype not in _FLOATING:
         found = {name: dtype.name for name, dtype in dtypes.items()}
-        raise TypeError(
-            f"Parameters must share one floating dtype; got {found}. There are layers "
-            f"of {', '.join(dtype.name for dtype in _FLOATING)}."
-        )
+        raise TypeError(f"Parameters must share one floating dtype; got {found}.")
     return [
         value
         if is_reference(value)

@@ -123,6 +123,21 @@ def test_any_plan_of_a_walk_finds_the_same(arguments, block_size, group_size):
         with mock.patch.object(module_of_made, "Plan", plan):
             walk = tf.function(layer.inverse, jit_compile=jit_compile, autograph=False)
             close(walk(fresh(X)), expected, 1e-12)
+            assert walk(fresh(X[:0])).shape == [0, 9]
+
+
+@pytest.mark.parametrize("jit_compile", [None, True])
+def test_groups_of_a_walk_see_the_context(jit_compile):
+    layer = InverseAutoregressive(made(context_size=2))
+    context = tf.constant(np.random.default_rng(2).normal(size=[6, 2]))
+    expected = layer.inverse(X, context=context)
+    with mock.patch.object(
+        module_of_made, "Plan", functools.partial(Plan, block_size=2, group_size=2)
+    ):
+        walk = tf.function(
+            lambda y: layer.inverse(y, context=context), jit_compile=jit_compile,
+            autograph=False)
+        close(walk(fresh(X)), expected, 1e-12)
 
 
 @pytest.mark.parametrize("size", [1, 9, 64, 300, 784])

@@ -52,8 +52,8 @@ def test_gradients_at_the_center():
 def test_long_points_in_graphs_are_as_in_eager_mode(jit_compile):
     """Their norms, and gradients of their factors, are sums of pieces in graphs."""
     rng = np.random.default_rng(1)
-    variables = [
-        tf.Variable(value) for value in (rng.normal(size=67), np.float64(8.0), np.float64(3.0))]
+    center, radius, gain = rng.normal(size=67), np.float64(8.0), np.float64(3.0)
+    variables = [tf.Variable(value) for value in (center, radius, gain)]
     bijector, points = Radial(*variables), tf.constant(rng.normal(size=[5, 67]))
 
     def evaluate(points):
@@ -72,19 +72,62 @@ def test_long_points_in_graphs_are_as_in_eager_mode(jit_compile):
         close(got, expected, 1e-12)
 
 
+@pytest.mark.parametrize("jit_compile", [None, True], ids=["eager", "XLA"])
 @pytest.mark.parametrize("gain", [1e-3, 1.0, 1e3])
-def test_far_out_it_is_the_identity(gain):
-    """At 1e20 radii from the center, the square of which is beyond float32."""
-    bijector = Radial(np.zeros(3, np.float32), np.float32(1e-10), np.float32(gain))
-    far = tf.constant([[1e10, 0.0, -1e10]])
-    for method in ["forward", "inverse"]:
-        with tf.GradientTape() as tape:
-            tape.watch(far)
-            value = getattr(bijector, method)(far)
-            log_det = getattr(bijector, f"{method}_log_det_jacobian")(far, 1)
+@pytest.mark.parametrize("radius, unit", [(1e-10, 1e10), (1.0, 1e25)])
+def test_far_out_it_is_the_identity(radius, unit, gain, jit_compile):
+    """So many radii from the center that float32 has no square of the distance."""
+    radius, gain = np.float32(radius), np.float32(gain)
+    bijector = Radial(np.zeros(3, np.float32), radius, gain)
+
+    def evaluate(x):
+        results = []
+        for method in ["forward", "inverse"]:
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                value = getattr(bijector, method)(x)
+                log_det = getattr(bijector, f"{method}_log_det_jacobian")(x)
+            results.append((value, log_det, tape.batch_jacobian(value, x)))
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                log_det = getattr(bijector, f"{method}_log_det_jacobian")(x)
+            results[-1] += (unit * tape.gradient(log_det, x),)
+        return results
+
+    if jit_compile:
+        evaluate = tf.function(evaluate, jit_compile=True, autograph=False)
+    far = tf.constant([[1.0, 0.0, 2.0]]) * unit
+    for value, log_det, jacobian, slope in evaluate(far):
         close(value, far, 1e-6)
         close(log_det, [0.0], 1e-6)
-        close(tape.gradient([value, log_det], far), tf.ones_like(far), 1e-6)
+        close(jacobian, np.eye(3)[np.newaxis], 1e-6)
+        close(slope, tf.zeros_like(far), 1e-6)
+
+
+def test_gradients_of_the_inverse_where_its_branches_meet():
+    bijector = Radial(np.zeros(2), np.float64(1.0), np.float64(2.0))
+    y = np.array([2.0, 0.0])
+
+    def derivative(of):
+        with tf.GradientTape() as tape:
+            point = tf.constant(y)
+            tape.watch(point)
+            value = of(point)
+        h = 1e-6 * np.array([1.0, 0.0])
+        difference = (of(tf.constant(y + h)) - of(tf.constant(y - h))) / 2e-6
+        return tape.gradient(value, point)[0], difference
+
+    for of in [lambda p: bijector.inverse(p)[0], bijector.inverse_log_det_jacobian]:
+        actual, expected = derivative(of)
+        close(actual, expected, 1e-8)
+
+
+def test_float16_has_no_square_of_a_distance_that_it_has():
+    x = np.full([1, 64], 40.0)  # at 320, whose square is beyond 65504
+    exact = Radial(np.zeros(64), np.float64(10.0), np.float64(5.0))
+    half = Radial(*(np.float16(v) for v in (np.zeros(64), 10.0, 5.0)))
+    for method in ["forward", "inverse"]:
+        close(getattr(half, method)(np.float16(x)), getattr(exact, method)(x), 2e-3)
 
 
 def test_rejects_two_dtypes():
@@ -121,7 +164,7 @@ def test_a_keras_variable_stays_a_variable():
 
 
 def test_rejects_bfloat16():
-    with pytest.raises(TypeError, match="floating dtype; got .*bfloat16.* of float16, float32, float64"):
+    with pytest.raises(TypeError, match="floating dtype; got .*bfloat16"):
         Radial(tf.zeros(3, tf.bfloat16), 1.0, 1.0)
 
 

@@ -6,14 +6,14 @@ import tensorflow as tf
 
 from tfp_flows.bijectors import _channels, _rows
 
-# Functions with their plain formulas, shapes of the input, and of the parameter. Those
-# on the last line of each take the plain way.
+# Shapes of the input and of the parameter. Some parameters are none of channels, or of
+# rows, or broadcast, so that the plain formula is taken, and some rows are short.
 CHANNELS = [
     ([3, 4, 5, 2], [2]), ([4, 5, 2], [1, 1, 2]), ([3, 2, 4, 5, 1], [1]),
     ([7, 2], [2]), ([3, 4, 5, 2], [3, 1, 1, 2]), ([3, 4, 2], [4, 2]),
 ]
 ROWS = [
-    ([3, 64], [3]), ([2, 3, 67], [2, 3]), ([3, 1056], [3]),
+    ([3, 64], [3]), ([2, 3, 67], [2, 3]), ([3, 1024], [3]), ([3, 1056], [3]),
     ([3, 64], []), ([3, 64], [1]), ([3, 64], [2, 3]), ([3, 32], [3]), ([3, 0], [3]),
 ]
 CASES = [
@@ -81,7 +81,7 @@ def test_sums_over_pixels_are_products_in_graphs():
     assert "MatMul" not in operations([3, 2])
 
 
-def test_long_rows_are_summed_in_pieces_that_xla_does_not_split():
+def test_long_rows_are_summed_in_pieces():
     def widths(size):
         graph = tf.function(_rows.total).get_concrete_function(tf.zeros([5, size])).graph
         sums = [op for op in graph.get_operations() if op.type == "Sum"]
@@ -90,3 +90,4 @@ def test_long_rows_are_summed_in_pieces_that_xla_does_not_split():
     assert widths(32) == [32]
     assert widths(64) == [32]
     assert widths(100) == [32, 4]
+    assert widths(1025) == [1025]  # too many pieces

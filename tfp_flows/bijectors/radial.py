@@ -109,26 +109,23 @@ class Radial(tfb.Bijector):
 
     def _forward(self, x):
         offset, rho = self._polar(x)
-        stretch = self._stretch(rho)
+        stretch = _mixture(rho, self.gain)
         self._cache.forward_attributes(x)["ildj"] = -_log_det(rho, stretch, x)
         return self.center + _rows.scale(offset, stretch)
 
     def _inverse(self, y):
         offset, rho = self._polar_of_preimage(y)
-        stretch = self._stretch(rho)
+        stretch = _mixture(rho, self.gain)
         self._cache.inverse_attributes(y)["ildj"] = -_log_det(rho, stretch, y)
         return self.center + _rows.scale(offset, 1.0 / stretch)
 
     def _inverse_log_det_jacobian(self, y):
         _, rho = self._polar_of_preimage(y)
-        return -_log_det(rho, self._stretch(rho), y)
+        return -_log_det(rho, _mixture(rho, self.gain), y)
 
     def _forward_log_det_jacobian(self, x):
         _, rho = self._polar(x)
-        return _log_det(rho, self._stretch(rho), x)
-
-    def _stretch(self, rho):
-        return (rho + self.gain) / (rho + 1.0)
+        return _log_det(rho, _mixture(rho, self.gain), x)
 
     def _polar_of_preimage(self, y):
         """Returns `y - center`, and the `rho` of the `x` that `y` comes from."""
@@ -138,19 +135,31 @@ class Radial(tfb.Bijector):
         b = scaled - self.gain
         unit = tf.stop_gradient(tf.maximum(tf.abs(b), 1.0))  # or squares overflow
         root = unit * tf.sqrt((b / unit) ** 2 + 4.0 * (scaled / unit) / unit)
-        q = 0.5 * (tf.abs(b) + root)
+        # Not `abs(b)`, whose slope at 0 is neither that of b nor that of -b.
+        q = 0.5 * (tf.where(b > 0.0, b, -b) + root)
         return offset, tf.where(b > 0.0, q, scaled / q)
 
     def _polar(self, x):
         """Returns `x - center`, and its norm in units of `radius`."""
         check_input(self, x, center=self.center)
         offset = x - self.center
-        tiny = np.finfo(x.dtype.as_numpy_dtype).tiny  # for 0, where sqrt has no slope
-        norm = tf.sqrt(tf.maximum(_rows.total(offset**2), tiny))
-        return offset, norm / self.radius
+        exact = tf.cast(offset, tf.float32) if x.dtype == tf.float16 else offset
+        tiny = np.finfo(exact.dtype.as_numpy_dtype).tiny  # for 0: sqrt has no slope
+        norm = tf.sqrt(tf.maximum(_rows.total(exact**2), tiny))
+        rho = tf.cast(norm, x.dtype) / self.radius
+        return offset, tf.minimum(rho, 0.25 * x.dtype.max)  # where squares overflow
 
 
 def _log_det(rho, stretch, x):
     # `rho (rho + 2) + gain` is `(rho + 1) (rho + stretch)`, and would overflow.
-    along = tf.math.log((rho + stretch) / (rho + 1.0))
+    along = tf.math.log(_mixture(rho, stretch))
     return tf.cast(tf.shape(x)[-1] - 1, x.dtype) * tf.math.log(stretch) + along
+
+
+def _mixture(rho, value):
+    """Returns `(rho + value) / (rho + 1)`: `value` at 0, and 1 far out."""
+    share = 1.0 / (rho + 1.0)
+    # Its gradient is this one's, as that of the quotient subtracts numbers that are
+    # equal far out. Near 0 this one would lose a small value.
+    far = 1.0 + (value - 1.0) * share
+    return far + tf.stop_gradient((rho + value) / (rho + 1.0) - far)

@@ -3,10 +3,10 @@
 Where `z_i = invert(parameters_i(z_1, ..., z_{i-1}), w_i)` and the parameters come from
 a masked network, everybody else evaluates the network once for each input. The walk
 goes through the inputs in their order, a block at a time. A hidden unit belongs to the
-block in which the last of the inputs that it sees is found. What finished blocks tell a
-block comes from one product a layer, and within the block only its own few units are
-evaluated again, until nothing changes: that takes as many rounds as the block has
-inputs at the most, and is exact then, since each round settles at least one more.
+block of the first input that may see it. What finished blocks tell a block comes from
+one product a layer, and within the block only its own few units are evaluated again,
+until nothing changes: that takes as many rounds as the block has inputs at the most,
+and is exact then, since each round settles at least one more.
 
 Many blocks go in groups: what finished groups tell a group comes from one product for
 all of its blocks, and then a block asks those of its group alone.

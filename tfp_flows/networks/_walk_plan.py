@@ -54,7 +54,7 @@ class Plan:
         self.levels = []
         if group_size < num_blocks:
             edges = _edges(size, group_size * block_size)
-            self.levels.append(_level(spaces, edges, len(edges)))
+            self.levels.append(_level(spaces, edges, len(edges) - 1))
         edges = _edges(size, block_size)
         self.levels.append(_level(spaces, edges, group_size, *self.levels))
 

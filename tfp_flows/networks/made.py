@@ -193,8 +193,8 @@ class MADE(tf.Module):
     def solve_for_input(self, invert, w, context=None):
         """Finds the input `z` for which `z = invert(self(z, context), w)`, elementwise.
 
-        It computes each hidden unit when its inputs are known, for about the price of
-        two calls, where it takes a call for each input if nobody knows the masks. No
+        It computes each hidden unit when its inputs are known, for about the arithmetic
+        of two calls, where it takes a call for each input if nobody knows the masks. No
         gradient goes through it.
 
         Args:
