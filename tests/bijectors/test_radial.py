@@ -104,6 +104,16 @@ def test_far_out_it_is_the_identity(radius, unit, gain, jit_compile):
         close(slope, tf.zeros_like(far), 1e-6)
 
 
+def test_small_gains_keep_their_digits():
+    gain = np.float32(1e-9)  # which 1 + (gain - 1) loses
+    x = np.array([[0.0, 0.0], [3e-9, -4e-9], [3e-3, -4e-3]])
+    exact = Radial(np.zeros(2), np.float64(1.0), np.float64(gain))
+    single = Radial(np.zeros(2, np.float32), np.float32(1.0), gain)
+    expected = exact.forward_log_det_jacobian(x)
+    close(single.forward_log_det_jacobian(np.float32(x)), expected, 1e-6)
+    close(1e9 * single.forward(np.float32(x)), 1e9 * exact.forward(x), 1e-6)
+
+
 def test_gradients_of_the_inverse_where_its_branches_meet():
     bijector = Radial(np.zeros(2), np.float64(1.0), np.float64(2.0))
     y = np.array([2.0, 0.0])
