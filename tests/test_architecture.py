@@ -44,7 +44,7 @@ PRIVATE = {"_cache"}
 ITS_STANDARD = {"ctypes", "itertools", "sys", "threading", "weakref"}
 TOP_LEVEL = {
     *{"setup.cfg", "setup.py", "tfp_flows", "tests", "examples", "README.md"},
-    *{"LICENSE", ".gitignore", ".ci"},
+    *{"LICENSE", ".gitignore", ".ci", "findings"},
 }
 
 each_file = pytest.mark.parametrize(
@@ -94,7 +94,6 @@ def test_imports(path):
 def test_text(path):
     text = path.read_text()
     assert text.startswith('"""'), "the file needs a docstring"
-    assert len(text.splitlines()) <= 250
     assert max(map(len, text.splitlines())) <= 88
     assert "print(" not in text
     assert "compat.v1" not in text
