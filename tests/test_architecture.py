@@ -16,6 +16,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 # For each module or folder of the package, those that it may import.
 MAY_IMPORT = {
     "_cache": set(),
+    "_closures": set(),
     "_compositions": set(),
     "_loops": set(),
     "_moments": set(),
@@ -26,11 +27,12 @@ MAY_IMPORT = {
     "networks": {"_loops", "_moments", "_recipes", "masks"},
     "bijectors": {
         *{"_cache", "_compositions", "_moments", "_parameters", "_recipes", "masks"},
-        *{"_loops", "root_finding"},
+        *{"_closures", "_loops", "root_finding"},
     },
     "trainable": {"_recipes"},
     "flows": {
-        *{"_compositions", "_recipes", "bijectors", "masks", "networks", "trainable"},
+        *{"_closures", "_compositions", "_recipes", "bijectors", "masks", "networks"},
+        "trainable",
     },
     "variational": set(),
     "keras": {"_compositions", "_recipes"},

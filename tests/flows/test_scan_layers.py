@@ -1,5 +1,6 @@
 """Tests of `tfp_flows.flows.scan_layers`, and of the recipes that use it."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -63,6 +64,45 @@ def test_a_scanned_recipe_is_the_same_bijector(recipe):
     x = np.random.default_rng(0).normal(size=[4, 3])
     for method in ["forward", "inverse", "forward_log_det_jacobian"]:
         close(getattr(scanned, method)(x), getattr(plain, method)(x))
+
+
+def _activations(module):
+    """Functions of a module that keep the shape of their argument, by name."""
+    probe, found = tf.constant(np.random.default_rng(0).normal(size=[3, 4])), {}
+    for name in dir(module):
+        function = getattr(module, name)
+        if callable(function) and not isinstance(function, type):
+            try:
+                found[name] = function if function(probe).shape == [3, 4] else None
+            except (TypeError, ValueError, AttributeError, tf.errors.OpError):
+                pass  # of several arguments, or none of numbers
+    return {name: function for name, function in found.items() if function is not None}
+
+
+@pytest.mark.parametrize("module, known", [
+    (tf.nn, "elu gelu leaky_relu relu relu6 selu sigmoid silu softplus tanh"),
+    (keras.activations, "elu gelu leaky_relu relu6 selu sigmoid silu softplus tanh"),
+])
+def test_any_activation_may_be_scanned(module, known):
+    """Those of TensorFlow refer to themselves; a search for variables still ends."""
+    activations = _activations(module)
+    assert set(known.split()) <= set(activations)
+    x = np.random.default_rng(0).normal(size=[4, 3])
+    for name, activation in activations.items():
+        plain, scanned = (
+            _moved(flows.real_nvp(
+                3, 2, (4,), seed=1, dtype=tf.float64, scan=scan, activation=activation))
+            for scan in (False, True))
+        assert _scans(scanned), name
+        close(scanned.log_prob(x), plain.log_prob(x))
+
+
+@pytest.mark.parametrize("scan", [False, True])
+@pytest.mark.parametrize("recipe", [flows.real_nvp, flows.maf])
+def test_an_activation_that_is_not_elementwise_is_an_error(recipe, scan):
+    flow = recipe(3, 2, (4,), seed=1, scan=scan, activation=tf.nn.crelu)
+    with pytest.raises(ValueError, match=r"`activation` must keep .* got `crelu_v2`"):
+        flow.log_prob(np.ones([2, 3], np.float32))
 
 
 def test_a_scanned_glow_starts_from_data():

@@ -7,12 +7,11 @@ modules, such as networks, are copied with other attributes.
 """
 
 import copy
-import functools
-import types
 
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfp_flows._closures import variables_within
 from tfp_flows._parameters import without_keras
 
 tfb = tfp.bijectors
@@ -177,28 +176,9 @@ def _with_parts(value, again, changed):
 
 
 def _check_opaque(value, path):
-    if _has_variables(value):
+    if variables_within(value):
         raise ValueError(
             f"`layer` must have its variables in its arguments and in the attributes "
             f"of its networks, where others can take their places; got {value!r} as "
             f"`{path}`, which has some elsewhere."
         )
-
-
-def _has_variables(value):
-    """Returns whether what is no module has variables, or a function refers to some."""
-    if isinstance(value, (tf.Variable, tfp.util.DeferredTensor)):
-        return True
-    if isinstance(value, (list, tuple)):
-        return any(map(_has_variables, value))
-    if isinstance(value, dict):
-        return any(map(_has_variables, value.values()))
-    if isinstance(value, functools.partial):
-        return any(map(_has_variables, [value.func, value.args, value.keywords]))
-    if isinstance(value, types.MethodType):
-        return _has_variables(value.__self__) or _has_variables(value.__func__)
-    if isinstance(value, types.FunctionType):
-        cells = value.__closure__ or ()
-        return any(_has_variables(cell.cell_contents) for cell in cells)
-    variables = None if isinstance(value, type) else getattr(value, "variables", None)
-    return isinstance(variables, (list, tuple)) and len(variables) > 0

@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfp_flows._closures import cells_of
 from tfp_flows.bijectors import Scan
 from tfp_flows.bijectors._substitution import is_leaf, join, parts_of
 
@@ -138,20 +139,26 @@ def _check_same(values, path):
             _complain(path, i, value, values[0])
 
 
-def _is_same(a, b):
-    """Returns whether two values that are no parts of layers do the same."""
-    if a is b:
+def _is_same(a, b, assumed=()):
+    """Returns whether two values that are no parts of layers do the same.
+
+    Args:
+      a, b: values.
+      assumed: pairs of functions, by `id`, that are under comparison: one that refers
+        to itself is the same as another that does.
+    """
+    if a is b or (id(a), id(b)) in assumed:
         return True
     if type(a) is not type(b):
         return False
     if isinstance(a, np.ndarray):
         return a.dtype == b.dtype and np.array_equal(a, b)
     if isinstance(a, types.MethodType):
-        return a.__func__ is b.__func__ and _is_same(a.__self__, b.__self__)
+        return a.__func__ is b.__func__ and _is_same(a.__self__, b.__self__, assumed)
     if isinstance(a, types.FunctionType):  # such as those made in a loop
-        cells = [[c.cell_contents for c in f.__closure__ or ()] for f in (a, b)]
-        return a.__code__ is b.__code__ and a.__defaults__ == b.__defaults__ and (
-            all(map(_is_same, *cells)))
+        assumed = {*assumed, (id(a), id(b))}
+        return a.__code__ is b.__code__ and a.__defaults__ == b.__defaults__ and all(
+            _is_same(*cells, assumed) for cells in zip(cells_of(a), cells_of(b)))
     same = a == b
     return isinstance(same, (bool, np.bool_)) and bool(same)
 

@@ -137,6 +137,22 @@ def as_function(activation):
     return function
 
 
+def activate(activation, h):
+    """Returns an activation of `h`.
+
+    Raises:
+      ValueError: it does not have the shape of `h`.
+    """
+    result = activation(h)
+    if not h.shape.is_compatible_with(result.shape):
+        name = getattr(activation, "__name__", repr(activation))
+        raise ValueError(
+            f"`activation` must keep the shape of its argument; got `{name}`, which "
+            f"returns shape {result.shape} for {h.shape}. Give an elementwise function."
+        )
+    return result
+
+
 def as_widths(hidden_units):
     """Returns a tuple of widths; one number stands for one layer."""
     if isinstance(hidden_units, (tuple, list)):

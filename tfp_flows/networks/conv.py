@@ -6,6 +6,7 @@ from tfp_flows._recipes import recipe
 from tfp_flows.networks._conv import Convolution, check_images, set_sizes
 from tfp_flows.networks._convolve import as_images
 from tfp_flows.networks._dense import (
+    activate,
     as_function,
     cast,
     check_sizes,
@@ -132,7 +133,7 @@ class ConvNet(tf.Module):
         first = call(self._layers[0], x, context, dtype)
         h = as_images(first)
         for layer, (call, dtype) in zip(self._layers[1:], calls):
-            h = call(layer, self._activation(h), dtype=dtype)
+            h = call(layer, activate(self._activation, h), dtype=dtype)
         return _as_parameters(self, h, first)
 
 
@@ -221,10 +222,10 @@ class ResidualConvNet(tf.Module):
         h = as_images(first)
 
         def activated():
-            return cast(self._activation(h), self.compute_dtype)
+            return cast(activate(self._activation, h), self.compute_dtype)
 
         for begin, end in zip(self._layers[1:-1:2], self._layers[2:-1:2]):
-            inner = self._activation(call(begin, activated()))
+            inner = activate(self._activation, call(begin, activated()))
             h += end(inner, dtype=self.dtype)
         h = self._layers[-1](activated(), dtype=self.dtype)
         return _as_parameters(self, h, first)

@@ -1,12 +1,14 @@
 """Masked network whose outputs see only the inputs before them."""
 
 import copy
+import functools
 
 import numpy as np
 import tensorflow as tf
 
 from tfp_flows._recipes import recipe
 from tfp_flows.networks._dense import (
+    activate,
     add,
     as_function,
     as_widths,
@@ -179,15 +181,16 @@ class MADE(tf.Module):
 
     def _run(self, x, linear):
         """The network, but for what `linear(i, h)` does for the i-th linear map."""
-        activate, last = self._activation, len(self._biases) - 1
+        activated = functools.partial(activate, self._activation)
+        last = len(self._biases) - 1
         h = linear(0, x)
         if self.residual:
             for i in range(1, last, 2):
-                h += linear(i + 1, activate(linear(i, activate(h))))
+                h += linear(i + 1, activated(linear(i, activated(h))))
         else:
             for i in range(1, last):
-                h = linear(i, activate(h))
-        result = linear(last, activate(h))
+                h = linear(i, activated(h))
+        result = linear(last, activated(h))
         return result + linear(last + 1, x) if self.skip else result
 
     def solve_for_input(self, invert, w, context=None):

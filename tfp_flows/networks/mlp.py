@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from tfp_flows._recipes import recipe
 from tfp_flows.networks._dense import (
+    activate,
     add,
     as_function,
     as_widths,
@@ -80,7 +81,7 @@ class MLP(tf.Module):
         last = len(self._kernels) - 1
         h = _first(self, x, context, self.compute_dtype if last else self.dtype)
         for i in range(1, last + 1):
-            h = multiply(self._activation(h), self._kernels[i])
+            h = multiply(activate(self._activation, h), self._kernels[i])
             h = add(h, self._biases[i], self.dtype if i == last else None)
         return in_place_of_last(h, h, self.output_shape)
 
@@ -140,7 +141,7 @@ class ResidualMLP(tf.Module):
 
     def __call__(self, x, context=None):
         def linear(h, kernel, bias, dtype=self.dtype):
-            h = cast(self._activation(h), self.compute_dtype)
+            h = cast(activate(self._activation, h), self.compute_dtype)
             return add(multiply(h, kernel), bias, dtype)
 
         h = _first(self, x, context, self.dtype)
