@@ -16,6 +16,7 @@ from tfp_flows.bijectors import (
     matrices,
     transformers,
 )
+from tfp_flows.flows._layers import start_flag
 from tfp_flows.flows._noise import Normal
 from tfp_flows.networks import ConvNet
 from tfp_flows.networks._dense import split_seed
@@ -53,13 +54,6 @@ def check_image(event_shape, num_levels, num_halvings):
             "fewer levels."
         )
     return height, width, channels
-
-
-def start_flag():
-    """Returns the variable that tells whether a flow was started from data."""
-    return tf.Variable(
-        False, trainable=False, name="started",
-        aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
 
 
 def actnorm(channels, started, dtype, name):

@@ -5,7 +5,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows import masks
-from tfp_flows.bijectors import BatchNorm, Coupling
+from tfp_flows.bijectors import ActNorm, BatchNorm, Coupling
 from tfp_flows.flows import _noise
 from tfp_flows.flows.scan_layers import scan_layers
 from tfp_flows.networks import MADE, MLP
@@ -134,8 +134,29 @@ def _statistic(value, name):
         value, trainable=False, name=name, aggregation=tf.VariableAggregation.MEAN)
 
 
-def distribution(layers, event_size, dtype, name, base=tfd.Normal):
+def standardization(event_size, dtype):
+    """Returns the layer next to the data that takes mean and scale from them.
+
+    It is not trained: a step of an optimizer is of one size, and columns are not.
+    """
+    shift, log_scale = (
+        _statistic(tf.zeros([event_size], dtype), f"standardization_{part}")
+        for part in ["shift", "log_scale"])
+    return ActNorm(
+        shift, log_scale, start_flag(), event_ndims=1, name="standardization")
+
+
+def start_flag():
+    """Returns the variable that tells whether a flow was started from data."""
+    return tf.Variable(
+        False, trainable=False, name="started",
+        aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
+
+
+def distribution(layers, event_size, dtype, name, base=tfd.Normal, standardize=False):
     """Returns the distribution of independent noise that went through the layers."""
+    if standardize:
+        layers = [*layers, standardization(event_size, dtype)]
     base = _noise.KINDS.get(base, base)
     noise = tfd.Independent(
         base(tf.zeros([event_size], dtype), tf.ones([], dtype)),

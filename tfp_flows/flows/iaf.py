@@ -18,6 +18,7 @@ def iaf(
     order="alternating",
     activation="relu",
     residual=False,
+    standardize=False,
     context_size=0,
     scan=False,
     dtype=tf.float32,
@@ -45,6 +46,10 @@ def iaf(
       activation: elementwise function of the networks, or the name of one of `tf.nn`.
       residual: whether the networks have residual blocks; `hidden_units` are equal
         then.
+      standardize: whether a layer next to the data standardizes them: each element is
+        shifted and scaled by its mean and standard deviation, as
+        `tfp_flows.flows.start_from_data` finds them once, before training. They are
+        saved, and not trained. Until then the layer is the identity.
       context_size: length of a context, 0 for none. A flow that has one is to be bound
         to a context by `tfp_flows.flows.condition` before use.
       scan: whether the layers are one `tfp_flows.bijectors.Scan`, which traces and
@@ -74,4 +79,5 @@ def iaf(
         context_size=context_size, dtype=dtype, compute_dtype=compute_dtype)
     if scan:
         layers = _layers.scanned(layers)
-    return _layers.distribution(layers, event_size, dtype, name)
+    return _layers.distribution(
+        layers, event_size, dtype, name, standardize=standardize)

@@ -19,6 +19,7 @@ def maf(
     activation="relu",
     residual=False,
     batch_norm=False,
+    standardize=False,
     context_size=0,
     scan=False,
     dtype=tf.float32,
@@ -30,7 +31,7 @@ def maf(
 
     MAF as in Papamakarios et al. (2017), https://arxiv.org/abs/1705.07057: the flow for
     densities. `log_prob` takes one pass of each network, `sample` the arithmetic of
-    about two. Standardise the data.
+    about two. Give it data of mean 0 and standard deviation 1, or `standardize=True`.
 
     Args:
       event_size: `D`, the length of one point.
@@ -46,6 +47,10 @@ def maf(
         then.
       batch_norm: whether `BatchNorm` layers go in between. Train such a flow through
         `tfp_flows.flows.with_batch_statistics`.
+      standardize: whether a layer next to the data standardizes them: each element is
+        shifted and scaled by its mean and standard deviation, as
+        `tfp_flows.flows.start_from_data` finds them once, before training. They are
+        saved, and not trained. Until then the layer is the identity.
       context_size: length of a context, 0 for none. A flow that has one is to be bound
         to a context by `tfp_flows.flows.condition` before use.
       scan: whether the layers are one `tfp_flows.bijectors.Scan`, which traces and
@@ -76,4 +81,5 @@ def maf(
         layers = _layers.scanned(layers, batch_norm)
     elif batch_norm:
         layers = _layers.with_batch_norm(layers, event_size, dtype)
-    return _layers.distribution(layers, event_size, dtype, name)
+    return _layers.distribution(
+        layers, event_size, dtype, name, standardize=standardize)

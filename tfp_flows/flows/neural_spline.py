@@ -18,6 +18,7 @@ def neural_spline(
     num_bins=8,
     bound=5.0,
     activation="relu",
+    standardize=False,
     context_size=0,
     scan=False,
     dtype=tf.float32,
@@ -28,7 +29,8 @@ def neural_spline(
     """Builds a flow of rational-quadratic splines, which starts as its noise.
 
     Durkan et al. (2019), https://arxiv.org/abs/1906.04032. The splines are the identity
-    outside of an interval: standardise the data.
+    outside of an interval: give it data of mean 0 and standard deviation 1, or
+    `standardize=True`.
 
     Args:
       event_size: `D`, the length of one point.
@@ -41,6 +43,10 @@ def neural_spline(
       num_bins: number of pieces of a spline.
       bound: `B`, the interval of a spline is `(-B, B)`.
       activation: elementwise function of the networks, or the name of one of `tf.nn`.
+      standardize: whether a layer next to the data standardizes them: each element is
+        shifted and scaled by its mean and standard deviation, as
+        `tfp_flows.flows.start_from_data` finds them once, before training. They are
+        saved, and not trained. Until then the layer is the identity.
       context_size: length of a context, 0 for none. A flow that has one is to be bound
         to a context by `tfp_flows.flows.condition` before use.
       scan: whether the layers are one `tfp_flows.bijectors.Scan`, which traces and
@@ -80,4 +86,5 @@ def neural_spline(
         )
     if scan:
         layers = _layers.scanned(layers)
-    return _layers.distribution(layers, event_size, dtype, name)
+    return _layers.distribution(
+        layers, event_size, dtype, name, standardize=standardize)

@@ -18,6 +18,7 @@ def nice(
     base=tfp.distributions.Logistic,
     mask="alternating",
     activation="relu",
+    standardize=False,
     context_size=0,
     scan=False,
     dtype=tf.float32,
@@ -30,7 +31,8 @@ def nice(
     NICE as in Dinh et al. (2015), https://arxiv.org/abs/1410.8516: additive couplings
     by networks of rectifiers, which take odd and even elements in turn, a diagonal
     scale, and a logistic prior. The sizes are those of their section 5.1 for MNIST. The
-    diagonal scale learns slowly: scale the data to the spread of the noise, 1.8.
+    diagonal scale learns slowly: scale the data to the spread of the noise, 1.8, or
+    give `standardize=True`, with which the noise starts with a spread of 1.
 
     Args:
       event_size: `D`, the length of one point.
@@ -43,6 +45,10 @@ def nice(
       mask: what a layer keeps: "half" or "alternating" elements; every second layer
         keeps the others.
       activation: elementwise function of the networks, or the name of one of `tf.nn`.
+      standardize: whether a layer next to the data standardizes them: each element is
+        shifted and scaled by its mean and standard deviation, as
+        `tfp_flows.flows.start_from_data` finds them once, before training. They are
+        saved, and not trained. Until then the layer is the identity.
       context_size: length of a context, 0 for none. A flow that has one is to be bound
         to a context by `tfp_flows.flows.condition` before use.
       scan: whether the layers are one `tfp_flows.bijectors.Scan`, which traces and
@@ -70,5 +76,9 @@ def nice(
         compute_dtype=compute_dtype)
     if scan:
         couplings = _layers.scanned(couplings)
-    scale = DiagonalScale(tf.Variable(tf.zeros([event_size], dtype), name="log_scale"))
-    return _layers.distribution([scale, *couplings], event_size, dtype, name, base)
+    start = tf.zeros([event_size], dtype)
+    if standardize:  # noise of the spread of what comes from the data
+        start -= tf.math.log(base(tf.zeros([], dtype), tf.ones([], dtype)).stddev())
+    scale = DiagonalScale(tf.Variable(start, name="log_scale"))
+    return _layers.distribution(
+        [scale, *couplings], event_size, dtype, name, base, standardize)

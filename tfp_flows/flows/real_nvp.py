@@ -18,6 +18,7 @@ def real_nvp(
     mask="alternating",
     activation="relu",
     batch_norm=False,
+    standardize=False,
     context_size=0,
     scan=False,
     dtype=tf.float32,
@@ -28,7 +29,8 @@ def real_nvp(
     """Builds a flow of affine coupling layers for vectors, which starts as its noise.
 
     RealNVP as in Dinh et al. (2017), https://arxiv.org/abs/1605.08803. Densities and
-    samples both take one pass of each network. Standardise the data.
+    samples both take one pass of each network. Give it data of mean 0 and standard
+    deviation 1, or `standardize=True`.
 
     Args:
       event_size: `D`, the length of one point.
@@ -41,6 +43,10 @@ def real_nvp(
       activation: elementwise function of the networks, or the name of one of `tf.nn`.
       batch_norm: whether `BatchNorm` layers go in between. Train such a flow through
         `tfp_flows.flows.with_batch_statistics`.
+      standardize: whether a layer next to the data standardizes them: each element is
+        shifted and scaled by its mean and standard deviation, as
+        `tfp_flows.flows.start_from_data` finds them once, before training. They are
+        saved, and not trained. Until then the layer is the identity.
       context_size: length of a context, 0 for none. A flow that has one is to be bound
         to a context by `tfp_flows.flows.condition` before use.
       scan: whether the layers are one `tfp_flows.bijectors.Scan`, which traces and
@@ -70,4 +76,5 @@ def real_nvp(
         layers = _layers.scanned(layers, batch_norm)
     elif batch_norm:
         layers = _layers.with_batch_norm(layers, event_size, dtype)
-    return _layers.distribution(layers, event_size, dtype, name)
+    return _layers.distribution(
+        layers, event_size, dtype, name, standardize=standardize)

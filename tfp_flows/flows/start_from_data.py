@@ -11,8 +11,10 @@ def start_from_data(flow, batch, direction="inverse"):
 
     Kingma and Dhariwal (2018), section 3.1, https://arxiv.org/abs/1807.03039. Call it
     once, before training, with data as they come in training, dequantised. Layers are
-    started in the order in which data pass them, those inside of networks too. It works
-    eagerly, in a `tf.function`, compiled or not, and in a replica context of
+    started in the order in which data pass them, those inside of networks too. The
+    layer that `standardize=True` puts next to the data, as in `tfp_flows.flows.maf`,
+    takes mean and standard deviation of the batch: give it all the data, or many. It
+    works eagerly, in a `tf.function`, compiled or not, and in a replica context of
     `tf.distribute`, where all replicas get the same start from the data of all.
 
     Channels without spread, such as those that are constant, are scaled by 1.
@@ -20,7 +22,7 @@ def start_from_data(flow, batch, direction="inverse"):
     Args:
       flow: `tfd.TransformedDistribution`, or a bijector; bind a flow that takes a
         context to that of the batch before, by `condition`.
-      batch: data, shape `[..., H, W, C]`.
+      batch: data, shape `[..., H, W, C]` or `[..., D]`.
       direction: for a bijector, the one that goes from data to noise.
 
     Raises:

@@ -38,7 +38,7 @@ def for_training(
     batch_size = batch_size or 32
     data = _points.as_data(model, x, sample_weight)
     number = _data.number_of(data)
-    start(model, _data.spread(data, min(batch_size, number))[0])
+    start(model, _data.spread(data, min(_rows_to_start(model, batch_size), number))[0])
     steps_per_epoch = steps_per_epoch or -(-number // batch_size)
     order = dict(batch_size=batch_size, seed=model.seed, shuffle=shuffle)
     if steps_per_epoch % model.steps_per_execution == 0:
@@ -48,6 +48,13 @@ def for_training(
     data = _data.one_epoch(
         data, steps_per_epoch, lambda: vars(model)["_epoch"], **order)
     return data, None
+
+
+def _rows_to_start(model, batch_size):
+    """Returns of how many rows the start is: more than a batch where they are short."""
+    shape = model.distribution.event_shape
+    is_vector = isinstance(shape, tf.TensorShape) and shape.rank == 1
+    return max(batch_size, 10_000) if is_vector else batch_size
 
 
 def with_epoch(model, callbacks, initial_epoch):

@@ -30,7 +30,8 @@ class DensityModel(MaximumLikelihood):
 
     The variables of the distribution are those of the model, not copies: `summary()`,
     optimizers, callbacks, `save_weights`, `save` and `export` act on them. Layers of
-    `ActNorm` start from the first batch before the first step. Layers of `BatchNorm`
+    `ActNorm`, such as that of `standardize=True`, start from the first batch before the
+    first step; from arrays of vectors, from 10000 rows. Layers of `BatchNorm`
     normalise by the batch in training. Keras networks within `Conditioner`s know
     training from inference.
 
