@@ -70,6 +70,9 @@ class GatedAffine:
     `m` and a number `r`, `s = r / (1 + |r| / max_log_scale)` as for `Affine`: a gate
     that shuts loses `x` in rounding.
 
+    Slopes are below 1: a flow of such layers has no element that is wider, given those
+    before it, than the noise. The paper gives it noise whose scales are trained.
+
     Args:
       bias: what opens the gate at the start. It is never the identity: at `s = 0` and
         `bias = 1.5` the gate is 0.82.
@@ -101,7 +104,8 @@ class SigmoidAffine:
     The couplings of Kingma and Dhariwal (2018), https://arxiv.org/abs/1807.03039, as
     their code has them: data come near the noise at a rate that is bounded. Two
     parameters: `t` and a number `r`, `s = r / (1 + |r| / max_log_scale)` as for
-    `Affine`.
+    `Affine`. Slopes are above 1: what is narrower than the noise takes other layers,
+    such as the `ActNorm` of a Glow.
 
     Args:
       bias: what opens the gate at the start, where it is 0.88 at 2.

@@ -14,7 +14,7 @@ def iaf(
     hidden_units=(256, 256),
     *,
     seed,
-    transformer=transformers.GatedAffine(),
+    transformer=transformers.Affine(),
     order="alternating",
     activation="relu",
     residual=False,
@@ -26,20 +26,22 @@ def iaf(
     validate_args=False,
     name="iaf",
 ):
-    """Builds an inverse autoregressive flow.
+    """Builds an inverse autoregressive flow, which starts as its noise.
 
     IAF as in Kingma et al. (2016), https://arxiv.org/abs/1606.04934: the flow for
     posteriors. `sample` and the density of samples take one pass of each network, the
-    density of other points the arithmetic of about two.
+    density of other points the arithmetic of about two. The layers are those of
+    equation 10, which scale either way; the paper's experiments have the gate of
+    equation 14, `transformer=GatedAffine()`.
 
     Args:
       event_size: `D`, the length of one point.
       num_layers: number of layers.
       hidden_units: widths of the hidden layers of each `tfp_flows.networks.MADE`.
       seed: integer that decides weights and orders, in each process alike.
-      transformer: one of `tfp_flows.bijectors.transformers`. The gate of the paper only
-        contracts, and starts at 0.82 in each layer; the flow starts as its noise with
-        `Affine()`.
+      transformer: one of `tfp_flows.bijectors.transformers`. With `GatedAffine()` no
+        element is ever wider, given those before it, than the noise: only for noise
+        that has scales of its own. It starts at 0.82 in each layer.
       order: order of the inputs: "alternating" between the given one and its reverse,
         or "given", "reversed", "random" or a permutation in each layer: "random" is
         drawn anew for each, with the others the first input never sees another.
