@@ -68,6 +68,25 @@ def test_degrees_of_hidden_units(event_size, units, lowest, kind):
         assert max(counts) - min(counts) <= 1
 
 
+def test_random_degrees_are_drawn_from_the_least_of_the_layer_before():
+    """Section 4.2 of the paper: from there to D - 1, each as likely."""
+    layers = [[], []]
+    for seed in range(4000):
+        _, first, second = masks.degree_sets(
+            5, [2, 2], 1, "given", "random", 1, np.random.default_rng(seed))
+        assert first.min() <= second.min() and first.max() <= second.max()
+        layers[0].append(first)
+        layers[1].append([first.min(), second.min()])
+    counts = np.bincount(np.ravel(layers[0]))[1:]
+    assert np.all(np.abs(counts - 2000) < 200)
+    least, below = np.transpose(layers[1])
+    for degree in range(1, 5):  # the lower of two draws from [degree, 4]
+        among = 5 - degree
+        share = np.mean(below[least == degree] == degree)
+        if among > 1:
+            assert abs(share - (1.0 - (1.0 - 1.0 / among) ** 2)) < 0.08
+
+
 @pytest.mark.parametrize("features, channels", [(3, 3), (7, 3), (8, 2), (5, 1)])
 def test_each_channel_has_as_many_features_as_can_be(features, channels):
     channel = masks.groups(features, channels)

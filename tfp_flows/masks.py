@@ -48,25 +48,33 @@ def input_degrees(permutation):
     return np.argsort(permutation) + 1
 
 
-def hidden_degrees(event_size, units, kind, lowest, rng):
+def hidden_degrees(event_size, units, kind, lowest, rng, reach=0):
     """Returns the degrees of the units of one hidden layer, in ascending order.
 
     Args:
       event_size: number of inputs.
       units: number of units.
       kind: "equal", as many units of each degree as can be, or "random".
-      lowest: least degree to give, 0 for units that see no input at all.
+      lowest: least degree to give: that of the layer before, below which a unit sees
+        nothing; for the first layer 1, or 0 for units that see no input at all.
       rng: `np.random.Generator`, for "random".
+      reach: degree that the highest one is not to fall short of: that of the layer
+        before, whose units nobody sees otherwise.
 
     Raises:
       ValueError: `kind` is none of those.
     """
     highest = max(event_size - 1, lowest)  # who sees all the inputs helps no output
     if kind == "equal":
-        return lowest + np.arange(units) * (highest - lowest + 1) // units
-    if kind == "random":
-        return np.sort(rng.integers(lowest, highest + 1, size=units))
-    raise ValueError(f"`degrees` must be 'equal' or 'random'; got {kind!r}.")
+        degrees = lowest + np.arange(units) * (highest - lowest + 1) // units
+    elif kind == "random":
+        degrees = np.sort(rng.integers(lowest, highest + 1, size=units))
+        if lowest == 0:  # the first output sees a context through such units alone
+            degrees[0] = 0
+    else:
+        raise ValueError(f"`degrees` must be 'equal' or 'random'; got {kind!r}.")
+    degrees[-1] = max(degrees[-1], reach)
+    return degrees
 
 
 def degree_sets(event_size, widths, number, order_kind, degree_kind, lowest, rng):
@@ -79,21 +87,26 @@ def degree_sets(event_size, widths, number, order_kind, degree_kind, lowest, rng
         are in any order: they keep their weights from set to set, and change places.
       order_kind: `kind` of `order`.
       degree_kind: `kind` of `hidden_degrees`.
-      lowest: least degree of hidden units.
+      lowest: least degree of hidden units of the first layer. That of another is the
+        least of the layer before, as Germain et al. (2015) have it in section 4.2.
       rng: `np.random.Generator`.
 
     Returns:
-      degrees: list of arrays of shape `[number, event_size]`, `[number, width]`, ...
+      degrees: list of arrays of shape `[number, event_size]`, `[number, width]`, ... No
+        unit is dead, if there is an output that sees any: each sees one of the layer
+        before, and is seen by one of the next.
     """
     if number > 1:
         order_kind = degree_kind = "random"
     sets = []
     for _ in range(number):
         inputs = input_degrees(order(event_size, order_kind, rng))
-        hidden = [
-            hidden_degrees(event_size, width, degree_kind, lowest, rng)
-            for width in widths
-        ]
+        hidden, least, reach = [], lowest, 0
+        for width in widths:
+            degrees = hidden_degrees(
+                event_size, width, degree_kind, least, rng, reach)
+            least, reach = degrees[0], degrees[-1]
+            hidden.append(degrees)
         if number > 1:
             hidden = [rng.permutation(degrees) for degrees in hidden]
         sets.append([inputs, *hidden])

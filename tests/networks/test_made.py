@@ -68,6 +68,46 @@ def test_outputs_see_the_inputs_before_them_and_no_others(kind):
                 np.testing.assert_array_equal(sees, before)
 
 
+@pytest.mark.parametrize("more", [
+    dict(degrees="random"), dict(num_masks=6), dict(degrees="random", context_size=2),
+    dict(degrees="random", residual=True, hidden_units=(9, 9)),
+    dict(degrees="random", skip=True), dict(num_masks=6, context_size=2),
+    dict(hidden_units=(9, 2)), dict(hidden_units=(9, 1, 6)),
+    dict(degrees="random", hidden_units=(6, 1, 6)),
+], ids=str)
+def test_no_unit_is_dead(more):
+    """Each one is moved by an input, or a context, and moves an output."""
+    options = dict(hidden_units=(9, 9, 9), activation="tanh", dtype=tf.float64) | more
+    for size in [2, 3, 6]:
+        for seed in range(3):
+            network = MADE(size, 2, seed=seed, **options)
+            for _ in range(options.get("num_masks", 1)):
+                scramble(network, seed)
+                x = np.random.default_rng(seed).normal(scale=0.1, size=[20, size])
+                with tf.GradientTape() as tape:
+                    y = network(x, *context_of(network, [20]))
+                    loss = tf.reduce_sum(y**3)
+                of = dict(zip(
+                    [v.name.split(":")[0] for v in network.trainable_variables],
+                    tape.gradient(loss, network.trainable_variables)))
+                number = sum(name.startswith("bias") for name in of) - 1
+                for i in range(number):
+                    sees = np.any(of[f"kernel_{i}"], axis=0)
+                    if i == 0 and network.context_size:
+                        sees |= np.any(of["context_kernel"], axis=0)
+                    assert np.all(sees) and np.all(of[f"bias_{i}"])
+                network.next_masks()
+
+
+def test_random_degrees_leave_the_first_output_its_context():
+    for seed in range(10):
+        network = MADE(
+            2, 1, (3, 3), seed=seed, degrees="random", context_size=1, dtype=tf.float64)
+        scramble(network)
+        x, contexts = np.zeros([2, 2]), np.array([[0.0], [1.0]])
+        assert np.all(network(x, contexts)[0] != network(x, contexts)[1])
+
+
 def test_all_outputs_see_the_context():
     for size in [1, SIZE]:
         network = build("context", size)
