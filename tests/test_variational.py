@@ -60,6 +60,56 @@ def test_elbo_is_the_evidence_less_the_divergence():
     close(tempered - variational.elbo(drawn), 0.75 * kl, 0.02)
 
 
+def log_joint(z):
+    return log_likelihood(z) + PRIOR.log_prob(z)
+
+
+def test_terms_of_a_joint_density_give_the_same_bounds():
+    apart = variational.draw(gaussian(0.3, 1.4), log_likelihood, PRIOR, 5, seed=[0, 1])
+    joint = variational.draw(gaussian(0.3, 1.4), log_joint, None, 5, seed=[0, 1])
+    assert joint.log_prior is None
+    for bound in [
+        variational.elbo, variational.importance_weighted_bound,
+        lambda terms: terms.log_weight, lambda terms: terms.log_joint,
+        lambda terms: variational.elbo(terms, temperature=3.0),
+    ]:
+        close(bound(joint), bound(apart), 1e-12)
+    in_graph = tf.function(
+        lambda: variational.draw(gaussian(0.3, 1.4), log_joint, None, 5, seed=[0, 1]))
+    close(variational.elbo(in_graph()), variational.elbo(joint), 1e-12)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 100.0, 0.5, tf.constant(4.0)])
+def test_a_temperature_divides_the_energy(temperature):
+    drawn = variational.draw(gaussian(0.3, 1.4), log_joint, None, 5, seed=[0, 1])
+    beta = 1.0 / float(temperature)  # of equation 20
+    log_q = gaussian(0.3, 1.4).log_prob(drawn.z)
+    expected = np.mean(beta * log_joint(drawn.z) - log_q, axis=0)
+    close(variational.elbo(drawn, temperature=temperature), expected, 1e-12)
+
+
+def test_what_is_best_at_a_temperature_is_that_much_wider():
+    # Of N(0, 1), heated by 4, the best Gaussian is N(0, 4), and the bound its log Z.
+    best = tfd.MultivariateNormalDiag(
+        tf.zeros([2], tf.float64), np.full([2], 2.0))
+    drawn = variational.draw(best, PRIOR.log_prob, num_samples=3, seed=[0, 1])
+    log_z = 2 * (0.5 * np.log(2 * np.pi * 4.0) - 0.25 * 0.5 * np.log(2 * np.pi))
+    close(variational.elbo(drawn, temperature=4.0), log_z, 1e-12)
+
+
+@pytest.mark.parametrize("weights", [
+    dict(beta=0.5), dict(beta=0.0), dict(beta=tf.constant(1.0)), dict(free_nats=1.0),
+    dict(beta=variational.warm_up(1, 10)),
+], ids=str)
+def test_there_is_no_divergence_to_weigh_in_a_joint_density(weights):
+    drawn = variational.draw(gaussian(), log_joint, num_samples=5, seed=[0, 1])
+    with pytest.raises(ValueError, match="of a joint density.*Draw with `prior`"):
+        variational.elbo(drawn, **weights)
+    apart = variational.draw(gaussian(), log_likelihood, PRIOR, 5, seed=[0, 1])
+    with pytest.raises(ValueError, match="`temperature` must be 1 with `beta` or"):
+        variational.elbo(apart, temperature=2.0, **weights)
+
+
 def test_the_divergence_is_not_held_up_where_nothing_asks_for_it():
     low = variational.Terms(None, *np.array([[[0.0]], [[0.0]], [[-3.0]]]))
     close(variational.elbo(low), [3.0])
@@ -198,9 +248,33 @@ def test_warm_up():
         gaussian(), log_likelihood, num_samples=0, seed=0),
      "at least 1; got 0 and 100"),
     (lambda: variational.warm_up(1, -1), "`num_steps` must not be negative; got -1"),
+    # Of each element: it would broadcast against the other terms.
+    (lambda: variational.draw(
+        gaussian(), log_likelihood, tfd.Normal(np.float64(0.0), 1.0)),
+     r"`prior.log_prob` must return .* \(1, 3\); got \(1, 3, 2\)"),
+    (lambda: variational.elbo(
+        variational.draw(gaussian(), log_joint), temperature=0.0),
+     "`temperature` must be above 0; got 0.0"),
 ])
 def test_errors(run, text):
     with pytest.raises(ValueError, match=text):
+        run()
+
+
+@pytest.mark.parametrize("run, text", [
+    (lambda: variational.elbo(gaussian()), "`terms` must be what `draw"),
+    (lambda: variational.importance_weighted_bound(gaussian()), "`terms` must be what"),
+    (lambda: variational.draw(
+        flows.amortised_posterior(2, "planar", 2), log_likelihood, PRIOR),
+     r"`posterior` must be a .*`family\(parameters\)`"),
+    (lambda: variational.draw(gaussian(), log_likelihood, PRIOR.log_prob),
+     "`prior` must be a `tfd.Distribution`"),
+    (lambda: variational.draw(gaussian(), PRIOR), "`log_likelihood` must be callable"),
+    (lambda: variational.log_marginal_likelihood(
+        gaussian, log_likelihood, PRIOR, 5, seed=0), "`posterior` must be a"),
+])
+def test_what_is_none_of_the_kind(run, text):
+    with pytest.raises(TypeError, match=text):
         run()
 
 

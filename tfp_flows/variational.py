@@ -7,7 +7,9 @@ from any `tfd.Distribution`, and the other functions make bounds of what was dra
 """
 
 import collections
+import numbers
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
@@ -20,7 +22,8 @@ class Terms(collections.namedtuple(
     """Samples of a posterior, `[S, ..., D]`, and log-densities there, `[S, ...]`.
 
     `log_likelihood` is `log p(x | z)`, `log_prior` is `log p(z)`, `log_posterior` is
-    `log q(z | x)`, in nats.
+    `log q(z | x)`, in nats. Without a prior, `log_prior` is None and `log_likelihood` is
+    `log p(x, z)`.
     """
 
     __slots__ = ()
@@ -28,7 +31,14 @@ class Terms(collections.namedtuple(
     @property
     def log_weight(self):
         """Log importance weights, `log p(x, z) - log q(z | x)`, `[S, ...]`."""
-        return self.log_likelihood + self.log_prior - self.log_posterior
+        return self.log_joint - self.log_posterior
+
+    @property
+    def log_joint(self):
+        """`log p(x, z)`, `[S, ...]`."""
+        if self.log_prior is None:
+            return self.log_likelihood
+        return self.log_likelihood + self.log_prior
 
 
 def draw(
@@ -56,11 +66,26 @@ def draw(
       terms: `Terms`.
 
     Raises:
+      TypeError: a posterior or the prior is no distribution, or `log_likelihood` not
+        callable.
       ValueError: samples of the posterior have no gradient, `num_samples` is below 1,
-        or `log_likelihood` returns another shape.
+        or `log_likelihood` or the prior returns another shape.
       tf.errors.InvalidArgumentError: a term is NaN or infinite; the message names it.
         XLA leaves that check out: there it is NaN in what is returned.
     """
+    optional = dict(prior=prior, stopped_posterior=stopped_posterior)
+    given = {name: value for name, value in optional.items() if value is not None}
+    for name, value in dict(posterior=posterior, **given).items():
+        if not isinstance(value, tfd.Distribution):
+            raise TypeError(
+                f"`{name}` must be a `tfd.Distribution`; got {value!r}. A family gives "
+                "one for the output of an encoder: `family(parameters)`."
+            )
+    if not callable(log_likelihood):
+        raise TypeError(
+            "`log_likelihood` must be callable, from `z` to log p(x | z); "
+            f"got {log_likelihood!r}."
+        )
     if posterior.reparameterization_type != tfd.FULLY_REPARAMETERIZED:
         raise ValueError(
             "`posterior` must be reparameterised, so that its samples have gradients; "
@@ -72,26 +97,32 @@ def draw(
         [num_samples], seed=seed)
     if stopped_posterior is not None:
         log_posterior = stopped_posterior.log_prob(tf.identity(z))
-    log_likelihood = tf.convert_to_tensor(log_likelihood(z))
-    if not log_likelihood.shape.is_compatible_with(log_posterior.shape):
-        raise ValueError(
-            "`log_likelihood` must return one number for each sample, of shape "
-            f"{log_posterior.shape}; got {log_likelihood.shape}."
-        )
-    log_prior = tf.zeros_like(log_posterior)
+    values = dict(log_likelihood=log_likelihood(z), log_posterior=log_posterior)
     if prior is not None:
-        log_prior = prior.log_prob(z)
-    checked = [
-        tf.debugging.check_numerics(value, f"`{name}` must be finite")
-        for name, value in [
-            ("log_likelihood", log_likelihood), ("log_prior", log_prior),
-            ("log_posterior", log_posterior)]
-    ]
-    return Terms(z, *checked)
+        values["log_prior"] = prior.log_prob(z)
+    for name, value in values.items():
+        value = values[name] = tf.convert_to_tensor(value)
+        if not value.shape.is_compatible_with(log_posterior.shape):
+            given = "prior.log_prob" if name == "log_prior" else name
+            raise ValueError(
+                f"`{given}` must return one number for each sample, of shape "
+                f"{log_posterior.shape}; got {value.shape}."
+            )
+    checked = {
+        name: tf.debugging.check_numerics(value, f"`{name}` must be finite")
+        for name, value in values.items()
+    }
+    return Terms(z, **{"log_prior": None, **checked})
 
 
-def elbo(terms, beta=1.0, free_nats=None):
+def elbo(terms, beta=1.0, free_nats=None, temperature=1.0):
     """Evidence lower bound, `E_q[log p(x | z)] - beta (log q(z | x) - log p(z))`.
+
+    Where all terms are of a joint density, drawn without a `prior`, there is no
+    divergence to weigh, but an energy to heat, for a warm-up that finds all modes. At a
+    temperature this is `E_q[log p(x, z) / temperature - log q(z | x)]`: equation 20 of
+    Rezende and Mohamed (2015), https://arxiv.org/abs/1505.05770, whose weight of the
+    energy, from 0.01 to 1, is `1 / temperature`.
 
     Args:
       terms: `Terms`.
@@ -99,12 +130,41 @@ def elbo(terms, beta=1.0, free_nats=None):
         `warm_up`), tempering or a beta-VAE; 1 is the bound.
       free_nats: if given, the mean divergence over samples and batch counts as at least
         that much: below it, it has no gradient (free bits of Kingma et al. 2016,
-        https://arxiv.org/abs/1606.04934, with all of `z` as one group). The prior must
-        be a term of its own then.
+        https://arxiv.org/abs/1606.04934, with all of `z` as one group).
+      temperature: what the logarithm of the joint density is divided by: above 1 for a
+        warm-up, as `1 / warm_up(step, num_steps, start=0.01)`; 1 is the bound.
 
     Returns:
       bound: shape `[...]`, the mean over samples, in nats. Maximise its mean.
+
+    Raises:
+      TypeError: `terms` are no `Terms`.
+      ValueError: there is a `beta` or are `free_nats` for terms without a prior, or
+        with a `temperature`; `temperature` is a number that is not above 0.
     """
+    _check_terms(terms)
+    weighs = free_nats is not None or not _is_one(beta)
+    if weighs and terms.log_prior is None:
+        raise ValueError(
+            "`beta` and `free_nats` must be left out for terms of a joint density, in "
+            "which there is no divergence from a prior to weigh; got "
+            f"beta={beta!r} and free_nats={free_nats!r}. Draw with `prior`, and with a "
+            "`log_likelihood` that leaves it out; or give the `temperature` of the "
+            "energy, 1 / beta."
+        )
+    if not _is_one(temperature):
+        if weighs:
+            raise ValueError(
+                "`temperature` must be 1 with `beta` or `free_nats`; got "
+                f"temperature={temperature!r}, beta={beta!r}, free_nats={free_nats!r}."
+            )
+        known = tf.get_static_value(temperature)
+        if known is not None and not np.all(known > 0.0):
+            raise ValueError(f"`temperature` must be above 0; got {temperature!r}.")
+        log_joint = terms.log_joint / tf.cast(temperature, terms.log_joint.dtype)
+        return tf.reduce_mean(log_joint - terms.log_posterior, axis=0)
+    if terms.log_prior is None:
+        return tf.reduce_mean(terms.log_weight, axis=0)
     divergence = terms.log_posterior - terms.log_prior
     if free_nats is not None:
         free = tf.convert_to_tensor(free_nats, divergence.dtype)
@@ -125,8 +185,26 @@ def importance_weighted_bound(terms):
 
     Returns:
       bound: shape `[...]`, in nats.
+
+    Raises:
+      TypeError: `terms` are no `Terms`.
     """
+    _check_terms(terms)
     return tfp.math.reduce_logmeanexp(terms.log_weight, axis=0)
+
+
+def _check_terms(terms):
+    """Raises `TypeError` for what `draw` did not return."""
+    if not isinstance(terms, Terms):
+        raise TypeError(
+            "`terms` must be what `draw(posterior, log_likelihood, prior)` returns; "
+            f"got {terms!r}."
+        )
+
+
+def _is_one(weight):
+    """Returns whether a weight is the number 1, as it is when nobody gave another."""
+    return isinstance(weight, numbers.Real) and weight == 1
 
 
 def log_marginal_likelihood(
@@ -155,7 +233,7 @@ def log_marginal_likelihood(
             "`num_samples` and `samples_at_once` must be at least 1; "
             f"got {num_samples} and {samples_at_once}."
         )
-    seed = tfp.random.sanitize_seed([0, seed] if isinstance(seed, int) else seed)
+    seed = tfp.random.sanitize_seed([0, seed] if isinstance(seed, numbers.Integral) else seed)
     rounds = -(-num_samples // samples_at_once)
 
     def total(seed):
