@@ -22,8 +22,8 @@ class Terms(collections.namedtuple(
     """Samples of a posterior, `[S, ..., D]`, and log-densities there, `[S, ...]`.
 
     `log_likelihood` is `log p(x | z)`, `log_prior` is `log p(z)`, `log_posterior` is
-    `log q(z | x)`, in nats. Without a prior, `log_prior` is None and `log_likelihood` is
-    `log p(x, z)`.
+    `log q(z | x)`, in nats. Without a prior, `log_prior` is None and `log_likelihood`
+    is `log p(x, z)`.
     """
 
     __slots__ = ()
@@ -233,7 +233,9 @@ def log_marginal_likelihood(
             "`num_samples` and `samples_at_once` must be at least 1; "
             f"got {num_samples} and {samples_at_once}."
         )
-    seed = tfp.random.sanitize_seed([0, seed] if isinstance(seed, numbers.Integral) else seed)
+    if isinstance(seed, numbers.Integral):
+        seed = [0, int(seed)]
+    seed = tfp.random.sanitize_seed(seed)
     rounds = -(-num_samples // samples_at_once)
 
     def total(seed):
