@@ -8,6 +8,8 @@ tfb, tfd = tfp.bijectors, tfp.distributions
 
 OTHER = dict(forward="inverse", inverse="forward")
 _CHAIN, _INVERT = (kind.__mro__[1] for kind in (tfb.Chain, tfb.Invert))
+_PARTS = (tfb.Bijector, tfd.Distribution)
+_WRAPPERS = tuple(kind.__mro__[1] for kind in (tfd.Independent, tfd.Sample))
 
 
 def layers_of(bijector, direction):
@@ -87,7 +89,7 @@ def can_start(module):
 @tf.autograph.experimental.do_not_convert  # it would be converted layer by layer
 def start_from_data(flow, batch, direction="inverse"):
     """Starts a flow; `tfp_flows.flows.start_from_data` says how."""
-    bijector = _bijector_of(flow)
+    bijector = whole_bijector_of(flow)
     if not isinstance(bijector, tfb.Bijector):
         raise TypeError(
             "`flow` must be a bijector or a `tfd.TransformedDistribution`; "
@@ -114,40 +116,65 @@ def start_from_data(flow, batch, direction="inverse"):
             flag.assign(True)
 
 
-def bind_context(part, context):
+def bind_context(part, context, rebind=True):
     """Binds a context to all layers of a part of a flow.
 
     Args:
       part: bijector or distribution.
       context: tensor `[..., context_size]`.
+      rebind: whether layers that have a context already get this one instead.
 
     Returns:
       bound: copy on the same variables, or `part` if nothing in it takes a context.
     """
     if getattr(part, "context_size", 0):
-        return part.copy(context=context)
+        keeps = not rebind and getattr(part, "context", None) is not None
+        return part if keeps else part.copy(context=context)
     changed = {}
-    for name in ["bijector", "distribution", "coupling", "layer"]:
-        inner = getattr(part, name, None)
-        if isinstance(inner, (tfb.Bijector, tfd.Distribution)):
-            bound = bind_context(inner, context)
-            if bound is not inner:
-                changed[name] = bound
-    for name in ["bijectors", "priors"]:
-        parts = getattr(part, name, [])
-        bound = [bind_context(inner, context) for inner in parts]
-        if any(new is not old for new, old in zip(bound, parts)):
+    for name, value in part.parameters.items():
+        bound = _with_parts(value, lambda p: bind_context(p, context, rebind))
+        if bound is not value:
             changed[name] = bound
     return part.copy(**changed) if changed else part
 
 
+def unbound_layer(flow):
+    """Returns a layer of a flow that lacks its context, or None if none lacks one.
+
+    Only what the flow is made of counts: a copy that has a context remembers, in a
+    private attribute of TFP, the original that has none.
+
+    Args:
+      flow: bijector or distribution.
+    """
+    if getattr(flow, "context_size", 0):
+        return flow if getattr(flow, "context", None) is None else None
+    for value in getattr(flow, "parameters", {}).values():
+        for part in _parts_in(value):
+            found = unbound_layer(part)
+            if found is not None:
+                return found
+    return None
+
+
 def unbound_context_size(flow):
     """Returns the length of the context that a flow lacks, or 0 if it lacks none."""
-    for part in modules_of(flow):
-        size = getattr(part, "context_size", 0)
-        if size and getattr(part, "context", 0) is None:
-            return size
-    return 0
+    layer = unbound_layer(flow)
+    return 0 if layer is None else layer.context_size
+
+
+def _parts_in(value):
+    """Returns the bijectors and distributions in an argument of one of these."""
+    return [leaf for leaf in tf.nest.flatten(value) if isinstance(leaf, _PARTS)]
+
+
+def _with_parts(value, function):
+    """Returns an argument in which those parts are replaced, or the same if none is."""
+    old = tf.nest.flatten(value)
+    new = [function(leaf) if isinstance(leaf, _PARTS) else leaf for leaf in old]
+    if all(each is other for each, other in zip(new, old)):
+        return value
+    return tf.nest.pack_sequence_as(value, new)
 
 
 def with_batch_statistics(flow, batch):
@@ -197,6 +224,25 @@ def has_statistics(flow):
     bijector = _bijector_of(flow)
     return bijector is not None and any(
         _has_statistics(layer) for layer, _ in layers_of(bijector, "inverse"))
+
+
+def whole_bijector_of(flow):
+    """Returns what leads from data to noise, or what is given if it is no distribution.
+
+    That of a distribution which is transformed twice is the chain of both bijectors;
+    `tfd.Independent` and `tfd.Sample` add none. None if there is no bijector.
+    """
+    if not isinstance(flow, tfd.Distribution):
+        return flow
+    found = []
+    while isinstance(flow, tfd.Distribution):
+        bijector = getattr(flow, "bijector", None)
+        if isinstance(bijector, tfb.Bijector):
+            found.append(bijector)
+        elif not isinstance(flow, _WRAPPERS):
+            break
+        flow = getattr(flow, "distribution", None)
+    return tfb.Chain(found) if len(found) > 1 else found[0] if found else None
 
 
 def _bijector_of(flow):

@@ -91,3 +91,12 @@ def test_many_steps_keep_real_precision():
     noise = flow.bijector.inverse(y).numpy()
     error = np.max(np.abs(flow.bijector.forward(noise) - y)) / 256.0
     assert error < 1e-4
+
+
+def test_a_graph_that_has_lost_the_shape_of_an_image():
+    flow = make(seed=0)
+    y = np.random.default_rng(0).uniform(0.0, 256.0, size=[2, 4, 8, 1])
+    y = y.astype(np.float32)
+    graph = tf.function(
+        flow.log_prob, input_signature=[tf.TensorSpec([None] * 4, tf.float32)])
+    close(graph(y), flow.log_prob(y), 1e-5)

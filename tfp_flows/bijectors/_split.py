@@ -48,7 +48,7 @@ def with_batch_of_both(*parts):
     static = tf.broadcast_static_shape(one, other)
     return [
         tf.ensure_shape(
-            tf.broadcast_to(part, tf.concat([batch, part.shape[-1:]], axis=0)),
+            tf.broadcast_to(part, tf.concat([batch, tf.shape(part)[-1:]], axis=0)),
             static.concatenate(part.shape[-1:]))
         for part in parts
     ]

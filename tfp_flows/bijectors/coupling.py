@@ -105,7 +105,7 @@ class Coupling(tfb.Bijector):
     def _value_and_log_det(self, x, direction):
         """Returns what a direction makes of `x`, and the log determinant of that."""
         self._check(x)
-        x = checked_input(self, x)
+        x = checked_input(self, self._with_known_event(x))
         if self._split is None:
             changed, log_dets = self._transform(self._kept(x), x, direction)
             result = tf.where(self.mask, x, changed)
@@ -145,6 +145,7 @@ class Coupling(tfb.Bijector):
         if hasattr(self.conditioner, "start_from_data"):
             values = tf.convert_to_tensor(values, dtype_hint=self.dtype)
             self._check(values)
+            values = self._with_known_event(values)
             check_has_context(self)
             context = [] if self.context is None else [self.context]
             self.conditioner.start_from_data(self._kept(values), *context)
@@ -155,6 +156,14 @@ class Coupling(tfb.Bijector):
         if self._split is None:
             return tf.where(self.mask, x, tf.zeros_like(x))
         return self._split.split(x)[0]
+
+    def _with_known_event(self, x):
+        """Returns `x` with what the mask tells of its shape; graphs may have lost it."""
+        axis = x.shape.rank - self.mask.ndim
+        if x.shape[axis:].is_fully_defined():
+            return x
+        event = [None if size == 1 else size for size in self.mask.shape]
+        return tf.ensure_shape(x, [*x.shape[:axis], *event])
 
     def _check(self, x):
         ndims = self.mask.ndim

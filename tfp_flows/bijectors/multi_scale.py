@@ -116,6 +116,8 @@ class MultiScale(tfb.Bijector):
         """Returns what a direction makes of `x`, and the log determinant of that."""
         run = evaluate_again if self.recompute else evaluate
         self._check(x)
+        if self.event_shape and not x.shape[-3:].is_fully_defined():
+            x = tf.ensure_shape(x, [*x.shape[:-3], *self.event_shape])  # lost in graphs
         if direction == "forward":
             return self._to_data(x, run)
         latents, log_det = self._to_latents(x, run)

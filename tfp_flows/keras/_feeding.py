@@ -96,12 +96,26 @@ def split(model, x, sample_weight, fraction):
 def start(model, inputs):
     """Starts layers such as `ActNorm` from a batch, if they have not been started.
 
+    Layers in the components of a mixture, or of a joint distribution, cannot be: what
+    data come to them is not known. They keep their parameters, and a warning says so.
+
     Args:
       model: `DensityModel`.
       inputs: `x`, or `(x, context)`.
     """
-    flags = _compositions.flags_of_start(model.distribution)
-    if all(bool(flag.numpy()) for flag in flags):
+    distribution = model.distribution
+    missing = {id(flag) for flag in _compositions.flags_of_start(distribution)
+               if not bool(flag.numpy())}
+    bijector = _compositions.whole_bijector_of(distribution)
+    flags = [] if bijector is None else _compositions.flags_of_start(bijector)
+    reached = missing & {id(flag) for flag in flags}
+    if reached != missing:
+        warnings.warn(
+            f"Layers such as `ActNorm` within {distribution!r} start as they are, not "
+            "from data, as they are in no flow that all data pass. Call "
+            "`tfp_flows.flows.start_from_data` on each flow in it before `fit`.",
+            stacklevel=4)
+    if not reached:
         return
     x, context = _points.as_points(model, inputs)
     with phase(False):
@@ -160,8 +174,8 @@ def export(model, filepath, verbose):
         contexts = [drawn]
 
     def log_prob(*inputs):
-        x = inputs[: len(points)]
-        x = x[0] if len(points) == 1 else list(x)
+        x = tf.nest.pack_sequence_as(
+            model.distribution.dtype, list(inputs[: len(points)]))
         return model([x, inputs[-1]] if contexts else x, training=False)
 
     def sample(number_or_context, seed):
@@ -170,7 +184,8 @@ def export(model, filepath, verbose):
         return model.bound(context).sample(shape, seed=seed)
 
     archive = keras.export.ExportArchive()
-    archive.track(model)
+    for part in model._parts:  # a joint distribution itself cannot be tracked
+        archive.track(part)
     archive.add_endpoint("serve", log_prob, [*points, *contexts])
     archive.add_endpoint("log_prob", log_prob, [*points, *contexts])
     archive.add_endpoint("sample", sample, [drawn, seed])

@@ -164,17 +164,30 @@ def as_data(model, inputs, sample_weight):
 
 def names_of(distribution):
     """Returns what messages call the parts of a point."""
-    number = len(tf.nest.flatten(distribution.dtype))
-    return ["x"] if number == 1 else [f"x[{i}]" for i in range(number)]
+    keys = _keys_of(distribution)
+    return ["x"] if keys is None else [f"x[{key!r}]" for key in keys]
 
 
 def specs_of(distribution):
     """Returns what a batch of points is: a `tf.TensorSpec` for each part of a point."""
     dtypes = [tf.as_dtype(d or tf.float32) for d in tf.nest.flatten(distribution.dtype)]
+    keys = _keys_of(distribution)
+    names = ["x"] if keys is None else [
+        key if isinstance(key, str) else f"x_{key}" for key in keys]
     return [
-        tf.TensorSpec([None, *shape], dtype, f"x_{i}" if len(dtypes) > 1 else "x")
-        for i, (dtype, shape) in enumerate(zip(dtypes, _event_shapes(distribution)))
+        tf.TensorSpec([None, *shape], *each)
+        for shape, *each in zip(_event_shapes(distribution), dtypes, names)
     ]
+
+
+def _keys_of(distribution):
+    """Returns names or numbers of the parts of a point, None if it has no parts."""
+    dtypes = distribution.dtype
+    number = len(tf.nest.flatten(dtypes))
+    if not tf.nest.is_nested(dtypes):
+        return None
+    flat = isinstance(dtypes, dict) and number == len(dtypes)
+    return sorted(dtypes) if flat else list(range(number))
 
 
 def _check_finite(name, value):

@@ -74,7 +74,7 @@ class BijectorLayer(keras.layers.Layer):
         x = _points.floating("inputs", inputs, dtype)
         context = _points.as_context(context, self.context_size, dtype)
         if context is not None:
-            bijector = _compositions.bind_context(bijector, context)
+            bijector = _compositions.bind_context(bijector, context, rebind=False)
         x = tf.identity(x)  # for caches that know no graphs
         with phase(training) as entered:
             y, log_det = self._apply(bijector, x, training)

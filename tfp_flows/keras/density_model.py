@@ -132,7 +132,7 @@ class DensityModel(MaximumLikelihood):
         """
         if context is None:
             return self.distribution
-        return _compositions.bind_context(self.distribution, context)
+        return _compositions.bind_context(self.distribution, context, rebind=False)
 
     def fit(
         self,

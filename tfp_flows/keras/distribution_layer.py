@@ -105,7 +105,7 @@ class DistributionLayer(keras.layers.Layer):
         """
         outputs = tf.cast(outputs, self.variable_dtype)
         if self.context_size:
-            return _compositions.bind_context(self.family, outputs)
+            return _compositions.bind_context(self.family, outputs, rebind=False)
         distribution = self.family(outputs)
         if not isinstance(distribution, tfd.Distribution):
             raise TypeError(
