@@ -158,7 +158,7 @@ class Coupling(tfb.Bijector):
         return self._split.split(x)[0]
 
     def _with_known_event(self, x):
-        """Returns `x` with what the mask tells of its shape; graphs may have lost it."""
+        """Returns `x`, its shape as far as the mask tells it; graphs may lose it."""
         axis = x.shape.rank - self.mask.ndim
         if x.shape[axis:].is_fully_defined():
             return x
