@@ -252,3 +252,30 @@ def check_batch(bijector, x):
         close(alone.forward(x[those]), y[those])
         close(alone.forward_log_det_jacobian(x[those]), fldj[those])
         close(alone.inverse(fresh(y[those])), x[those])
+
+
+def check_slices(bijector, x):
+    """Slices of a batch act as their members do, as layers of compositions, too."""
+    ndims, batch = (
+        bijector.forward_min_event_ndims, bijector.experimental_batch_shape().as_list())
+    x = np.broadcast_to(x[0], [*batch, *x.shape[x.ndim - ndims :]])
+    y = bijector.forward(fresh(x))
+    every = evaluate(bijector, x, y)
+    chain = tfb.Chain([tfb.Invert(tfb.Invert(bijector))])
+    for flow, kept in [
+        (chain, (0,)),
+        (chain, (..., slice(None, None, -1))),
+        (bijector, (slice(0, 1), tf.newaxis, ...)),
+        (bijector, (..., slice(0, 0))),
+    ]:
+        of_events = (*kept, *[slice(None)] * ndims) if ... in kept else kept
+        sliced = flow[kept]
+        expected = {
+            name: value.numpy()[kept if name.endswith("jacobian") else of_events]
+            for name, value in every.items()
+        }
+        assert sliced.experimental_batch_shape() == (
+            expected["forward_log_det_jacobian"].shape)
+        points = x[of_events], y.numpy()[of_events]
+        for name, value in evaluate(sliced, *points).items():
+            close(value, expected[name])

@@ -73,16 +73,24 @@ def test_each_member_of_a_batch(name):
     laws.check_batch(case(name).make(), case(name).x)
 
 
+@pytest.mark.parametrize("name", [n for n in NAMES if n.endswith("batch")])
+def test_slices_of_a_batch(name):
+    laws.check_slices(case(name).make(), case(name).x)
+
+
 @pytest.mark.parametrize("size", [2, 3])
 @pytest.mark.parametrize(
     "name", [
         *("planar/steep", "planar_stack/steep", "radial/steep", "sylvester/steep"),
-        *("batch_norm/steep", "diagonal_scale/steep"),
+        *("batch_norm/steep", "diagonal_scale/steep", "actnorm/steep"),
+        *("conv1x1/steep", "conv1x1_plu/steep"),
     ],
 )
 def test_parameters_of_which_some_have_batch_axes(name, size):
     one = case(name)
-    points = np.random.default_rng(1).normal(size=[size, 3, one.x.shape[-1]])
+    pixels = [1] * (one.make().forward_min_event_ndims - 1)
+    shape = [size, 3, *pixels, one.x.shape[-1]]
+    points = np.random.default_rng(1).normal(size=shape)
     laws.check_mixed_batch(
         lambda tensors: one.bijector_class(**tensors, **one.others), one.tensors, points
     )

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tests import laws
 from tests.laws import close, fresh
 from tests.network_cases import glow_step
 from tfp_flows import flows
@@ -19,7 +20,7 @@ from tfp_flows.bijectors import (
 )
 from tfp_flows.bijectors._substitution import leaves_of
 
-tfb = tfp.bijectors
+tfb, tfd = tfp.bijectors, tfp.distributions
 RNG = np.random.default_rng(0)
 CONTEXT = RNG.normal(size=[5, 2])
 
@@ -210,6 +211,56 @@ def test_a_deferred_tensor_is_stacked_as_a_whole():
     x = RNG.normal(size=[5, 3])
     chain = tfb.Chain([_radial(gain=np.float64(g)) for g in [3.0, 0.5]])
     close(scan.forward(x), chain.forward(x))
+
+
+def _radials_with_batch_axes(kind):
+    """Two layers of batch shape [4, 3], of which not all parameters have all axes."""
+    rng = np.random.default_rng(3)
+    shared = tf.Variable(rng.normal(size=[3]) ** 2)
+    layers = []
+    for _ in range(2):
+        center = tf.Variable(rng.normal(size=[4, 1, 2]))
+        radius = np.exp(rng.normal(size=[3]))
+        if kind == "deferred":
+            radius = tfp.util.TransformedVariable(radius, tfb.Softplus())
+        else:
+            radius = tf.Variable(radius)
+        layers.append(Radial(center, radius, radius if kind == "twice" else shared))
+    return layers
+
+
+BATCHES = {
+    "shared": lambda: _radials_with_batch_axes("shared"),
+    "deferred": lambda: _radials_with_batch_axes("deferred"),
+    "twice": lambda: _radials_with_batch_axes("twice"),
+    "contexts": lambda: _pair("couplings")[0],
+}
+
+
+@pytest.mark.parametrize("kind", BATCHES)
+def test_slices_are_those_of_a_chain(kind):
+    layers = BATCHES[kind]()
+    scan, chain = flows.scan_layers(layers), tfb.Chain(layers[::-1])
+    if kind == "contexts":
+        scan, chain = (flows.condition(each, CONTEXT) for each in (scan, chain))
+    batch = chain.experimental_batch_shape()
+    assert batch.rank and scan.experimental_batch_shape() == batch
+    size = 3 if kind == "contexts" else 2
+    x = np.random.default_rng(4).normal(size=[2, *batch, size])
+    close(scan.forward(x), chain.forward(x))
+    laws.check_slices(scan, x)
+    noise = tfd.Sample(tfd.Normal(np.float64(0.0), 1.0), size)
+    flow = tfd.TransformedDistribution(noise, tfb.Chain([scan]))
+    close(flow[..., 1].log_prob(x[..., 1, :]), flow.log_prob(x)[..., 1])
+
+    def gradients():
+        with tf.GradientTape() as tape:
+            total = tf.reduce_sum(scan[..., 1].forward(x[..., 1, :]))
+        return tape.gradient(total, scan.trainable_variables)
+
+    for eager, compiled in zip(gradients(), tf.function(gradients)()):
+        assert np.any(eager != 0.0)
+        close(compiled, eager)
 
 
 def test_a_variable_in_two_places_stays_one():

@@ -6,7 +6,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tests import laws
-from tests.laws import close
+from tests.laws import close, fresh
 from tfp_flows.bijectors import Squeeze
 
 tfd = tfp.distributions
@@ -41,7 +41,13 @@ def test_tells_shapes():
     layer = Squeeze()
     assert layer.forward_event_shape([4, 6, 3]) == [2, 3, 12]
     assert layer.inverse_event_shape([2, 3, 12]) == [4, 6, 3]
-    assert layer.forward_event_shape([None, None, 3]) == [None, None, 12]
+    for method in [layer.forward_event_shape, layer.inverse_event_shape]:
+        assert method([None] * 3).as_list() == [None] * 3
+        assert method(tf.TensorShape(None)).rank is None
+    assert layer.forward_event_shape([None, None, 3]).as_list() == [None, None, 12]
+    assert layer.forward_event_shape([7, 4, 6, None]).as_list() == [7, 2, 3, None]
+    assert layer.inverse_event_shape([None, 3, 12]).as_list() == [None, 6, 3]
+    assert layer.inverse_event_shape([2, 3, None]).as_list() == [4, 6, None]
     np.testing.assert_array_equal(
         layer.forward_event_shape_tensor([5, 4, 6, 3]), [5, 2, 3, 12])
     np.testing.assert_array_equal(
@@ -51,10 +57,22 @@ def test_tells_shapes():
     assert images.event_shape == [4, 6, 3] and images.sample(5).shape == [5, 4, 6, 3]
 
 
-def test_sizes_may_be_unknown():
-    squeeze = tf.function(
-        Squeeze().forward, input_signature=[tf.TensorSpec([None, None, None, 3])])
-    close(squeeze(np.float32(X)), Squeeze().forward(np.float32(X)), 0.0)
+@pytest.mark.parametrize("channels", [3, None])
+def test_sizes_may_be_unknown(channels):
+    layer, x = Squeeze(), np.float32(X)
+    y = layer.forward(x)
+    for method, point, expected, size in [
+        (layer.forward, x, y, channels),
+        (layer.inverse, y, x, channels and 4 * channels),
+    ]:
+        unknown = tf.TensorSpec([None, None, None, size])
+        compiled = tf.function(method, input_signature=[unknown])
+        close(compiled(fresh(point)), expected, 0.0)
+        shape = compiled.get_concrete_function().structured_outputs.shape
+        assert shape.as_list()[:3] == [None] * 3
+    signature = [tf.TensorSpec(None)]
+    with pytest.raises(ValueError, match="rank of the input must be known; got"):
+        tf.function(layer.forward, signature, autograph=False).get_concrete_function()
 
 
 def test_errors():
@@ -65,5 +83,5 @@ def test_errors():
         Squeeze().forward(X[:, :3])
     with pytest.raises(ValueError, match=r"multiple of 4, .*; got .*2, 4, 6, 3\)"):
         Squeeze().inverse(X)
-    with pytest.raises(ValueError, match=r"\[..., H, W, C\] .*; got shape \(3,\)"):
+    with pytest.raises(ValueError, match=r"\[..., H, W, C\]; got shape \(3,\)"):
         Squeeze().forward(np.zeros([3]))

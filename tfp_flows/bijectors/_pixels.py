@@ -38,18 +38,25 @@ def per_pixel(parameter, event_ndims):
     return parameter[(..., *[tf.newaxis] * (event_ndims - 1), slice(None))]
 
 
-def over_pixels(log_det, x, event_ndims):
+def over_pixels(bijector, log_det, x, event_ndims):
     """Returns the log determinant of all pixels, each of which has the one given.
 
     Args:
-      log_det: tensor of the batch shape of a layer.
+      bijector: layer, all parameters of which lend it their batch axes: those, too, on
+        which no determinant depends.
+      log_det: tensor that broadcasts with the batch shape of the layer.
       x: input, whose axes before an event broadcast with that.
       event_ndims: rank of an event.
     """
     shape = tf.shape(x)
-    pixels = tf.reduce_prod(shape[x.shape.rank - event_ndims : -1])
-    zeros = tf.zeros(shape[: x.shape.rank - event_ndims], x.dtype)
-    return tf.cast(pixels, x.dtype) * log_det + zeros
+    axis = x.shape.rank - event_ndims
+    pixels = tf.reduce_prod(shape[axis:-1])
+    batch, own = shape[:axis], bijector.experimental_batch_shape()
+    if own != log_det.shape:
+        if not own.is_fully_defined():
+            own = bijector.experimental_batch_shape_tensor()
+        batch = tf.broadcast_dynamic_shape(batch, tf.convert_to_tensor(own, tf.int32))
+    return tf.cast(pixels, x.dtype) * log_det + tf.zeros(batch, x.dtype)
 
 
 def multiply_pixels(x, matrix, event_ndims):

@@ -79,6 +79,20 @@ def leaves_of(layer, opened=(), check=True):
     return leaves
 
 
+def objects_of(layer):
+    """Returns leaves by all their paths, and what deferred tensors are made of."""
+    objects = {}
+
+    def walk(value, path):
+        if is_leaf(value):
+            objects[path] = value
+        for name, part in (parts_of(value) or {}).items():
+            walk(part, join(path, name))
+
+    walk(layer, "")
+    return objects
+
+
 def join(path, name):
     """Returns the path of a part."""
     return f"{path}{name}" if path else name.lstrip(".")

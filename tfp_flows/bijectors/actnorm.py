@@ -103,7 +103,7 @@ class ActNorm(tfb.Bijector):
     def _forward_log_det_jacobian(self, x):
         check_pixels(self, x, self.event_ndims, self.shift.shape[-1])
         log_det = tf.reduce_sum(self.log_scale, axis=-1)
-        return over_pixels(log_det, x, self.event_ndims)
+        return over_pixels(self, log_det, x, self.event_ndims)
 
     def _inverse_log_det_jacobian(self, y):
         return -self._forward_log_det_jacobian(y)  # it does not depend on the input

@@ -113,7 +113,7 @@ class BatchNorm(tfb.Bijector):
     def _forward_log_det_jacobian(self, x):
         *_, log_stretch = self._read(x)
         log_det = tf.reduce_sum(log_stretch, axis=list(range(-self.event_ndims, 0)))
-        return over_pixels(log_det, x, self.event_ndims)
+        return over_pixels(self, log_det, x, self.event_ndims)
 
     def _inverse_log_det_jacobian(self, y):
         return -self._forward_log_det_jacobian(y)  # it does not depend on the input

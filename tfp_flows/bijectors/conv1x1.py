@@ -78,13 +78,13 @@ class InvertibleConv1x1(tfb.Bijector):
     def _inverse(self, y):
         check_pixels(self, y, self.event_ndims, self.weight.shape[-1])
         inverse, log_det = inverse_and_log_det(tf.convert_to_tensor(self.weight))
-        ildj = -over_pixels(log_det, y, self.event_ndims)
+        ildj = -over_pixels(self, log_det, y, self.event_ndims)
         self._cache.inverse_attributes(y)["ildj"] = ildj
         return multiply_pixels(y, inverse, self.event_ndims)
 
     def _forward_log_det_jacobian(self, x):
         check_pixels(self, x, self.event_ndims, self.weight.shape[-1])
-        return over_pixels(self.log_abs_det(), x, self.event_ndims)
+        return over_pixels(self, self.log_abs_det(), x, self.event_ndims)
 
     def _inverse_log_det_jacobian(self, y):
         return -self._forward_log_det_jacobian(y)  # it does not depend on the input
@@ -193,7 +193,7 @@ class InvertibleConv1x1PLU(tfb.Bijector):
 
     def _forward_log_det_jacobian(self, x):
         check_pixels(self, x, self.event_ndims, self.sign.shape[-1])
-        return over_pixels(self.log_abs_det(), x, self.event_ndims)
+        return over_pixels(self, self.log_abs_det(), x, self.event_ndims)
 
     def _inverse_log_det_jacobian(self, y):
         return -self._forward_log_det_jacobian(y)  # it does not depend on the input

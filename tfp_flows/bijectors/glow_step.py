@@ -136,7 +136,7 @@ class GlowStep(tfb.Bijector):
     def _log_det(self, y):
         """Log determinant of that map, from noise to data."""
         log_det = tf.reduce_sum(self.actnorm.log_scale, axis=-1)
-        return over_pixels(log_det - self.convolution.log_abs_det(), y, 3)
+        return over_pixels(self, log_det - self.convolution.log_abs_det(), y, 3)
 
     def start_from_data(self, values, direction):
         """Starts the layers in turn.

@@ -6,6 +6,7 @@ import tensorflow_probability as tfp
 from tfp_flows._cache import never_stale
 from tfp_flows._compositions import can_start
 from tfp_flows._parameters import check_broadcasts, is_reference, without_keras
+from tfp_flows.bijectors import _scan_slices
 from tfp_flows.bijectors._evaluation import evaluate
 from tfp_flows.bijectors._scan_loop import scan
 from tfp_flows.bijectors._scan_start import start_in_turn
@@ -57,7 +58,9 @@ class Scan(tfb.Bijector):
     _TF_MODULE_IGNORED_PROPERTIES = (
         tfb.Bijector._TF_MODULE_IGNORED_PROPERTIES | {"layer", "_parameters"})
 
-    def __init__(self, layer, stacked, validate_args=False, name="scan"):
+    def __init__(
+        self, layer, stacked, validate_args=False, name="scan", *, _stacked_last=()
+    ):
         parameters = dict(locals())
         if not isinstance(layer, tfb.Bijector):
             raise TypeError(f"`layer` must be a bijector; got {layer!r}.")
@@ -67,6 +70,9 @@ class Scan(tfb.Bijector):
                 "`layer` must keep the rank of an event; got "
                 f"{ndims} and {layer.inverse_min_event_ndims}."
             )
+        if _stacked_last:  # TFP has sliced the layer
+            stacked = _scan_slices.with_sliced(layer, stacked, _stacked_last)
+            parameters.update(stacked=stacked, _stacked_last=())
         leaves = leaves_of(layer, stacked)
         stacked = {
             path: _as_stack(path, value, leaves) for path, value in stacked.items()}
@@ -88,7 +94,11 @@ class Scan(tfb.Bijector):
     def _parameter_properties(cls, dtype):
         layer = tfp.util.BatchedComponentProperties(
             event_ndims=lambda _, x_event_ndims: x_event_ndims)
-        return dict(layer=layer)
+        return dict(layer=layer, _stacked_last=_scan_slices.properties())
+
+    @property
+    def _stacked_last(self):
+        return _scan_slices.stacked_last(self)
 
     def _forward(self, x):
         y, log_det = self._value_and_log_det(x, "forward")

@@ -71,16 +71,16 @@ class Squeeze(tfb.Bijector):
 
 def squeeze(x, factor):
     """Returns `[..., H, W, C]` as `[..., H / f, W / f, f f C]`."""
-    shape = _squeezed_shape(x.shape, factor)
-    height, width, channels = _sizes(x, shape[-3:-1].concatenate(x.shape[-1]), factor)
+    shape = _squeezed_shape(_of_known_rank(x), factor)
+    height, width, channels = _sizes(x, [factor, factor, 1])
     blocks = [-1, height, factor, width, factor, channels]
     return _regroup(x, blocks, [height, width, factor**2 * channels], shape)
 
 
 def unsqueeze(y, factor):
     """Returns `[..., h, w, f f C]` as `[..., h f, w f, C]`."""
-    shape = _unsqueezed_shape(y.shape, factor)
-    height, width, channels = _sizes(y, y.shape[-3:-1].concatenate(shape[-1]), 1)
+    shape = _unsqueezed_shape(_of_known_rank(y), factor)
+    height, width, channels = _sizes(y, [1, 1, factor**2])
     blocks = [-1, height, width, factor, factor, channels]
     return _regroup(y, blocks, [factor * height, factor * width, channels], shape)
 
@@ -99,44 +99,49 @@ def _regroup(x, blocks, event, shape):
     return tf.ensure_shape(result, shape)
 
 
-def _sizes(x, static, divisor):
-    """Returns height, width and channels, as numbers where `static` knows them."""
-    height, width = tf.unstack(tf.shape(x)[-3:-1] // divisor)
-    known = static.as_list()
-    return [n if n is not None else d for n, d in zip(known, [height, width, None])]
+def _sizes(x, divisors):
+    """Returns height, width and channels over divisors, as numbers where known."""
+    sizes = zip(x.shape[-3:], tf.unstack(tf.shape(x)[-3:]), divisors)
+    return [(d if n is None else n) // divisor for n, d, divisor in sizes]
+
+
+def _of_known_rank(x):
+    if x.shape.rank is None:
+        raise ValueError(
+            "The rank of the input must be known; got shape <unknown>. Give it one "
+            "with `tf.ensure_shape(x, [None, None, None, None])`."
+        )
+    return x.shape
 
 
 def _squeezed_shape(shape, factor):
-    shape = _checked(shape)
-    height, width, channels = shape[-3:]
-    if any(n is not None and n % factor for n in (height, width)):
-        raise ValueError(
-            f"Height and width of the input must be multiples of {factor}, the "
-            f"`factor`; got shape {shape}."
-        )
-    event = [height and height // factor, width and width // factor,
-             channels * factor**2]
-    return shape[:-3].concatenate(event)
+    return _regrouped_shape(
+        shape, [factor, factor, 1], [1, 1, factor**2],
+        f"Height and width of the input must be multiples of {factor}, the `factor`")
 
 
 def _unsqueezed_shape(shape, factor):
-    shape = _checked(shape)
-    height, width, channels = shape[-3:]
-    if channels % factor**2:
-        raise ValueError(
-            f"The number of channels must be a multiple of {factor**2}, the square of "
-            f"`factor`; got shape {shape}."
-        )
-    event = [height and height * factor, width and width * factor,
-             channels // factor**2]
-    return shape[:-3].concatenate(event)
+    return _regrouped_shape(
+        shape, [1, 1, factor**2], [factor, factor, 1],
+        f"The number of channels must be a multiple of {factor**2}, the square of "
+        "`factor`")
 
 
-def _checked(shape):
+def _regrouped_shape(shape, divisors, factors, demand):
+    """Returns a static shape whose event is divided and multiplied, where known.
+
+    Raises:
+      ValueError: `demand`, if the divisors do not divide the sizes; there are fewer
+        than 3 axes.
+    """
     shape = tf.TensorShape(shape)
-    if shape.rank is None or shape.rank < 3 or shape[-1] is None:
+    if shape.rank is None:
+        return shape
+    if shape.rank < 3:
         raise ValueError(
-            "The input must have shape [..., H, W, C] with a known number of channels; "
-            f"got shape {shape}."
-        )
-    return shape
+            f"The input must have shape [..., H, W, C]; got shape {shape}.")
+    event = list(zip(shape[-3:], divisors, factors))
+    if any(n is not None and n % divisor for n, divisor, _ in event):
+        raise ValueError(f"{demand}; got shape {shape}.")
+    return shape[:-3].concatenate([
+        None if n is None else n // divisor * factor for n, divisor, factor in event])
