@@ -43,7 +43,7 @@ STANDARD |= {"inspect", "numbers", "tfp_flows", "types", "warnings"}
 STANDARD |= {"contextvars", "importlib", "json", "os", "pathlib", "threading", "weakref"}
 # The one file that may know what is private to TFP and TensorFlow.
 PRIVATE = {"_cache"}
-ITS_STANDARD = {"ctypes", "itertools", "sys", "threading", "weakref"}
+ITS_STANDARD = {"ctypes", "itertools", "os", "sys", "threading", "weakref"}
 TOP_LEVEL = {
     *{"setup.cfg", "setup.py", "tfp_flows", "tests", "examples", "README.md"},
     *{"LICENSE", ".gitignore", ".ci", "findings"},
