@@ -271,9 +271,9 @@ def build(family, depth, batch, seed, center=(0.0, 0.0), scale=1.0):
       center: mean of the Gaussian before training.
       scale: its standard deviation, in all directions.
     """
-    gaussian = tfd.MultivariateNormalDiag(
+    gaussian = bijectors.never_stale(tfd.MultivariateNormalDiag(
         tf.Variable(tf.broadcast_to(np.float32(center), [*batch, 2])),
-        tfp.util.TransformedVariable(tf.fill([*batch, 2], scale), tfb.Exp()))
+        tfp.util.TransformedVariable(tf.fill([*batch, 2], scale), tfb.Exp())))
     if family == "Gaussian":
         return gaussian
     if family == "planar":

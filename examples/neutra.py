@@ -78,7 +78,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows import flows
-from tfp_flows.bijectors import transformers
+from tfp_flows.bijectors import never_stale, transformers
 
 tfb, tfd = tfp.bijectors, tfp.distributions
 
@@ -302,10 +302,11 @@ def affine(size, full):
     """Returns the bijector from noise to a Gaussian, with variables of its own."""
     shift = tfb.Shift(tf.Variable(tf.zeros(size)))
     if not full:
-        return tfb.Chain([shift, tfb.Scale(log_scale=tf.Variable(tf.zeros(size)))])
+        scale = tfb.Scale(log_scale=tf.Variable(tf.zeros(size)))
+        return never_stale(tfb.Chain([shift, scale]))
     scale_tril = tfp.util.TransformedVariable(
         tf.eye(size), tfb.FillScaleTriL(tfb.Exp(), diag_shift=None))
-    return tfb.Chain([shift, tfb.ScaleMatvecTriL(scale_tril)])
+    return never_stale(tfb.Chain([shift, tfb.ScaleMatvecTriL(scale_tril)]))
 
 
 def fit(target, bijector, steps, rate, seed, batch=64):

@@ -198,7 +198,8 @@ def ask_the_cache():
     `log_prob` asks for the inverse and then for the log determinant there. So that
     nothing is computed twice, TFP remembers which tensor was made of which, by identity
     and not by value. (Layers of this package have a cache that computes anew when a
-    variable changed or a gradient is recorded.)
+    variable changed or a gradient is recorded; `tfp_flows.bijectors.never_stale` gives
+    one to any bijector, and as a decorator to a class of such.)
     """
     slope = tf.Variable(0.5)
     layer = PReLU(slope)

@@ -22,6 +22,7 @@ lacks one of TensorFlow's, caches remember nothing: slower, and as right.
 """
 
 import ctypes
+import functools
 import itertools
 import os
 import sys
@@ -84,8 +85,10 @@ def never_stale(target):
     of this package do not, nor do compositions of TFP that hold one, such as
     `tfb.Chain([tfb.Scale(variable), layer])`: those are made fresh as they are first
     evaluated. This function is for those that TFP evaluates before any layer of this
-    package can notice: `tfd.TransformedDistribution(flow, tfb.Scale(variable))`, and
-    what holds no layer of this package at all.
+    package can notice: a bijector of TFP over a distribution, such as
+    `tfd.TransformedDistribution(flow, tfb.Scale(variable))`; a base that TFP transforms
+    itself, such as `tfd.MultivariateNormalDiag(variable, variable)`; and what holds no
+    layer of this package at all.
 
     As a class decorator it is for who writes a bijector. `_forward(x)` may then leave
     the log determinant that it computed on the way in
@@ -163,7 +166,7 @@ def _parts_of(bijector):
     """Returns the bijectors and distributions among the arguments of a bijector."""
     return [
         part
-        for value in bijector.parameters.values()
+        for value in (bijector.parameters or {}).values()
         for part in (value if isinstance(value, (list, tuple)) else [value])
         if isinstance(part, (tfb.Bijector, tfd.Distribution))
     ]
@@ -286,16 +289,20 @@ class _CacheOfTFP(_Cache):
 
     def __init__(self, bijector):
         self._memory = _Memory(bijector)
-        parameters = bijector.parameters or {}
-        # Its parts remember, and each is one evaluation.
-        self._is_composition = bool(_parts_of(bijector))
-        self._has_functions = any(map(_is_opaque, parameters.values()))
 
     def __deepcopy__(self, memo):
         return _CacheOfTFP(memo[id(self._bijector)])
 
     def __reduce__(self):
         return _CacheOfTFP, (self._bijector,)
+
+    @functools.cached_property
+    def _is_composition(self):
+        return bool(_parts_of(self._bijector))
+
+    @functools.cached_property
+    def _has_functions(self):
+        return any(map(_is_opaque, (self._bijector.parameters or {}).values()))
 
     @property
     def owner(self):
@@ -312,7 +319,7 @@ class _CacheOfTFP(_Cache):
         return bijector
 
     def _remembers(self):
-        return not self._is_composition
+        return not self._is_composition  # its parts do, and each is evaluated once
 
     def _evaluate(self, direction, source, kwargs):
         if not self._has_functions:

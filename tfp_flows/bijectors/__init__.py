@@ -1,6 +1,7 @@
 """Invertible layers, one per file."""
 
 from tfp_flows import _recipes
+from tfp_flows._cache import never_stale
 from tfp_flows.bijectors import bases, matrices, transformers
 from tfp_flows.bijectors.activations import Activation, LeakyReLU
 from tfp_flows.bijectors.actnorm import ActNorm
@@ -48,6 +49,7 @@ __all__ = [
     "batch_statistics",
     "check_autoregressive",
     "matrices",
+    "never_stale",
     "transformers",
 ]
 
