@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from tfp_flows import _compositions
-from tfp_flows.keras import _points
+from tfp_flows.keras import _points, _sample_weights
 from tfp_flows.keras.losses import BitsPerDimension, Nats
 
 
@@ -12,16 +12,18 @@ class MaximumLikelihood(keras.Model):
     """Model with a `distribution`, whose loss is its negative log-likelihood.
 
     Keras's own steps make a loss of predictions and targets. There are no targets here,
-    and replicas may have unequal numbers of rows.
+    replicas may have unequal numbers of rows, and points may have more axes than one.
 
     Args:
-      loss_dtype: floating dtype of the loss and of metrics.
+      log_prob_dtype: floating dtype of log-densities; loss and metrics have float32 at least,
+        as sums over many rows need its digits and range.
       **kwargs: arguments of `keras.Model`.
     """
 
-    def __init__(self, loss_dtype, **kwargs):
+    def __init__(self, log_prob_dtype, **kwargs):
         super().__init__(autocast=False, **kwargs)
-        self._mean_loss = keras.metrics.Mean(name="loss", dtype=loss_dtype)
+        wide = log_prob_dtype if log_prob_dtype == tf.float64 else tf.float32
+        self._mean_loss = keras.metrics.Mean(name="loss", dtype=wide.name)
 
     def compile(self, optimizer="adam", loss=None, *, metrics=None, **kwargs):
         """Configures training; as `keras.Model.compile`, without `loss`.
@@ -82,7 +84,7 @@ class MaximumLikelihood(keras.Model):
                 self.optimizer.build(self.trainable_variables)
             metrics = self._compile_metrics
             if metrics is not None and not metrics.built:
-                one = tf.zeros([1, 1], self.variable_dtype)
+                one = tf.zeros([1, 1], self._mean_loss.dtype)
                 self.compute_metrics(None, one, one)
                 self.reset_metrics()
 
@@ -115,20 +117,20 @@ class MaximumLikelihood(keras.Model):
         x, sample_weight = self._unpacked(data)
         self._check_rows(x)
         with tf.GradientTape() as tape:
-            log_prob = self(x, training=True)
-            loss, share = self._loss(log_prob, sample_weight)
+            log_prob, weights = self._log_prob(x, sample_weight, training=True)
+            loss, share = self._loss(log_prob, weights)
             scaled = self.optimizer.scale_loss(loss)
         variables = self.trainable_variables
         gradients = tape.gradient(scaled, variables)
         gradients = _clipped_over_replicas(gradients, self.optimizer)
         self.optimizer.apply_gradients(zip(gradients, variables))
-        return self._report(x, log_prob, loss, share, sample_weight)
+        return self._report(x, log_prob, loss, share, weights)
 
     def test_step(self, data):
         x, sample_weight = self._unpacked(data)
-        log_prob = self(x, training=False)
-        loss, share = self._loss(log_prob, sample_weight)
-        return self._report(x, log_prob, loss, share, sample_weight)
+        log_prob, weights = self._log_prob(x, sample_weight, training=False)
+        loss, share = self._loss(log_prob, weights)
+        return self._report(x, log_prob, loss, share, weights)
 
     def _check_rows(self, x):
         """Fails in the step where batch norm on a replica has no rows to average."""
@@ -150,20 +152,30 @@ class MaximumLikelihood(keras.Model):
         _points.check_no_targets(y)
         return x, sample_weight
 
-    def _loss(self, log_prob, sample_weight):
-        """Returns the part of this replica in the loss, and its number of rows."""
-        losses = -log_prob
+    def _log_prob(self, x, sample_weight, training):
+        """Returns log-densities and weights of all points, without further axes."""
+        log_prob = self(x, training=training)
+        if log_prob.dtype.size < 4:
+            log_prob = tf.cast(log_prob, tf.float32)
         if sample_weight is not None:
-            losses *= tf.cast(sample_weight, losses.dtype)
+            sample_weight = tf.reshape(_sample_weights.as_weights(
+                sample_weight, log_prob, log_prob.dtype), [-1])
+        return tf.reshape(log_prob, [-1]), sample_weight
+
+    def _loss(self, log_prob, weights):
+        """Returns the part of this replica in the loss, and its number of points."""
+        losses = -log_prob
+        if weights is not None:  # points of no weight may be out of the support
+            losses = tf.math.multiply_no_nan(losses, weights)
         # Of regularisers; log-densities of float64 stay such.
         more = [tf.cast(loss, losses.dtype) for loss in self.losses]
         return _mean_over_replicas(losses, more)
 
-    def _report(self, x, log_prob, loss, share, sample_weight):
+    def _report(self, x, log_prob, loss, share, weights):
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         self._mean_loss.update_state(loss * replicas, sample_weight=share)
         columns = log_prob[:, tf.newaxis]  # Keras's metrics would add up rows
-        logs = self.compute_metrics(x, tf.zeros_like(columns), columns, sample_weight)
+        logs = self.compute_metrics(x, tf.zeros_like(columns), columns, weights)
         if _several_workers():  # Keras takes a mean over workers along the first axis
             logs = {name: value[tf.newaxis] for name, value in logs.items()}
         return logs
@@ -223,9 +235,9 @@ def _several_workers():
 
 
 def _mean_over_replicas(losses, more):
-    """Returns the part of this replica in the mean over all rows of a batch.
+    """Returns the part of this replica in the mean over all points of a batch.
 
-    Replicas may have unequal numbers of rows, or none: their parts add up to the mean.
+    Replicas may have unequal numbers of them, or none: their parts add up to the mean.
 
     Args:
       losses: tensor `[N]`, those of this replica.
@@ -233,7 +245,7 @@ def _mean_over_replicas(losses, more):
 
     Returns:
       part: scalar.
-      share: mean number of rows of a replica.
+      share: mean number of points of a replica.
     """
     number = tf.cast(tf.shape(losses)[0], losses.dtype)
     replicas = tf.distribute.get_strategy().num_replicas_in_sync

@@ -1,11 +1,12 @@
 """Checks of what models and layers are given: points, contexts, targets."""
 
+import functools
 import math
 
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows.keras import _data
+from tfp_flows.keras import _data, _sample_weights
 
 
 def dtype_of(flow):
@@ -158,8 +159,17 @@ def as_data(model, inputs, sample_weight):
     for name, value in named.items():
         _check_finite(name, value)
     _data.number_of(list(named.values()))
+    if sample_weight is not None:
+        _sample_weights.check(sample_weight.shape, axes_of_points(model, x))
     x = tuple(x) if isinstance(x, list) else x  # `tf.data` makes one tensor of a list
     return (x if context is None else (x, context)), None, sample_weight
+
+
+def axes_of_points(model, x):
+    """Returns the static shape of points, without the axes of an event."""
+    points = zip(tf.nest.flatten(x), _event_shapes(model.distribution))
+    shapes = [part.shape[: part.shape.rank - event.rank] for part, event in points]
+    return functools.reduce(tf.broadcast_static_shape, shapes)
 
 
 def names_of(distribution):

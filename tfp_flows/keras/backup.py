@@ -146,8 +146,8 @@ class BackupAndRestore(keras.callbacks.Callback):
     def _save(self, epoch, step):
         # On all workers: to read what is summed over replicas takes them all.
         variables = self._variables()
-        metrics = [variable.numpy() for variable in self.model.metrics_variables]
-        values = {f"variable_{i}": v.numpy() for i, v in enumerate(variables)}
+        metrics = [_saved(variable) for variable in self.model.metrics_variables]
+        values = {f"variable_{i}": _saved(v) for i, v in enumerate(variables)}
         values.update({f"metric_{i}": value for i, value in enumerate(metrics)})
         position = dict(
             epoch=epoch, step=step, metrics=len(metrics),
@@ -210,3 +210,12 @@ def _key(description):
     """Returns a description without the numbers that Keras counts."""
     path, shape = description
     return "".join(c for c in path if not c.isdigit() and c != "_"), shape
+
+
+def _saved(variable):
+    """Returns a value as NumPy writes it: of bfloat16 it knows no more than the size.
+
+    The variable that it is assigned to takes it back, to the bit.
+    """
+    value = variable.numpy()
+    return value.astype(np.float32) if value.dtype.kind == "V" else value

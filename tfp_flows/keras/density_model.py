@@ -67,7 +67,7 @@ class DensityModel(MaximumLikelihood):
         mixed = "mixed" in keras.config.dtype_policy().name
         if not kwargs.get("dtype") and not mixed:
             kwargs["dtype"] = _points.dtype_of(distribution).name
-        super().__init__(_points.dtype_of(distribution).name, **kwargs)
+        super().__init__(_points.dtype_of(distribution), **kwargs)
         self.distribution, self.seed = distribution, int(seed)
         self.context_size = _compositions.unbound_context_size(distribution)
         self._parts = parts_of(distribution, _feeding.hidden_variables_of(self))

@@ -30,7 +30,10 @@ class NegativeLogLikelihood(keras.losses.Loss):
     ):
         if not isinstance(layer, DistributionLayer):
             raise TypeError(f"`layer` must be a `DistributionLayer`; got {layer!r}.")
-        super().__init__(name=name, reduction=reduction, dtype=layer.dtype)
+        # The mean over many rows needs the digits and the range of float32 at least.
+        dtype = tf.as_dtype(layer.dtype)
+        wide = tf.float32 if dtype.size < 4 else dtype
+        super().__init__(name=name, reduction=reduction, dtype=wide.name)
         self.layer = layer
 
     def call(self, y_true, y_pred):
@@ -49,7 +52,7 @@ class NegativeLogLikelihood(keras.losses.Loss):
 
 @keras.saving.register_keras_serializable("tfp_flows")
 class Nats(keras.metrics.Mean):
-    """Mean log-density, as metric of a `DensityModel`.
+    """Mean log-density, as metric of a `DensityModel`; higher is better.
 
     Args:
       name, dtype: as for `keras.metrics.Mean`.
@@ -60,14 +63,15 @@ class Nats(keras.metrics.Mean):
 
     def __init__(self, name="nats", dtype=None):
         super().__init__(name=name, dtype=dtype)
+        self._direction = "up"  # what callbacks such as early stopping go by
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        return super().update_state(y_pred, sample_weight)
+        return super().update_state(_weighed(y_pred, sample_weight), sample_weight)
 
 
 @keras.saving.register_keras_serializable("tfp_flows")
 class BitsPerDimension(keras.metrics.Mean):
-    """Mean of `-log_prob / (D log 2)`, as metric of a `DensityModel`.
+    """Mean of `-log_prob / (D log 2)`, as metric of a `DensityModel`; lower is better.
 
     Args:
       size: `D`, the number of elements of a point.
@@ -82,10 +86,23 @@ class BitsPerDimension(keras.metrics.Mean):
             raise ValueError(f"`size` must be at least 1; got {size}.")
         super().__init__(name=name, dtype=dtype)
         self.size = size
+        self._direction = "down"
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        bits = -y_pred / (self.size * math.log(2.0))
+        bits = -_weighed(y_pred, sample_weight) / (self.size * math.log(2.0))
         return super().update_state(bits, sample_weight)
 
     def get_config(self):
         return dict(size=self.size, name=self.name, dtype=self.dtype)
+
+
+def _weighed(log_prob, weights):
+    """Returns log-densities with 0 where the weight is 0: they may be infinite."""
+    log_prob = tf.convert_to_tensor(log_prob)
+    if weights is None:
+        return log_prob
+    weights = tf.convert_to_tensor(weights)
+    missing = max(log_prob.shape.rank - weights.shape.rank, 0)
+    shape = tf.concat([tf.shape(weights), tf.ones([missing], tf.int32)], axis=0)
+    none = tf.equal(tf.reshape(weights, shape), 0)
+    return tf.where(none, tf.zeros_like(log_prob), log_prob)
