@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from tfp_flows import _compositions
-from tfp_flows.keras import _data, _points
+from tfp_flows.keras import _data, _points, _refusals
 from tfp_flows.keras._parts import hidden_variables
 from tfp_flows.keras._phase import phase
 
@@ -58,10 +58,19 @@ def _rows_to_start(model, batch_size):
 
 
 def with_epoch(model, callbacks, initial_epoch):
-    """Returns callbacks of `fit` and one more, which keeps the number of the epoch."""
-    vars(model)["_epoch"] = initial_epoch
+    """Returns callbacks of `fit` and one more, which keeps numbers of epoch and step.
+
+    Where training is to end without an error at a loss that is not finite, the model is
+    told to raise none.
+    """
+    vars(model).update(_epoch=initial_epoch, _step=0)
     keep = keras.callbacks.LambdaCallback(
-        on_epoch_begin=lambda epoch, logs: vars(model).update(_epoch=epoch))
+        on_epoch_begin=lambda epoch, logs: vars(model).update(_epoch=epoch),
+        on_train_batch_begin=lambda step, logs: vars(model).update(_step=step))
+    given = getattr(callbacks, "callbacks", callbacks)
+    vars(model)["_raises"] = not any(
+        isinstance(callback, keras.callbacks.TerminateOnNaN)
+        for callback in tf.nest.flatten(given or []))
     if isinstance(callbacks, keras.callbacks.CallbackList):
         callbacks.append(keep)
         return callbacks
@@ -118,8 +127,17 @@ def start(model, inputs):
     if not reached:
         return
     x, context = _points.as_points(model, inputs)
+    before = [(variable, variable.numpy()) for variable in model.variables]
     with phase(False):
         _compositions.start_from_data(model.bound(context), x)
+    lost = _refusals.not_finite(model.variables)
+    if lost:
+        for variable, value in before:
+            variable.assign(value)
+        raise ValueError(
+            "The first batch must lead to finite numbers where layers start from it; "
+            f"got NaN or infinity for {lost}. {_refusals.causes(model, x)}"
+        )
     _agree(model)
 
 

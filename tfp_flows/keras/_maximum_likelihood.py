@@ -1,17 +1,20 @@
 """Training steps of a density model."""
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfp_flows import _compositions
-from tfp_flows.keras import _points, _sample_weights
+from tfp_flows.keras import _points, _refusals, _sample_weights
+from tfp_flows.keras._gate import Gate, is_finite
+from tfp_flows.keras._phase import held_updates
 from tfp_flows.keras.losses import BitsPerDimension, Nats
 
 
 class MaximumLikelihood(keras.Model):
     """Model with a `distribution`, whose loss is its negative log-likelihood.
 
-    Keras's own steps make a loss of predictions and targets. There are no targets here,
+    Keras's own steps make a loss of predictions and targets. There are none here;
     replicas may have unequal numbers of rows, and points may have more axes than one.
 
     Args:
@@ -24,6 +27,8 @@ class MaximumLikelihood(keras.Model):
         super().__init__(autocast=False, **kwargs)
         wide = log_prob_dtype if log_prob_dtype == tf.float64 else tf.float32
         self._mean_loss = keras.metrics.Mean(name="loss", dtype=wide.name)
+        # Past Keras, which would take it for a part to save.
+        vars(self).update(_gate=Gate(), _epoch=0, _step=None, _raises=True)
 
     def compile(self, optimizer="adam", loss=None, *, metrics=None, **kwargs):
         """Configures training; as `keras.Model.compile`, without `loss`.
@@ -94,10 +99,13 @@ class MaximumLikelihood(keras.Model):
         Keras has a graph around them, which takes batches from the iterator, and that
         takes as long as a small step.
         """
+        if self.train_function is not None and not force:
+            return self.train_function
         several = self.distribute_strategy.num_replicas_in_sync > 1
         if several or self.run_eagerly or self.steps_per_execution > 1:
-            return super().make_train_function(force)
-        if self.train_function is not None and not force:
+            super().make_train_function(force)
+            steps = self.train_function
+            self.train_function = lambda iterator: self._steps(steps, iterator)
             return self.train_function
         step = tf.function(
             self.train_step, autograph=False, reduce_retracing=True,
@@ -108,22 +116,73 @@ class MaximumLikelihood(keras.Model):
             spec = getattr(iterator, "element_spec", None)
             if spec != traced[0]:
                 traced[:] = spec, _traced(step, spec)
-            return traced[1](next(iterator))
+            data = next(iterator)
+            return self._looked_at(traced[1](data), data)
 
         self.train_function = function
         return function
 
+    def _steps(self, function, iterator):
+        """Calls a function of Keras for steps of training, and looks at what it did."""
+        if self.steps_per_execution > 1:
+            self._gate.forget()
+        try:
+            return self._looked_at(function(iterator))
+        except tf.errors.OpError as error:
+            refusal = self._gate.refusal()  # of several replicas
+            if refusal is None:
+                raise
+            raise ValueError(self._why(refusal)) from error
+
+    def _looked_at(self, logs, data=None):
+        """Returns the logs of steps of training.
+
+        Raises:
+          ValueError: a step was refused, unless a callback is there for it.
+        """
+        if not np.isfinite(logs.get("loss", 0.0)):
+            refusal = self._gate.refusal()
+            if refusal is not None and self._raises:
+                raise ValueError(self._why(refusal, data))
+        return logs
+
+    def _why(self, refusal, data=None):
+        points, bad, before = refusal
+        place = "the batch" if self._step is None else (
+            f"batch {self._step + before + 1} of epoch {self._epoch + 1}")
+        x = None if data is None else _refusals.points_of(self, data)
+        return _refusals.message(self, (points, bad), place, x)
+
     def train_step(self, data):
         x, sample_weight = self._unpacked(data)
         self._check_rows(x)
-        with tf.GradientTape() as tape:
+        if sample_weight is not None and not self._averages_rows():
+            x = _points.without_weightless(self, x, sample_weight)
+        with held_updates() as updates, tf.GradientTape() as tape:
             log_prob, weights = self._log_prob(x, sample_weight, training=True)
             loss, share = self._loss(log_prob, weights)
             scaled = self.optimizer.scale_loss(loss)
         variables = self.trainable_variables
         gradients = tape.gradient(scaled, variables)
-        gradients = _clipped_over_replicas(gradients, self.optimizer)
-        self.optimizer.apply_gradients(zip(gradients, variables))
+
+        def apply():
+            clipped = _clipped_over_replicas(gradients, self.optimizer)
+            self.optimizer.apply_gradients(zip(clipped, variables))
+            for update in updates:
+                update()
+
+        # That optimizer looks at its gradients itself, which may overflow.
+        scales = isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
+        finite = is_finite(loss, [] if scales else gradients)
+        bad = ~tf.math.is_finite(log_prob)
+        if weights is not None:
+            bad &= tf.not_equal(weights, 0.0)
+        bad = tf.math.count_nonzero(bad)
+        several = self.steps_per_execution > 1
+        self._gate.step(finite, tf.size(log_prob), bad, several, apply)
+        # NaN tells of the gradient to who looks at the loss alone.
+        nan = tf.constant(np.nan, loss.dtype)
+        loss = tf.where(finite | ~tf.math.is_finite(loss), loss, nan)
         return self._report(x, log_prob, loss, share, weights)
 
     def test_step(self, data):
@@ -135,17 +194,19 @@ class MaximumLikelihood(keras.Model):
     def _check_rows(self, x):
         """Fails in the step where batch norm on a replica has no rows to average."""
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        if replicas > 1 and (
-            _compositions.has_statistics(self.distribution)
-            or any(isinstance(layer, keras.layers.BatchNormalization)
-                   and not layer.synchronized for layer in self._flatten_layers())
-        ):
+        if replicas > 1 and self._averages_rows():
             rows = tf.shape(tf.nest.flatten(x)[0])[0]
             tf.debugging.assert_positive(rows, (
                 "Each replica must have a row of each batch where layers of batch norm "
                 "take averages; got one without. Let the batch size divide the data, "
                 "or leave the last batch out."
             ))
+
+    def _averages_rows(self):
+        """Tells whether the density of a row depends on others in training."""
+        return _compositions.has_statistics(self.distribution) or any(
+            isinstance(layer, keras.layers.BatchNormalization)
+            and not layer.synchronized for layer in self._flatten_layers())
 
     def _unpacked(self, data):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)

@@ -8,6 +8,7 @@ the phase ends.
 """
 
 import contextlib
+import functools
 import threading
 
 import keras
@@ -19,6 +20,7 @@ class _Local(threading.local):
 
     def __init__(self):
         self.phases = []
+        self.held = None
 
 
 _local = _Local()
@@ -59,7 +61,29 @@ def phase(training):
         _local.phases.pop()
     for variable, value in entered.updates.values():
         if _is_of_this_graph(value):  # not of the body of a loop, say
-            variable.assign(value)
+            update(functools.partial(variable.assign, value))
+
+
+@contextlib.contextmanager
+def held_updates():
+    """Holds what would change state at the end of phases within, for a later moment.
+
+    Yields:
+      updates: list of callables without arguments, to be filled within.
+    """
+    before, _local.held = _local.held, []
+    try:
+        yield _local.held
+    finally:
+        _local.held = before
+
+
+def update(function):
+    """Calls a function that changes state, or keeps it for who holds updates."""
+    if _local.held is None:
+        function()
+    else:
+        _local.held.append(function)
 
 
 def ask(network, inputs):

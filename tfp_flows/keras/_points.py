@@ -172,6 +172,28 @@ def axes_of_points(model, x):
     return functools.reduce(tf.broadcast_static_shape, shapes)
 
 
+def without_weightless(model, inputs, sample_weight):
+    """Returns inputs with another point for each one of weight 0.
+
+    Such a point may be where gradients are infinite, which no factor 0 makes finite.
+
+    Args:
+      model: `DensityModel`.
+      inputs: `x`, or `(x, context)`, a batch.
+      sample_weight: tensor of weights of the batch.
+    """
+    x, context = as_points(model, inputs)
+    parts, events = tf.nest.flatten(x), _event_shapes(model.distribution)
+    first, rank = parts[0], parts[0].shape.rank
+    numbers = tf.reduce_sum(first, axis=list(range(rank - events[0].rank, rank)))
+    weights = _sample_weights.as_weights(sample_weight, numbers, tf.float32)
+    replace = _sample_weights.replacement(weights)
+    parts = [replace(part, part.shape.rank - event.rank)
+             for part, event in zip(parts, events)]
+    x = tf.nest.pack_sequence_as(x, parts)
+    return x if context is None else (x, replace(context, 1))
+
+
 def names_of(distribution):
     """Returns what messages call the parts of a point."""
     keys = _keys_of(distribution)

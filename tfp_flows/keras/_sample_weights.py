@@ -40,14 +40,47 @@ def as_weights(weights, log_prob, dtype):
     Raises:
       ValueError: the weights have another shape.
     """
-    weights = tf.cast(weights, dtype)
-    if weights.shape.rank is None:  # of a generator whose batches Keras cannot foresee
-        return tf.reshape(weights, tf.shape(log_prob))
+    weights, whole = tf.cast(weights, dtype), tf.shape(log_prob)
+    rest = tf.reduce_prod(whole[1:])
+    if weights.shape.rank is None:  # where batches have had several
+        number = tf.size(weights) // tf.maximum(whole[0], 1)
+        weights = tf.reshape(weights, tf.stack([whole[0], number]))
+        weights = tf.broadcast_to(weights, tf.stack([whole[0], rest]))
+        return tf.reshape(weights, whole)
     check(weights.shape, log_prob.shape)
     axes, rank = weights.shape.rank, log_prob.shape.rank
     if axes > rank:
         weights, axes = tf.squeeze(weights, axis=-1), rank
-    whole = tf.shape(log_prob)
-    # Without the first axis, along which one weight would be taken for those of all.
+    # The number of rows is said: one weight would be taken for those of all.
     shape = [whole[:1], tf.shape(weights)[1:], tf.ones([rank - axes], tf.int32)]
     return tf.broadcast_to(tf.reshape(weights, tf.concat(shape, axis=0)), whole)
+
+
+def replacement(weights):
+    """Returns a function that puts one point of some weight for all those of none.
+
+    Args:
+      weights: tensor `[N, ...]`, a weight for each point.
+
+    Returns:
+      replace: callable of a tensor, and of the number of its first axes that number
+        points, or rows of them; returns a tensor of that shape. Where no weight is
+        another than 0, each number in it is 1/2.
+    """
+    has_weight = tf.not_equal(weights, 0)
+    flat = tf.cast(tf.reshape(has_weight, [-1]), tf.float32)
+    index = tf.argmax(tf.concat([flat, [0.5]], axis=0))  # of the first that has
+
+    def replace(values, axes):
+        extra = list(range(axes, weights.shape.rank))
+        keep = tf.reduce_any(has_weight, axis=extra) if extra else has_weight
+        first, rest = tf.shape(values)[:axes], tf.shape(values)[axes:]
+        chosen = index // tf.cast(
+            tf.reduce_prod(tf.shape(weights)[axes:]), tf.int64) if extra else index
+        points = tf.reshape(values, tf.concat([[-1], rest], axis=0))
+        half = tf.fill(tf.concat([[1], rest], axis=0), tf.cast(0.5, values.dtype))
+        point = tf.concat([points, half], axis=0)[chosen]
+        ones = tf.ones([values.shape.rank - axes], tf.int32)
+        return tf.where(tf.reshape(keep, tf.concat([first, ones], 0)), values, point)
+
+    return replace

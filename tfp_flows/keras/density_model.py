@@ -1,5 +1,6 @@
 """Maximum likelihood for any distribution, by `fit`."""
 
+import functools
 import numbers
 
 import keras
@@ -10,7 +11,7 @@ from tfp_flows import _compositions
 from tfp_flows.keras import _configuration, _feeding, _points
 from tfp_flows.keras._maximum_likelihood import MaximumLikelihood
 from tfp_flows.keras._parts import parts_of
-from tfp_flows.keras._phase import phase
+from tfp_flows.keras._phase import phase, update
 from tfp_flows.keras._weights import check_number, save_number
 from tfp_flows.keras.backup import epoch_to_resume
 
@@ -92,7 +93,8 @@ class DensityModel(MaximumLikelihood):
             if training and _compositions.has_statistics(distribution):
                 bound = _compositions.with_batch_statistics(distribution, x)
                 log_prob = bound.log_prob(x)
-                _compositions.update_running_statistics(distribution, bound)
+                update(functools.partial(
+                    _compositions.update_running_statistics, distribution, bound))
             else:
                 log_prob = distribution.log_prob(x)
         for loss in entered.added_losses():
@@ -193,6 +195,7 @@ class DensityModel(MaximumLikelihood):
         _points.check_no_targets(y)
         inputs, _, sample_weight = _points.as_data(self, x, sample_weight)
         _feeding.start(self, inputs)
+        vars(self).update(_step=None, _raises=True)
         return super().train_on_batch(inputs, None, sample_weight, **kwargs)
 
     def evaluate(self, x=None, y=None, batch_size=None, verbose="auto",

@@ -101,8 +101,9 @@ def _weighed(log_prob, weights):
     log_prob = tf.convert_to_tensor(log_prob)
     if weights is None:
         return log_prob
-    weights = tf.convert_to_tensor(weights)
-    missing = max(log_prob.shape.rank - weights.shape.rank, 0)
-    shape = tf.concat([tf.shape(weights), tf.ones([missing], tf.int32)], axis=0)
+    weights, shape = tf.convert_to_tensor(weights), tf.shape(log_prob)
+    missing = log_prob.shape.rank - weights.shape.rank
+    if missing > 0:
+        shape = tf.concat([tf.shape(weights), tf.ones([missing], tf.int32)], axis=0)
     none = tf.equal(tf.reshape(weights, shape), 0)
     return tf.where(none, tf.zeros_like(log_prob), log_prob)
