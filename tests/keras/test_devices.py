@@ -20,7 +20,7 @@ from tfp_flows import flows
 from tfp_flows.keras import BijectorLayer, DensityModel
 
 ROOT = pathlib.Path(__file__).parents[2]
-ON_DEVICES = ["arrays", "weights", "dataset", "glow"]
+ON_DEVICES = ["arrays", "weights", "axes", "columns", "dataset", "glow"]
 ON_WORKERS = ["arrays", "dataset", "glow"]
 
 
@@ -68,7 +68,7 @@ def one(folder):
     """Results on one device."""
     result = folder / "one.npz"
     with tf.device("CPU"):
-        training_script.main(ON_DEVICES, result)
+        training_script.main([*ON_DEVICES, "refused"], result)
     return dict(np.load(result))
 
 
@@ -76,7 +76,7 @@ def one(folder):
 def two(folder):
     """Results on two logical devices of one process."""
     result = folder / "two.npz"
-    process = start(result, *ON_DEVICES, "batch_norm", "--devices", "2")
+    process = start(result, *ON_DEVICES, "refused", "batch_norm", "--devices", "2")
     return finish(process, result)
 
 
@@ -131,6 +131,15 @@ def test_two_devices_do_what_one_does(one, two, training):
 
 def test_batch_norm_refuses_a_replica_without_rows(two):
     assert "Each replica must have a row of each batch" in str(two["batch_norm/error"])
+
+
+def test_replicas_refuse_a_loss_that_is_not_finite(one, two):
+    text = "for 1 of the 8 points of batch 3 of epoch 1. The weights are as they were"
+    for results in (one, two):
+        assert text in str(results["refused/error"])
+        assert results["refused/steps"] == 2
+        assert np.all(np.isfinite(results["refused/rest"]))
+    np.testing.assert_allclose(two["refused/rest"], one["refused/rest"], rtol=1e-5)
 
 
 @pytest.mark.parametrize("kind", [

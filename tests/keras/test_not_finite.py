@@ -77,9 +77,7 @@ def test_one_batch_is_refused_alike(jit_compile):
 
 
 def test_the_epoch_and_the_step_are_named_where_training_goes_on(tmp_path):
-    batches = iter([*[X[:12]] * 4, OUT[12:]])  # the first one is looked at
-    dataset = tf.data.Dataset.from_generator(
-        lambda: batches, output_signature=tf.TensorSpec([None, 2], tf.float32))
+    dataset = tf.data.Dataset.from_tensor_slices(np.stack([*[X[:12]] * 3, OUT[12:]]))
     model = model_of(positive())
     with pytest.raises(ValueError, match="1 of the 12 points of batch 2 of epoch 4"):
         model.fit(dataset, initial_epoch=2, steps_per_epoch=2, epochs=9, verbose=0)
@@ -120,7 +118,7 @@ def test_a_start_from_points_out_of_the_support_is_refused():
     model = model_of(
         tfd.TransformedDistribution(noise, tfb.Chain([tfb.Exp(), actnorm])))
     before = [v.numpy() for v in model.variables]
-    with pytest.raises(ValueError, match="first batch must .*; got NaN or infinity for"):
+    with pytest.raises(ValueError, match="first batch must .*; got NaN or infinity"):
         model.fit(OUT, verbose=0)
     np.testing.assert_equal([v.numpy() for v in model.variables], before)
     model.fit(X, verbose=0)
@@ -205,8 +203,10 @@ def test_evaluate_and_predict_tell_infinities_as_they_are(jit_compile):
     assert list(np.flatnonzero(~np.isfinite(log_prob))) == [13]
     assert log_prob[13] == -np.inf
     weights = np.where(np.arange(24) == 13, 0.0, 1.5)
-    infinite = model.evaluate(x, batch_size=5, verbose=0)
-    assert infinite == [np.inf, -np.inf, np.inf, -np.inf, np.inf]
+    infinite = model.evaluate(x, batch_size=5, verbose=0, return_dict=True)
+    assert infinite == dict(
+        loss=np.inf, nats=-np.inf, bits_per_dimension=np.inf, weighted_nats=-np.inf,
+        weighted_bits_per_dimension=np.inf)
     result = model.evaluate(
         x, batch_size=5, sample_weight=weights, verbose=0, return_dict=True)
     rest = np.delete(log_prob, 13)

@@ -136,13 +136,13 @@ def test_a_generator_may_not_tell_the_axes_of_its_weights():
     ], ids=["N T", "N U", "N T D"])
 def test_weights_of_another_shape_are_an_error_of_both(weights, points, text):
     text = "`sample_weight` must have the shape " + text
-    model = model_of()
-    for run in (model.fit, model.evaluate):
+    for name in ("fit", "evaluate"):
+        model = model_of()
         with pytest.raises(ValueError, match=text):
-            run(points, sample_weight=weights, verbose=0)
+            getattr(model, name)(points, sample_weight=weights, verbose=0)
         with pytest.raises(ValueError, match=text.replace("12", "(5|None)")):
-            run(**given("dataset", points, weights), verbose=0)
-    close(model.distribution.loc, START, 0.0)
+            getattr(model, name)(**given("dataset", points, weights), verbose=0)
+        close(model.distribution.loc, START, 0.0)
 
 
 def test_points_of_no_weight_do_not_count_in_gradients():
@@ -159,3 +159,40 @@ def test_points_of_no_weight_do_not_count_in_gradients():
         flow.trainable_variables, copy.trainable_variables, gradients
     ):
         close(variable, start - 0.5 * gradient, 1e-12)
+
+
+def test_a_context_of_a_row_is_that_of_its_points():
+    flow = flows.real_nvp(2, 2, (4,), seed=0, dtype=tf.float64, context_size=1)
+    model = DensityModel(flow)
+    model.compile("sgd")
+    for variable in flow.trainable_variables:
+        variable.assign_add(0.1 * tf.cos(tf.range(
+            tf.size(variable), dtype=tf.float64)).numpy().reshape(variable.shape))
+    context = RNG.normal(size=[12, 1])
+    each = np.broadcast_to(context[:, None], [12, 3, 1])
+    flat = flows.condition(flow, each.reshape([36, 1]))
+    expected = np.reshape(flat.log_prob(X.reshape([36, 2])), [12, 3])
+    for value in (context, each):
+        close(model.predict([X, value], batch_size=5, verbose=0), expected, 1e-12)
+        result = model.evaluate(
+            [X, value], sample_weight=OF_ROWS, batch_size=5, verbose=0)
+        close(result, -np.mean(OF_ROWS[:, None] * expected), 1e-12)
+    assert np.ptp(expected - model.predict([X, context[::-1]], verbose=0)) > 1e-3
+    # Where a batch has as many rows as points in a row, they would pair without a word.
+    close(model.predict([X[:3], context[:3]], verbose=0), expected[:3], 1e-12)
+
+
+@pytest.mark.parametrize("context_size", [0, 2])
+def test_an_export_serves_points_with_another_axis(context_size, tmp_path):
+    flow = flows.maf(2, 1, (4,), seed=0, context_size=context_size, dtype=tf.float64)
+    model = DensityModel(flow)
+    model.export(tmp_path / "model")
+    served = tf.saved_model.load(tmp_path / "model")
+    context = [OF_POINTS[:, :2]] if context_size else []
+    expected = model.predict([X, *context] if context else X, verbose=0)
+    close(served.log_prob(*map(tf.constant, [X, *context])), expected, 1e-12)
+    for log_prob in (served.log_prob, served.serve):
+        close(
+            log_prob(*map(tf.constant, [X[:, 1], *context])), expected[:, 1], 1e-12)
+    inputs = served.signatures["log_prob"].structured_input_signature[1]
+    assert inputs["x"].shape.as_list() == [None, 2]

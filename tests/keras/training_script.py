@@ -54,6 +54,33 @@ def weights():
     return model, dict(x=x, sample_weight=weights), [each[:7] for each in x]
 
 
+def axes():
+    """Points `[N, T, D]`, with a weight for each; metrics have their own weights."""
+    model, x = real_nvp(), np.reshape(points(75), [25, 3, 3])
+    model.compile("sgd", metrics=["nats"], weighted_metrics=["bits_per_dimension"])
+    weights = np.linspace(0.0, 2.0, 75).reshape([25, 3])
+    return model, dict(x=x, sample_weight=weights), x[:7]
+
+
+def columns():
+    """Weights `[N, 1]`, of which one is 0, of a point out of the support."""
+    flow = flows.real_nvp(3, 2, (4,), seed=0, dtype=tf.float64)
+    model = DensityModel(flow.copy(bijector=tfb.Chain([tfb.Exp(), flow.bijector])))
+    model.compile("sgd", weighted_metrics=["nats"])
+    weights = np.linspace(0.0, 2.0, 25)
+    x = np.exp(points(25))
+    x[0] = 0.0
+    return model, dict(x=x, sample_weight=weights[:, None], shuffle=False), x[1:8]
+
+
+def refused():
+    """The third batch has a point out of the support, for one replica."""
+    model, arguments, x = columns()
+    x = np.exp(points(25))
+    x[18] = 0.0
+    return model, dict(x=x, shuffle=False), x[:7]
+
+
 def dataset():
     """A `tf.data.Dataset` of global batches, of which the last has 1 row."""
     flow = flows.real_nvp(3, 2, (4,), seed=0, dtype=tf.float64)
@@ -182,8 +209,10 @@ def main(
                 BackupAndRestore(backup / name, frequency), Count(steps, kill, torn)]
         try:
             history = model.fit(**arguments)
-        except tf.errors.InvalidArgumentError as error:
+        except (tf.errors.InvalidArgumentError, ValueError) as error:
             results[f"{name}/error"] = str(error)
+            results[f"{name}/steps"] = model.optimizer.iterations.numpy()
+            results[f"{name}/rest"] = model.get_weights()[0]
             continue
         results |= {f"{name}/{k}": v for k, v in history.history.items()}
         values = [strategy.experimental_local_results(v.value) for v in model.variables]

@@ -205,6 +205,16 @@ def export(model, filepath, verbose):
     for part in model._parts:  # a joint distribution itself cannot be tracked
         archive.track(part)
     archive.add_endpoint("serve", log_prob, [*points, *contexts])
-    archive.add_endpoint("log_prob", log_prob, [*points, *contexts])
+    archive.add_endpoint("log_prob", _for_more_axes(log_prob, points, contexts))
     archive.add_endpoint("sample", sample, [drawn, seed])
     archive.write_out(filepath, verbose=bool(verbose))
+
+
+def _for_more_axes(log_prob, points, contexts):
+    """Returns a graph for points `[N, ...]`, and one for those with another axis."""
+    function = tf.function(log_prob, autograph=False)
+    function.get_concrete_function(*points, *contexts)
+    longer = [
+        tf.TensorSpec([None, *spec.shape], spec.dtype, spec.name) for spec in points]
+    function.get_concrete_function(*longer, *contexts)
+    return function

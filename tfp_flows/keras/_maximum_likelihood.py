@@ -18,8 +18,8 @@ class MaximumLikelihood(keras.Model):
     replicas may have unequal numbers of rows, and points may have more axes than one.
 
     Args:
-      log_prob_dtype: floating dtype of log-densities; loss and metrics have float32 at least,
-        as sums over many rows need its digits and range.
+      log_prob_dtype: floating dtype of log-densities; loss and metrics have float32 at
+        least, as sums over many rows need its digits and range.
       **kwargs: arguments of `keras.Model`.
     """
 

@@ -94,7 +94,17 @@ def as_points(model, inputs):
         x = tf.nest.pack_sequence_as(distribution.dtype, points)
     else:
         (x,) = points
-    return x, as_context(context, size, dtype_of(distribution))
+    context = as_context(context, size, dtype_of(distribution))
+    return x, _of_rows(context, axes_of_points(model, x))
+
+
+def _of_rows(context, axes):
+    """Returns a context with axes of length 1 where points have more axes than it."""
+    if context is None or context.shape.rank > axes.rank:
+        return context
+    ones = tf.ones([axes.rank + 1 - context.shape.rank], tf.int32)
+    shape = tf.shape(context)
+    return tf.reshape(context, tf.concat([shape[:-1], ones, shape[-1:]], axis=0))
 
 
 def as_context(context, size, dtype):

@@ -49,7 +49,7 @@ def causes(model, x):
     return (
         "Likely causes: points outside of the support of the distribution, which "
         "`predict` finds: leave them out, or give the distribution a support that has "
-        ff"them; columns that are not scaled{_scales(model, x)}: standardize them, by "
+        f"them; columns that are not scaled{_scales(model, x)}: standardize them, by "
         "their means and standard deviations, or by `standardize=True` of the recipes "
         "in `tfp_flows.flows`."
     )

@@ -25,9 +25,15 @@ class DensityModel(MaximumLikelihood):
     `fit(x)` and `evaluate(x)` take points, of shape `[N, *event_shape]`; their `loss`
     is the mean of `-log_prob(x)` in nats, with sample weights `sum_i w_i loss_i / N`,
     as everywhere in Keras. `predict(x)` returns log-densities `[N]`, and
-    `compile(metrics=["nats", "bits_per_dimension"])` reports two more. A flow with a
-    context takes it as second input: `fit([x, context])`, `predict([x, context])`,
-    `validation_data=([x, context],)`. A joint distribution takes its structure.
+    `compile(metrics=["nats", "bits_per_dimension"])` reports two more, the first of
+    which callbacks such as early stopping know to improve upwards. Points may have more
+    axes, `[N, T, *event_shape]`: then means are over all `N T` of them, `predict`
+    returns `[N, T]`, and a context `[N, context_size]` is one for each row. Sample
+    weights are `[N]`, one for each row, or `[N, T]`; an axis of length 1 may follow.
+
+    A flow with a context takes it as second input: `fit([x, context])`,
+    `predict([x, context])`, `validation_data=([x, context],)`. A joint distribution
+    takes its structure.
 
     The variables of the distribution are those of the model, not copies: `summary()`,
     optimizers, callbacks, `save_weights`, `save` and `export` act on them. Layers of
@@ -41,6 +47,12 @@ class DensityModel(MaximumLikelihood):
     datasets, the first batch is looked at. The distribution keeps its dtype under a
     mixed policy, which then is one for the Keras networks within it.
 
+    A loss or gradient that is not finite stops training with an error, before the step
+    changes anything; with `keras.callbacks.TerminateOnNaN`, without an error.
+    `evaluate` and `predict` report infinities. A point of weight 0 may have density 0,
+    but where batch norm takes averages. Of distributions in float16 and bfloat16, means
+    have the digits of float32.
+
     Build flow and model within `strategy.scope()` to train on several devices.
 
     Args:
@@ -52,8 +64,9 @@ class DensityModel(MaximumLikelihood):
       TypeError: `distribution` is none, `seed` is no integer; data have the wrong
         dtype.
       ValueError: the batch shape is not `[]`; a model without trainable variables is
-        compiled; data have the wrong shape, are not finite or have targets; the
-        context is missing or not wanted; weights are of another architecture.
+        compiled; data or weights have the wrong shape, are not finite or have targets;
+        a loss in training is not finite; the context is missing or not wanted; weights
+        are of another architecture.
     """
 
     def __init__(self, distribution, seed=0, **kwargs):
@@ -205,16 +218,17 @@ class DensityModel(MaximumLikelihood):
         return super().evaluate(data, verbose=verbose, **kwargs)
 
     def predict(self, x, batch_size=None, **kwargs):
-        """Returns log-densities `[N]`; as `keras.Model.predict`."""
+        """Returns log-densities `[N]` or `[N, T]`; as `keras.Model.predict`."""
         return super().predict(
             _feeding.for_evaluation(self, x, None, None, batch_size), **kwargs)
 
     def export(self, filepath, format="tf_saved_model", verbose=None):
         """Exports a SavedModel that serves without this package.
 
-        It has `log_prob(x)`, also as `serve`, and `sample(n, seed)` with a seed of
-        shape [2]. For flows with a context they are `log_prob(x, context)` and
-        `sample(context, seed)`, one sample for each row.
+        It has `log_prob(x)`, of points `[N, *event_shape]` and `[N, T, *event_shape]`,
+        the first also as `serve`, and `sample(n, seed)` with a seed of shape [2]. For
+        flows with a context they are `log_prob(x, context)` and `sample(context,
+        seed)`, one sample for each row.
 
         Args:
           filepath: folder to write.
