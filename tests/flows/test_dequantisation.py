@@ -21,6 +21,62 @@ def test_dequantisation_is_uniform_noise():
     close(np.floor(y), IMAGES, 0.0)
 
 
+def epochs(number_of_calls=None, nested=False, seed=None):
+    """Noise of three epochs of two batches, drawn in `Dataset.map`."""
+    call = lambda x: flows.dequantise(x, seed=seed) - tf.cast(x, tf.float32)
+    call = tf.function(call) if nested else call
+    data = tf.data.Dataset.from_tensor_slices(np.full([4, 3], 7, np.uint8))
+    data = data.batch(2).map(call, num_parallel_calls=number_of_calls)
+    return np.array([[batch.numpy() for batch in data] for _ in range(3)])
+
+
+def are_all_unlike(*noises):
+    noises = np.ravel(noises)
+    return len(np.unique(noises)) == len(noises)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("number_of_calls", [None, 2])
+def test_each_epoch_of_a_dataset_has_new_noise(number_of_calls, nested):
+    options = number_of_calls, nested
+    tf.random.set_seed(3)
+    first, second = epochs(*options), epochs(*options)
+    assert np.all((first >= 0.0) & (first < 1.0))
+    assert are_all_unlike(first, second)
+    if number_of_calls is None:  # else batches are in any order
+        tf.random.set_seed(3)
+        np.testing.assert_array_equal(epochs(*options), first)
+        np.testing.assert_array_equal(epochs(*options), second)
+
+
+def test_new_noise_in_each_call():
+    x = tf.constant([[7, 7], [7, 7]])
+    dequantiser = flows.variational_dequantiser([1, 2, 1], 1, 2, seed=0)
+    flow = tfd.Independent(tfd.Normal(tf.fill([1, 2, 1], 7.0), 1.0), 3)
+    images = tf.fill([2, 1, 2, 1], 7)
+    for draw in [
+        lambda: flows.dequantise(x),
+        lambda: flows.log_prob_of_images(flow, images),
+        lambda: flows.log_prob_of_images(flow, images, dequantiser=dequantiser),
+    ]:
+        for call in [draw, tf.function(draw), tf.function(draw, jit_compile=True)]:
+            assert are_all_unlike(call(), call())
+        tf.random.set_seed(5)
+        first = draw()
+        tf.random.set_seed(5)
+        np.testing.assert_array_equal(draw(), first)
+
+
+def test_a_seed_is_the_same_noise_in_each_call():
+    noise = epochs(seed=0)
+    np.testing.assert_array_equal(noise, np.broadcast_to(noise[0, 0], noise.shape))
+
+
+@pytest.mark.parametrize("shape", [64, [64], [8, 4, 2], tf.TensorShape([8, 8])])
+def test_bits_of_so_many_elements(shape):
+    close(flows.bits_per_dimension(-64.0 * np.log(2.0), shape), 1.0)
+
+
 def test_the_highest_bits_are_kept():
     close(flows.reduce_bits(np.uint8([0, 7, 8, 255]), 5), [0, 0, 1, 31], 0.0)
     assert flows.reduce_bits(np.uint8([255]), 8).numpy() == [255]
@@ -82,8 +138,9 @@ def test_errors():
     for bits in [0, 9]:
         with pytest.raises(ValueError, match=f"integer from 1 to 8; got {bits}"):
             flows.reduce_bits(np.uint8([1]), bits)
-    with pytest.raises(ValueError, match=r"must have elements; got \[0\]"):
-        flows.bits_per_dimension(0.0, [0])
+    for shape in [[0], [None, 2], 2.5 * np.ones([1]), 0]:
+        with pytest.raises(ValueError, match="`event_shape` must have elements; got"):
+            flows.bits_per_dimension(0.0, shape)
     with pytest.raises(TypeError, match="`seed` must be an integer; got 0.5"):
         flows.variational_dequantiser([2, 2, 1], seed=0.5)
     with pytest.raises(ValueError, match="`event_shape` must be"):

@@ -1,6 +1,7 @@
 """Densities of whole numbers: dequantisation, and bits per dimension."""
 
 import math
+import numbers
 
 import numpy as np
 import tensorflow as tf
@@ -10,14 +11,14 @@ from tfp_flows._recipes import recipe
 from tfp_flows import masks
 from tfp_flows.bijectors import Coupling, transformers
 from tfp_flows.flows import _image_layers as parts
-from tfp_flows.flows._noise import Logistic
+from tfp_flows.flows._noise import Logistic, fresh_seed
 from tfp_flows.flows.condition import condition
 from tfp_flows.networks import ConvNet
 
 tfb, tfd = tfp.bijectors, tfp.distributions
 
 
-def dequantise(images, *, seed, num_values=256, dtype=tf.float32):
+def dequantise(images, *, seed=None, num_values=256, dtype=tf.float32):
     """Spreads each whole number evenly over the unit interval above it.
 
     Uria et al. (2013), https://arxiv.org/abs/1306.0186: the mean log density of what
@@ -25,7 +26,9 @@ def dequantise(images, *, seed, num_values=256, dtype=tf.float32):
 
     Args:
       images: whole numbers from 0 to `num_values - 1`, any shape.
-      seed: pair of integers, or integer.
+      seed: None for new noise in each call, as in training; in `Dataset.map`, too, and
+        in each epoch. `tf.random.set_seed` makes it reproducible. Or an integer or a
+        pair of integers for the same noise in each call, of all batches and epochs.
       num_values: number of values that a pixel can have.
       dtype: floating dtype of the result.
 
@@ -36,8 +39,9 @@ def dequantise(images, *, seed, num_values=256, dtype=tf.float32):
       ValueError: images are out of that range or no whole numbers, in eager mode.
     """
     images = _checked(images, num_values, dtype)
+    seed = fresh_seed(images) if seed is None else parts.as_seed(seed)
     noise = tf.random.stateless_uniform(
-        tf.shape(images), parts.as_seed(seed), dtype=dtype, alg="philox")
+        tf.shape(images), seed, dtype=dtype, alg="philox")
     # In float32, 255 + 0.99999999 is 256.
     below = np.nextafter(num_values, 0, dtype=tf.as_dtype(dtype).as_numpy_dtype)
     return tf.minimum(images + noise, below)
@@ -66,12 +70,15 @@ def bits_per_dimension(log_prob, event_shape):
 
     Args:
       log_prob: nats, of whole numbers or of dequantised ones in units of their steps.
-      event_shape: shape of one of what `log_prob` is of, with `D` elements.
+      event_shape: shape of one of what `log_prob` is of, with `D` elements; or `D`.
 
     Raises:
-      ValueError: `event_shape` has no elements.
+      ValueError: `event_shape` has no elements, or no integers.
     """
-    size = math.prod(event_shape)
+    one = isinstance(event_shape, numbers.Integral)
+    sizes = [event_shape] if one else list(event_shape)
+    whole = all(isinstance(size, numbers.Integral) for size in sizes)
+    size = math.prod(sizes) if whole else 0
     if size < 1:
         raise ValueError(f"`event_shape` must have elements; got {event_shape}.")
     return -log_prob / (size * math.log(2.0))
@@ -119,7 +126,7 @@ def variational_dequantiser(
     return tfd.TransformedDistribution(noise, tfb.Chain(layers), name=name)
 
 
-def log_prob_of_images(flow, images, *, seed, num_values=256, dequantiser=None):
+def log_prob_of_images(flow, images, *, seed=None, num_values=256, dequantiser=None):
     """Returns a lower bound, in the mean, of the log probability of whole numbers.
 
     `log p(images + u) - log q(u | images)`, for one draw of noise `u`: equation 12 of
@@ -129,7 +136,7 @@ def log_prob_of_images(flow, images, *, seed, num_values=256, dequantiser=None):
     Args:
       flow: distribution of dequantised images, numbers in [0, num_values).
       images: whole numbers, shape `[..., *event_shape]`.
-      seed: pair of integers, or integer.
+      seed: as for `dequantise`.
       num_values: number of values that a pixel can have.
       dequantiser: what `variational_dequantiser` returned, or None for uniform noise.
 
@@ -144,7 +151,8 @@ def log_prob_of_images(flow, images, *, seed, num_values=256, dequantiser=None):
             images, seed=seed, num_values=num_values, dtype=flow.dtype))
     images = _checked(images, num_values, flow.dtype)
     bound = condition(dequantiser, images / num_values - 0.5)
-    noise, log_prob = bound.experimental_sample_and_log_prob(seed=parts.as_seed(seed))
+    seed = fresh_seed(images) if seed is None else parts.as_seed(seed)
+    noise, log_prob = bound.experimental_sample_and_log_prob(seed=seed)
     return flow.log_prob(images + noise) - log_prob
 
 
