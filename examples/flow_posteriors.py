@@ -385,8 +385,9 @@ class Autoencoder(tf.Module):
         self._of_family = name
         self.decoder = build_decoder(seed)
         kind, layers = FAMILIES[name]
+        options = dict(hidden_units=(32,)) if kind == "iaf" else {}
         self.family = flows.amortised_posterior(
-            2, kind, layers, hidden_units=(32,), seed=seed)
+            2, kind, layers, seed=seed, **options)
         self.encoder = networks.MLP(
             64, [self.family.num_parameters], (64, 64), seed=seed + 100)
         if train is not None:

@@ -137,9 +137,9 @@ def main(
     warm_up = warm_up if warm_up is not None else min(100, epochs // 4)
     rate = rate or (2e-3 if small else 5e-4)
 
+    more = dict(hidden_units=(5 * latent_size,)) if posterior == "iaf" else {}
     family = flows.amortised_posterior(
-        latent_size, posterior, num_layers, num_columns=num_columns,
-        hidden_units=(5 * latent_size,), seed=seed)
+        latent_size, posterior, num_layers, num_columns=num_columns, seed=seed, **more)
     options = (train.shape[1:3], levels, family, width, free_nats)
     model = VAE(*options, "mixed_bfloat16" if mixed else "float32")
     print(f"{len(train)} images of {train.shape[1:3]}, {levels} levels; {family!r}; "

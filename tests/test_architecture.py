@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "trainable": {"_recipes"},
     "flows": {
         *{"_closures", "_compositions", "_recipes", "bijectors", "masks", "networks"},
-        "trainable",
+        *{"_parameters", "trainable"},
     },
     "variational": set(),
     "keras": {"_compositions", "_recipes"},

@@ -1,5 +1,7 @@
 """Walks through flows: layers in order, starts from data, contexts bound to layers."""
 
+import numbers
+
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
@@ -10,6 +12,19 @@ OTHER = dict(forward="inverse", inverse="forward")
 _CHAIN, _INVERT = (kind.__mro__[1] for kind in (tfb.Chain, tfb.Invert))
 _PARTS = (tfb.Bijector, tfd.Distribution)
 _WRAPPERS = tuple(kind.__mro__[1] for kind in (tfd.Independent, tfd.Sample))
+
+
+def holds_whole_numbers(value):
+    """Tells whether a tensor, array or nested list is of integers or booleans.
+
+    `tf.convert_to_tensor` makes floating tensors of such, if there is a hint.
+    """
+    while isinstance(value, (list, tuple)) and value:  # elements of a list are alike
+        value = value[0]
+    if not hasattr(value, "dtype"):
+        return isinstance(value, numbers.Integral)
+    dtype = tf.as_dtype(value.dtype)
+    return dtype.is_integer or dtype.is_bool
 
 
 def layers_of(bijector, direction):
@@ -101,12 +116,12 @@ def start_from_data(flow, batch, direction="inverse"):
     if not can_start(bijector):
         raise ValueError(
             f"`flow` must have layers such as `ActNorm` to start; got {flow!r}.")
-    batch = tf.convert_to_tensor(batch, dtype_hint=flow.dtype)
-    if not batch.dtype.is_floating:
+    if holds_whole_numbers(batch):
         raise TypeError(
-            "`batch` must be floating, such as `dequantise` returns; "
-            f"got {batch.dtype.name}."
+            "`batch` must be floating, such as `dequantise` returns; got "
+            f"{tf.convert_to_tensor(batch).dtype.name}. Give it as it comes in training."
         )
+    batch = tf.convert_to_tensor(batch, dtype_hint=flow.dtype)
     if tf.executing_eagerly() and not np.all(np.isfinite(batch)):
         raise ValueError("`batch` must be finite; got NaN or infinity in it.")
     check = tf.debugging.assert_all_finite(batch, "`batch` must be finite.")

@@ -35,10 +35,12 @@ def posteriors(options):
     names += [(kind, n) for kind in textbook.KINDS for n in NUMBERS_OF_LAYERS]
     calls = {}
     for kind, number in names:
-        family = flows.amortised_posterior(
-            SIZE, kind, number, num_columns=textbook.NUM_COLUMNS,
-            num_reflections=textbook.NUM_REFLECTIONS,
-            hidden_units=(textbook.HIDDEN_UNITS,), seed=0)
+        columns = dict(num_columns=textbook.NUM_COLUMNS)
+        more = dict(
+            orthogonal=columns, triangular=columns,
+            householder=dict(columns, num_reflections=textbook.NUM_REFLECTIONS),
+            iaf=dict(hidden_units=(textbook.HIDDEN_UNITS,))).get(kind, {})
+        family = flows.amortised_posterior(SIZE, kind, number, seed=0, **more)
         parameters = 0.3 * normal([BATCH_SIZE, family.num_parameters], 1)
         for quantity, function in zip(QUANTITIES, _functions(family)):
             for compiler, jit_compile in report.COMPILERS.items():

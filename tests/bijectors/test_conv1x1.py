@@ -86,6 +86,29 @@ def test_errors_of_a_matrix():
         layer.forward(X)
 
 
+@pytest.mark.parametrize("call", [
+    lambda layer, x: layer.inverse(x),
+    lambda layer, x: layer.forward_log_det_jacobian(x),
+    lambda layer, x: layer.inverse_log_det_jacobian(x),
+    lambda layer, x: layer.inverse_matrix(),
+    lambda layer, x: layer.log_abs_det(),
+])
+def test_a_matrix_that_became_singular_is_named(call):
+    for dtype in [np.float32, np.float64]:
+        for bad in [
+            [[1.0, 2.0], [2.0, 4.0]], [[0.1, 0.3], [0.2, 0.6]], np.zeros([2, 2]),
+            np.full([2, 2], np.nan), [np.eye(2), np.ones([2, 2])],
+        ]:
+            bad = np.array(bad, dtype)
+            variable = tf.Variable(np.broadcast_to(np.eye(2, dtype=dtype), bad.shape))
+            layer = InvertibleConv1x1(variable, event_ndims=1)
+            x = np.ones([3, *bad.shape[:-1]], dtype)
+            assert np.all(np.isfinite(call(layer, x)))
+            variable.assign(bad)
+            with pytest.raises(ValueError, match="`weight` must be regular, .*log .de"):
+                call(layer, x)
+
+
 @pytest.mark.parametrize("layer", both(), ids=["plain", "plu"])
 def test_errors_of_input(layer):
     with pytest.raises(ValueError, match="must have length 4, the number of channels"):

@@ -250,6 +250,39 @@ def test_graphs_compiled_and_of_unknown_batch_size_do_the_same(name):
 
 
 @each_family
+def test_a_variable_of_parameters_is_trained(name):
+    family = family_of(name)
+    values = parameters_of(family, [3])
+    variable = tf.Variable(values)
+    posterior, expected = family(variable), family(values)
+    assert variable.ref() in {v.ref() for v in posterior.trainable_variables}
+    assert posterior.batch_shape == [3] and posterior.event_shape == [D]
+    z = expected.sample(4, seed=[0, 8]).numpy()
+    close(posterior.log_prob(z), expected.log_prob(z), 1e-9)
+
+    def gradient(of, posterior):
+        with tf.GradientTape() as tape:
+            tape.watch(of)
+            total = tf.reduce_sum(tf.sin((posterior or family(of)).log_prob(fresh(z))))
+        return tape.gradient(total, of)
+
+    moved = values + 0.1
+    variable.assign(moved)  # what is made of it follows
+    close(posterior.log_prob(fresh(z)), family(moved).log_prob(fresh(z)), 1e-9)
+    close(gradient(variable, posterior), gradient(moved, None), 1e-9)
+
+
+def test_a_family_is_no_distribution():
+    family = flows.amortised_posterior(2, "planar", 1)
+    for name in ["sample", "log_prob", "event_shape", "mean"]:
+        with pytest.raises(AttributeError, match=rf"{name}'. A family .*\[\.\.\., 9\]"):
+            getattr(family, name)
+    assert not hasattr(family, "samples")
+    with pytest.raises(AttributeError, match="has no attribute 'samples'.$"):
+        family.samples()
+
+
+@each_family
 def test_ends_a_keras_network_and_is_saved_with_it(name, tmp_path):
     family = family_of(name, tf.float32)
     inputs = keras.Input([4])
@@ -272,6 +305,20 @@ def test_ends_a_keras_network_and_is_saved_with_it(name, tmp_path):
     (ValueError, dict(flow="orthogonal", num_columns=6),
      r"in \[1, 5\] .*; got 6 and 8"),
     (ValueError, dict(flow="householder", num_reflections=0), "got None and 0"),
+    (ValueError, dict(event_size=[5]), "`event_size` must be .*; got .5.. Give 5"),
+    (ValueError, dict(flow="orthogonal", num_columns=2.5), "`num_columns` .* got 2.5"),
+    *[(ValueError, dict(flow=kind, **{name: value}),
+       f"`{name}` must be left out for the flow '{kind}'.*; got .* It is for .*iaf")
+      for kind in ["none", "planar", "radial", "householder"]
+      for name, value in dict(
+          context_size=0, hidden_units=(320,), transformer=transformers.Affine()
+      ).items()],
+    *[(ValueError, dict(flow=kind, num_columns=2), "It is for .*'householder'")
+      for kind in ["none", "planar", "radial", "iaf"]],
+    *[(ValueError, dict(flow=kind, num_reflections=8), "It is for .'householder',.")
+      for kind in ["none", "planar", "radial", "iaf", "orthogonal", "triangular"]],
+    *[(ValueError, dict(flow=kind, activation="tanh"), "It is for .'planar'")
+      for kind in ["none", "radial", "iaf"]],
     (TypeError, dict(flow="iaf"), "`seed` must be an integer; got None"),
 ])
 def test_errors(kind, arguments, text):

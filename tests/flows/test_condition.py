@@ -79,3 +79,21 @@ def test_rejects_what_cannot_be_bound():
         flows.condition(3, np.zeros(2))
     with pytest.raises(TypeError, match="dtype of the network, float64; got float32"):
         flows.condition(conditional(), tf.zeros([2]))
+
+
+@pytest.mark.parametrize("context", [
+    np.array([0, 1, 2]), [0, 1, 2], [[1, 0, 0]], np.eye(3, dtype=int), np.eye(3) > 0.5,
+    tf.constant([[0, 1, 0]]), [[True, False, False]], np.uint8([[0, 1, 0]]),
+], ids=str)
+def test_labels_are_no_contexts(context):
+    network = MADE(2, 4, (4,), seed=0, context_size=3)
+    for flow in [
+        flows.maf(2, 2, (4,), seed=0, context_size=3),
+        flows.real_nvp(2, 2, (4,), seed=0, context_size=3, scan=True),
+        flows.autoregressive_levels(network, 4),
+    ]:
+        with pytest.raises(TypeError, match="(?s)must be floating.*one-hot"):
+            flows.condition(flow, context)
+        floating = np.float32(context)
+        bound = flows.condition(flow, floating.tolist())
+        assert bound.batch_shape == floating.shape[:-1]

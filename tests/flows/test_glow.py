@@ -100,3 +100,20 @@ def test_a_graph_that_has_lost_the_shape_of_an_image():
     graph = tf.function(
         flow.log_prob, input_signature=[tf.TensorSpec([None] * 4, tf.float32)])
     close(graph(y), flow.log_prob(y), 1e-5)
+
+
+@pytest.mark.parametrize("recipe", [flows.glow, flows.real_nvp_image])
+def test_rejects_sizes_that_are_no_integers(recipe):
+    for shape in [4, None, "441", [4, 4], (4, 4, 1.0), (4, 4, True)]:
+        with pytest.raises(ValueError, match="`event_shape` must be .height, width"):
+            recipe(shape, 1, 1, 4, seed=0)
+    for size in [1.0, "1", [1], None, True]:
+        for name in ["num_levels", "num_steps", "num_values"]:
+            with pytest.raises(ValueError, match=f"`{name}` must be an integer of at"):
+                recipe([4, 4, 1], **{
+                    **dict(num_levels=1, num_steps=1), name: size}, seed=0)
+    for size in [[3], 2.5, -1, True]:
+        with pytest.raises(ValueError, match="`context_size` must be the length of a"):
+            recipe([4, 4, 1], 1, 1, 4, seed=0, context_size=size)
+    with pytest.raises(ValueError, match="`hidden_channels` must be .* got 4.5"):
+        recipe([4, 4, 1], 1, 1, 4.5, seed=0)

@@ -49,6 +49,49 @@ def test_rejects_sizes_below_one(recipe):
         recipe(3, 2, (4, 0), seed=0)
 
 
+@pytest.mark.parametrize("recipe", [
+    flows.maf, flows.iaf, flows.real_nvp, flows.nice, flows.neural_spline,
+    flows.planar, flows.radial, flows.sylvester])
+def test_rejects_sizes_that_are_no_integers(recipe):
+    for size in [[2], (2,), tf.TensorShape([2]), np.array([2])]:
+        with pytest.raises(ValueError, match="`event_size` must be .* got .*. Give 2."):
+            recipe(size, 2, seed=0)
+    for size in [2.0, "2", None, True, [2, 3], tf.constant(2)]:
+        with pytest.raises(ValueError, match="`event_size` must be an integer of at"):
+            recipe(size, 2, seed=0)
+        with pytest.raises(ValueError, match="`num_layers` must be an integer of at"):
+            recipe(2, size, seed=0)
+    recipe(np.int64(2), np.int32(2), seed=0)
+
+
+@pytest.mark.parametrize("recipe", [
+    flows.maf, flows.iaf, flows.real_nvp, flows.nice, flows.neural_spline])
+def test_rejects_lengths_of_contexts_that_are_none(recipe):
+    for size in [[3], 2.5, -1, True, None]:
+        with pytest.raises(ValueError, match="`context_size` must be the length of a"):
+            recipe(2, 2, (4,), seed=0, context_size=size)
+
+
+@pytest.mark.parametrize("recipe", [flows.maf, flows.iaf, flows.real_nvp])
+def test_rejects_what_is_no_transformer(recipe):
+    for given, hint in [
+        (lambda parameters: None, "A function gets that number as an attribute"),
+        (transformers.Affine, "Make an instance: `Affine..`"),
+        (transformers.RationalQuadraticSpline, "Make an instance: `Rational"),
+        ("affine", "By default it is `Affine"), (None, "By default it is `Affine"),
+    ]:
+        message = f"`transformer` must be callable and have .*; got .*{hint}"
+        with pytest.raises(TypeError, match=message):
+            recipe(2, 2, (4,), seed=0, transformer=given)
+
+    def shift(parameters):
+        return transformers.Additive()(parameters)
+
+    shift.num_parameters = 1
+    x = np.float32([[1.0, 2.0]])
+    assert recipe(2, 2, (4,), seed=0, transformer=shift).log_prob(x).shape == [1]
+
+
 def test_rejects_an_unknown_order():
     with pytest.raises(ValueError, match="`order` must be 'given', .* got 'up'"):
         flows.maf(3, 2, seed=0, order="up")

@@ -144,6 +144,12 @@ def test_errors():
         flows.start_from_data(flows.nice(4, 3, (4,), seed=0), np.zeros([3, 4]))
     with pytest.raises(TypeError, match="`batch` must be floating, .*; got int32"):
         flows.start_from_data(flow, tf.zeros([3, 4, 4, 1], tf.int32))
+    for batch in [
+        np.ones([3, 4, 4, 1], np.uint8), np.ones([3, 4, 4, 1], bool),
+        np.ones([3, 4, 4, 1], int).tolist(),
+    ]:
+        with pytest.raises(TypeError, match="must be floating, such as `dequantise`"):
+            flows.start_from_data(flow, batch)
     with pytest.raises(ValueError, match=r"shape \(4, 4, 1\), .*; got shape \(3, 8, 8"):
         flows.start_from_data(flow, np.ones([3, 8, 8, 1]))
     joint = tfb.JointMap([actnorm()])

@@ -1,8 +1,11 @@
 """What layers with a network do to it: ask it, track it, give it its context."""
 
+import numbers
+
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfp_flows._compositions import holds_whole_numbers
 from tfp_flows._parameters import is_reference, without_keras
 
 
@@ -41,11 +44,7 @@ def check_conditioner(conditioner, transformer):
     """
     if not callable(conditioner):
         raise TypeError(f"`conditioner` must be callable; got {conditioner!r}.")
-    if not (callable(transformer) and hasattr(transformer, "num_parameters")):
-        raise TypeError(
-            "`transformer` must be callable and have `num_parameters`, as those of "
-            f"`tfp_flows.bijectors.transformers` have; got {transformer!r}."
-        )
+    check_transformer(transformer)
     number = getattr(conditioner, "num_parameters", transformer.num_parameters)
     if number != transformer.num_parameters:
         raise ValueError(
@@ -70,6 +69,27 @@ def check_conditioner(conditioner, transformer):
     if not hasattr(conditioner, "variables"):
         return None
     return [getattr(variable, "value", variable) for variable in conditioner.variables]
+
+
+def check_transformer(transformer):
+    """Raises `TypeError` for what a layer cannot ask for bijectors of its elements."""
+    number = getattr(transformer, "num_parameters", None)
+    if (
+        callable(transformer)
+        and not isinstance(transformer, type)
+        and isinstance(number, numbers.Integral)
+    ):
+        return
+    if isinstance(transformer, type):
+        hint = f"Make an instance: `{transformer.__name__}()`."
+    elif callable(transformer):
+        hint = "A function gets that number as an attribute: `f.num_parameters = 2`."
+    else:
+        hint = "By default it is `Affine()`."
+    raise TypeError(
+        "`transformer` must be callable and have `num_parameters`, an integer, as "
+        f"those of `tfp_flows.bijectors.transformers` have; got {transformer!r}. {hint}"
+    )
 
 
 def dtype_of(conditioner):
@@ -100,6 +120,13 @@ def check_context(conditioner, context, context_size, dtype):
     if context is None:
         return None, size
     context = without_keras(context)
+    if dtype is not None and holds_whole_numbers(context):
+        raise TypeError(
+            "`context` must be floating, of the dtype of the network, "
+            f"{tf.as_dtype(dtype).name}; got integers or booleans, {context!r}. Labels "
+            "go in as one-hot vectors, by `tf.one_hot` or "
+            "`tfp_flows.flows.condition_on_class`; numbers by `tf.cast`."
+        )
     if not is_reference(context):
         context = tf.convert_to_tensor(context, dtype_hint=dtype, name="context")
     if size == 0:

@@ -42,7 +42,8 @@ class InvertibleConv1x1(tfb.Bijector):
 
     Raises:
       TypeError: `weight` is not of float32 or float64.
-      ValueError: `weight` is not square, or is numbers that are singular; the input has
+      ValueError: `weight` is not square, or is numbers that are singular; a variable or
+        tensor is, in the eager use of its inverse or log determinant; the input has
         another number of channels; `event_ndims` is below 1.
       tf.errors.InvalidArgumentError: a check of `validate_args` fails.
     """
@@ -77,7 +78,7 @@ class InvertibleConv1x1(tfb.Bijector):
 
     def _inverse(self, y):
         check_pixels(self, y, self.event_ndims, self.weight.shape[-1])
-        inverse, log_det = inverse_and_log_det(tf.convert_to_tensor(self.weight))
+        inverse, log_det = self._inverse_and_log_det()
         ildj = -over_pixels(self, log_det, y, self.event_ndims)
         self._cache.inverse_attributes(y)["ildj"] = ildj
         return multiply_pixels(y, inverse, self.event_ndims)
@@ -95,11 +96,23 @@ class InvertibleConv1x1(tfb.Bijector):
 
     def inverse_matrix(self):
         """Returns the inverse of the matrix, `[..., C, C]`."""
-        return inverse_and_log_det(tf.convert_to_tensor(self.weight))[0]
+        return self._inverse_and_log_det()[0]
 
     def log_abs_det(self):
         """Returns `log |det weight|`, shape `[...]`."""
-        return inverse_and_log_det(tf.convert_to_tensor(self.weight))[1]
+        return self._inverse_and_log_det()[1]
+
+    def _inverse_and_log_det(self):
+        weight = tf.convert_to_tensor(self.weight)
+        inverse, log_det = inverse_and_log_det(weight)
+        if tf.executing_eagerly() and not np.all(_is_inverse(inverse, weight)):
+            raise ValueError(
+                "`weight` must be regular, as far as rounding tells; got a singular "
+                f"matrix, with log |det| {log_det.numpy()}. Start from a `rotation`, "
+                "train with smaller steps, or take `InvertibleConv1x1PLU`, which stays "
+                "regular."
+            )
+        return inverse, log_det
 
 
 @never_stale
@@ -228,6 +241,12 @@ class InvertibleConv1x1PLU(tfb.Bijector):
         below = np.tri(channels, k=-1, dtype=unit.dtype)
         diagonal = unit * (sign * tf.exp(log_magnitude))[..., tf.newaxis]
         return below * lower + unit, below.T * upper + diagonal
+
+
+def _is_inverse(inverse, weight):
+    """Returns whether any digit of the inverse of matrices is right."""
+    condition = tf.norm(inverse, axis=[-2, -1]) * tf.norm(weight, axis=[-2, -1])
+    return condition < 1.0 / np.finfo(weight.dtype.as_numpy_dtype).eps
 
 
 def _is_permutation(values):

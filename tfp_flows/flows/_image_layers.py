@@ -2,6 +2,7 @@
 
 import numbers
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
@@ -16,10 +17,10 @@ from tfp_flows.bijectors import (
     matrices,
     transformers,
 )
-from tfp_flows.flows._layers import start_flag
+from tfp_flows.flows._layers import check_integers, start_flag
 from tfp_flows.flows._noise import Normal
 from tfp_flows.networks import ConvNet
-from tfp_flows.networks._dense import split_seed
+from tfp_flows.networks._dense import is_size, split_seed
 
 tfb, tfd = tfp.bijectors, tfp.distributions
 
@@ -34,15 +35,16 @@ def check_image(event_shape, num_levels, num_halvings):
 
     Raises:
       ValueError: `event_shape` is no shape of an image, or cannot be halved so often;
-        `num_levels` is below 1.
+        `num_levels` is no integer, or below 1.
     """
-    event_shape = tuple(event_shape)
-    whole = [isinstance(n, numbers.Integral) and n > 0 for n in event_shape]
-    if len(whole) != 3 or not all(whole):
+    given = event_shape
+    event_shape = tuple(given) if np.iterable(given) else ()
+    if len(event_shape) != 3 or not all(map(is_size, event_shape)):
         raise ValueError(
             "`event_shape` must be [height, width, channels], each at least 1; "
-            f"got {list(event_shape)}."
+            f"got {list(event_shape) or given!r}."
         )
+    check_integers(num_levels=num_levels)
     if num_levels < 1:
         raise ValueError(f"`num_levels` must be at least 1; got {num_levels}.")
     height, width, channels = event_shape
@@ -143,8 +145,10 @@ def preprocessing(kind, num_values, dtype):
     """Returns layers from a flow of moderate numbers to pixels of 0 to `num_values`.
 
     Raises:
-      ValueError: `kind` is neither "centre" nor "logit", or `num_values` is below 2.
+      ValueError: `kind` is neither "centre" nor "logit", or `num_values` is no integer,
+        or below 2.
     """
+    check_integers(num_values=num_values)
     if num_values < 2:
         raise ValueError(f"`num_values` must be at least 2; got {num_values}.")
     if kind == "centre":

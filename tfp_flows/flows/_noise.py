@@ -47,8 +47,8 @@ def fresh_seed(like):
     """Returns a stateless seed, another one in each call; `tf.random.set_seed` decides.
 
     In `Dataset.map`, too: TensorFlow starts the generators of its function anew with
-    each epoch, if there is a global seed, so that all epochs had the same noise. A count
-    of the calls goes on.
+    each epoch, if there is a global seed, so that all epochs had the same noise. A
+    count of the calls goes on.
 
     Args:
       like: tensor of the graph in which the seed is drawn.

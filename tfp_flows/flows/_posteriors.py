@@ -8,6 +8,7 @@ import tensorflow_probability as tfp
 
 from tfp_flows import bijectors
 from tfp_flows._compositions import bind_context
+from tfp_flows._parameters import is_reference
 from tfp_flows.bijectors import bases
 from tfp_flows.flows._noise import Normal
 
@@ -43,14 +44,43 @@ class Gaussian(tf.Module):
             f"num_parameters={self.num_parameters}>"
         )
 
+    def __getattr__(self, name):
+        hint = ""
+        if hasattr(tfd.Distribution, name):
+            hint = (
+                " A family is no distribution, but `family(parameters)` is one and has "
+                "it, with the parameters that an encoder predicts, of shape "
+                f"[..., {self.num_parameters}]."
+            )
+        raise AttributeError(
+            f"{type(self).__name__!r} object has no attribute {name!r}.{hint}")
+
     def __call__(self, parameters):
-        parameters = tf.convert_to_tensor(parameters, self.dtype, name="parameters")
+        reference = is_reference(parameters)
+        if not reference:
+            parameters = tf.convert_to_tensor(parameters, self.dtype, name="parameters")
         if not parameters.shape.rank or parameters.shape[-1] != self.num_parameters:
             sizes = dict(zip(self._shapes, self._sizes))
             raise ValueError(
                 f"`parameters` must have shape [..., {self.num_parameters}] for "
                 f"{self!r}, in this order: {sizes}; got shape {parameters.shape}."
             )
+        tensors = self._tensors(tf.convert_to_tensor(parameters, self.dtype))
+        if reference:  # which is tracked, and read anew in each call
+            tensors = tf.nest.pack_sequence_as(tensors, [
+                tfp.util.DeferredTensor(
+                    parameters, lambda value, i=i: self._tensor(i, value),
+                    dtype=tensor.dtype, shape=tensor.shape)
+                for i, tensor in enumerate(tf.nest.flatten(tensors))])
+        loc, scale = tensors["loc"], tensors["scale"]
+        bijector = self._bijector(tensors["flow"])
+        if bijector is None:
+            return tfd.MultivariateNormalDiag(loc, scale)
+        noise = tfd.Independent(Normal(loc, scale), reinterpreted_batch_ndims=1)
+        return tfd.TransformedDistribution(noise, bijector, name=self.name)
+
+    def _tensors(self, parameters):
+        """Returns location, scale and tensors of the flow, by those names."""
         batch = tf.shape(parameters)[:-1]
         parts = {
             name: tf.ensure_shape(
@@ -59,15 +89,18 @@ class Gaussian(tf.Module):
             for (name, shape), part in zip(
                 self._shapes.items(), tf.split(parameters, self._sizes, axis=-1))
         }
-        loc, scale = parts["loc"], _positive(parts["scale"])
-        bijector = self._flow(parts)
-        if bijector is None:
-            return tfd.MultivariateNormalDiag(loc, scale)
-        noise = tfd.Independent(Normal(loc, scale), reinterpreted_batch_ndims=1)
-        return tfd.TransformedDistribution(noise, bijector, name=self.name)
+        return dict(
+            loc=parts["loc"], scale=_positive(parts["scale"]), flow=self._flow(parts))
+
+    def _tensor(self, i, parameters):
+        return tf.nest.flatten(self._tensors(parameters))[i]
 
     def _flow(self, parts):
-        """Returns the bijector of reshaped parameters, None for the identity."""
+        """Returns the tensors of the flow, a nested structure of reshaped parts."""
+        return []
+
+    def _bijector(self, tensors):
+        """Returns the bijector of the tensors of the flow, None for the identity."""
         return None
 
 
@@ -79,7 +112,10 @@ class Planar(Gaussian):
 
     def _flow(self, parts):
         w = parts["w"] + _directions([self.num_layers, self.event_size], self.dtype)
-        return bijectors.PlanarStack(parts["u"], w, parts["b"], self._activation)
+        return [parts["u"], w, parts["b"]]
+
+    def _bijector(self, tensors):
+        return bijectors.PlanarStack(*tensors, self._activation)
 
 
 class Radial(Gaussian):
@@ -94,7 +130,10 @@ class Radial(Gaussian):
             tf.unstack(_positive(parts["radius"]), axis=-1),
             tf.unstack(_positive(parts["gain"]), axis=-1),
         ]
-        return tfb.Chain([bijectors.Radial(*layer) for layer in zip(*each)][::-1])
+        return [list(layer) for layer in zip(*each)]
+
+    def _bijector(self, tensors):
+        return tfb.Chain([bijectors.Radial(*layer) for layer in tensors][::-1])
 
 
 class Sylvester(Gaussian):
@@ -120,9 +159,12 @@ class Sylvester(Gaussian):
         factors = [
             tf.unstack(bases.triangular_factor(each), axis=-3) for each in (r, r_tilde)]
         each = [self._columns_of(parts), *factors, tf.unstack(parts["b"], axis=-2)]
+        return [list(layer) for layer in zip(*each)]
+
+    def _bijector(self, tensors):
         return tfb.Chain([
             bijectors.Sylvester(*layer, activation=self._activation)
-            for layer in zip(*each)
+            for layer in tensors
         ][::-1])
 
     def _columns_of(self, parts):
@@ -149,9 +191,10 @@ class Autoregressive(Gaussian):
         self.bijector = bijector
 
     def _flow(self, parts):
-        if "context" not in parts:
-            return self.bijector
-        return bind_context(self.bijector, parts["context"])
+        return [parts["context"]] if "context" in parts else []
+
+    def _bijector(self, tensors):
+        return bind_context(self.bijector, *tensors) if tensors else self.bijector
 
 
 def _directions(shape, dtype):

@@ -83,6 +83,7 @@ def glow(
       ValueError: an argument is out of its range.
     """
     *_, channels = parts.check_image(event_shape, num_levels, num_levels)
+    parts.check_integers(num_steps=num_steps)
     if num_steps < 1:
         raise ValueError(f"`num_steps` must be at least 1; got {num_steps}.")
     if context_in not in ("top", "all"):

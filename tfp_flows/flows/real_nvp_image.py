@@ -71,7 +71,9 @@ def real_nvp_image(
       TypeError: `seed` is no integer, or `compute_dtype` is none that fits.
       ValueError: an argument is out of its range.
     """
+    parts.check_integers(num_levels=num_levels)
     height, width, channels = parts.check_image(event_shape, num_levels, num_levels - 1)
+    parts.check_integers(num_steps=num_steps)
     if num_steps < 1:
         raise ValueError(f"`num_steps` must be at least 1; got {num_steps}.")
     transformer = parts.coupling_kind(coupling, transformers.Affine())

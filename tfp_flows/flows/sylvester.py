@@ -5,6 +5,7 @@ import tensorflow_probability as tfp
 
 from tfp_flows._recipes import recipe
 from tfp_flows.bijectors import Sylvester, bases
+from tfp_flows.flows._layers import check_integers
 from tfp_flows.flows.scan_layers import scan_layers
 from tfp_flows.trainable import build_trainable
 
@@ -55,6 +56,9 @@ def sylvester(
         known.
     """
     num_columns = event_size if num_columns is None else num_columns
+    check_integers(
+        event_size=event_size, num_layers=num_layers, num_columns=num_columns,
+        num_reflections=num_reflections)
     if min(event_size, num_layers, num_columns, num_reflections) < 1:
         raise ValueError(
             "`event_size`, `num_layers`, `num_columns` and `num_reflections` must be "
@@ -70,7 +74,7 @@ def sylvester(
         raise ValueError(f"`basis` must be one of {_BASES}; got {basis!r}.")
     square = [num_columns, num_columns]
     layers = []
-    for i, seeds in enumerate(tfp.random.split_seed([0, seed], n=num_layers)):
+    for i, seeds in enumerate(tfp.random.split_seed([0, seed], n=int(num_layers))):
         basis_seed, layer_seed = tfp.random.split_seed(seeds, n=2)
         if basis == "triangular":
             q = bases.permutation_basis(event_size, num_columns, i % 2 == 1, dtype)

@@ -17,7 +17,7 @@ def split_seed(seed, number):
     if isinstance(seed, bool) or not isinstance(seed, numbers.Integral):
         raise TypeError(f"`seed` must be an integer; got {seed!r}.")
     # TFP draws a new seed for an integer on every call; a pair is taken as it is.
-    return tf.unstack(tfp.random.split_seed([0, int(seed)], n=number))
+    return tf.unstack(tfp.random.split_seed([0, int(seed)], n=int(number)))
 
 
 def make_kernel(seed, shape, dtype, name, scale=1.0):
@@ -67,8 +67,7 @@ def set_context(network, size, ndims, allowed):
     Raises:
       ValueError: the size is out of its range, or the rank none of those allowed.
     """
-    if size != 0:
-        check_sizes(context_size=size)
+    check_context_size(size)
     if ndims not in allowed:
         raise ValueError(
             f"`context_ndims` must be {' or '.join(map(str, allowed))}; got {ndims!r}.")
@@ -168,11 +167,26 @@ def check_sizes(**named):
     """
     for name, value in named.items():
         sizes = value if isinstance(value, (tuple, list)) else [value]
-        if any(not isinstance(n, numbers.Integral) or n < 1 for n in sizes):
+        if not all(map(is_size, sizes)):
             raise ValueError(
                 f"`{name}` must be an integer of at least 1, or a sequence of such; "
                 f"got {value!r}."
             )
+
+
+def check_context_size(size):
+    """Raises `ValueError` if the length of a context is no integer of at least 0."""
+    if not is_size(size, least=0):
+        raise ValueError(
+            "`context_size` must be the length of a context, an integer of at least 1, "
+            f"or 0 for none; got {size!r}."
+        )
+
+
+def is_size(value, least=1):
+    """Returns whether a value is an integer of at least so much."""
+    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    return whole and value >= least
 
 
 def check_inputs(network, x, context, input_size):

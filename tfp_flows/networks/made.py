@@ -13,6 +13,7 @@ from tfp_flows.networks._dense import (
     as_function,
     as_widths,
     cast,
+    check_context_size,
     check_inputs,
     check_sizes,
     in_place_of_last,
@@ -92,6 +93,7 @@ class MADE(tf.Module):
         check_sizes(
             event_size=event_size, num_parameters=num_parameters,
             hidden_units=hidden_units or 0, num_masks=num_masks)
+        check_context_size(context_size)
         if residual and len(set(hidden_units)) > 1:
             raise ValueError(
                 f"`hidden_units` must be equal with `residual`; got {hidden_units}.")

@@ -11,6 +11,7 @@ from tfp_flows.networks._dense import (
     as_function,
     as_widths,
     cast,
+    check_context_size,
     check_inputs,
     check_sizes,
     describe,
@@ -160,9 +161,9 @@ def _set_sizes(network, input_size, output_shape, hidden_units, context_size):
     """Checks sizes and makes them attributes of a network."""
     hidden_units, output_shape = as_widths(hidden_units), tuple(output_shape)
     check_sizes(hidden_units=hidden_units, output_shape=output_shape)
-    for name, size in dict(input_size=input_size, context_size=context_size).items():
-        if size != 0:
-            check_sizes(**{name: size})
+    check_context_size(context_size)
+    if input_size != 0:
+        check_sizes(input_size=input_size)
     network.input_size, network.output_shape = input_size, output_shape
     network.hidden_units, network.context_size = hidden_units, context_size
 
