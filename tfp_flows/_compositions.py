@@ -119,7 +119,7 @@ def start_from_data(flow, batch, direction="inverse"):
     if holds_whole_numbers(batch):
         raise TypeError(
             "`batch` must be floating, such as `dequantise` returns; got "
-            f"{tf.convert_to_tensor(batch).dtype.name}. Give it as it comes in training."
+            f"{tf.convert_to_tensor(batch).dtype.name}. Give it as in training."
         )
     batch = tf.convert_to_tensor(batch, dtype_hint=flow.dtype)
     if tf.executing_eagerly() and not np.all(np.isfinite(batch)):
