@@ -110,6 +110,8 @@ def never_stale(target):
     if isinstance(target, type) and issubclass(target, tfb.Bijector):
         target._cache = _CacheOfInstance()
         target.__hash__ = _hash
+        if target._is_increasing.__func__ is tfb.Bijector._is_increasing.__func__:
+            target._is_increasing = classmethod(_refuse_order)
         return target
     if not isinstance(target, (tfb.Bijector, tfd.Distribution)):
         raise TypeError(
@@ -120,6 +122,15 @@ def never_stale(target):
         if isinstance(part, tfb.Bijector):
             _refresh(part)
     return target
+
+
+def _refuse_order(cls, **kwargs):
+    """What TFP asks a layer for a `cdf`, and gets from one that maps events."""
+    raise NotImplementedError(
+        "`cdf`, `quantile` and the like must be asked of an increasing map of numbers; "
+        f"got {cls.__name__}, a map of events. Count samples instead: "
+        "`np.mean(np.all(flow.sample(n) <= x, axis=-1))`."
+    )
 
 
 def _refresh(bijector):

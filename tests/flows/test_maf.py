@@ -3,10 +3,13 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_probability as tfp
 
 from tests.flows.recipes import check_density_recipe
 from tfp_flows import flows
 from tfp_flows.bijectors import transformers
+
+tfb, tfd = tfp.bijectors, tfp.distributions
 
 
 def test_maf_is_a_good_recipe(tmp_path):
@@ -115,3 +118,21 @@ def test_training_under_xla_changes_every_variable():
     assert losses[-1] < losses[0]
     for variable, old in zip(flow.trainable_variables, start):
         assert np.any(variable != old)
+
+
+@pytest.mark.parametrize("flow", [
+    flows.maf(2, 1, (4,), seed=0), flows.nice(2, 2, (4,), seed=0),
+    flows.neural_spline(2, 2, (4,), seed=0, scan=True, standardize=True),
+    *[tfd.TransformedDistribution(tfd.MultivariateNormalDiag([0.0, 0.0]), layers)
+      for bijector in [flows.planar(2, 1, seed=0), flows.radial(2, 2, seed=0)]
+      for layers in [bijector, tfb.Invert(bijector)]],
+], ids=str)
+def test_has_no_distribution_function(flow):
+    x = tf.constant([0.3, 0.7])
+    for method in ["cdf", "log_cdf", "survival_function", "quantile"]:
+        with pytest.raises(NotImplementedError, match="Count samples instead"):
+            getattr(flow, method)(x)
+    x = np.float32([[1.0], [-2.0]])  # an increasing map of numbers has one
+    affine = tfd.TransformedDistribution(
+        tfd.Normal(0.0, 1.0), transformers.Affine()(tf.constant([0.5, 0.0])))
+    np.testing.assert_allclose(affine.cdf(x), tfd.Normal(0.5, 1.0).cdf(x), rtol=1e-6)

@@ -108,6 +108,7 @@ def check_context(conditioner, context, context_size, dtype):
       dtype: dtype for contexts that have none.
 
     Raises:
+      TypeError: the context has another dtype than the network, or whole numbers.
       ValueError: the sizes of conditioner, layer and context disagree.
     """
     own = getattr(conditioner, "context_size", None)
