@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "_moments": set(),
     "_parameters": set(),
     "_recipes": set(),
+    "_support": {"_compositions"},
     "masks": set(),
     "root_finding": set(),
     "networks": {"_loops", "_moments", "_recipes", "masks"},
@@ -32,10 +33,10 @@ MAY_IMPORT = {
     "trainable": {"_recipes"},
     "flows": {
         *{"_closures", "_compositions", "_recipes", "bijectors", "masks", "networks"},
-        *{"_parameters", "trainable"},
+        *{"_parameters", "_support", "trainable"},
     },
     "variational": set(),
-    "keras": {"_compositions", "_recipes"},
+    "keras": {"_compositions", "_recipes", "_support"},
 }
 EXTERNAL = {"numpy", "tensorflow", "tensorflow_probability"}
 STANDARD = {"collections", "contextlib", "copy", "dataclasses", "functools", "math"}

@@ -48,6 +48,8 @@ class Logit(tfb.Bijector):
             forward_min_event_ndims=0, validate_args=validate_args,
             parameters=parameters, name=name)
 
+    _bounds_its_domain = True
+
     @classmethod
     def _parameter_properties(cls, dtype):
         return {}

@@ -38,6 +38,7 @@ from tfp_flows.flows.real_nvp_image import real_nvp_image
 from tfp_flows.flows.scan_layers import scan_layers
 from tfp_flows.flows.start_from_data import start_from_data
 from tfp_flows.flows.sylvester import sylvester
+from tfp_flows.flows.transform import transform
 
 __all__ = [
     "amortised_posterior",
@@ -67,6 +68,7 @@ __all__ = [
     "scan_layers",
     "start_from_data",
     "sylvester",
+    "transform",
     "update_running_statistics",
     "variational_dequantiser",
     "with_batch_statistics",

@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows import _compositions
+from tfp_flows import _compositions, _support
 from tfp_flows.keras import _configuration, _feeding, _points
 from tfp_flows.keras._maximum_likelihood import MaximumLikelihood
 from tfp_flows.keras._parts import parts_of
@@ -105,11 +105,11 @@ class DensityModel(MaximumLikelihood):
         with phase(training) as entered:
             if training and _compositions.has_statistics(distribution):
                 bound = _compositions.with_batch_statistics(distribution, x)
-                log_prob = bound.log_prob(x)
+                log_prob = _support.log_prob(bound, x)
                 update(functools.partial(
                     _compositions.update_running_statistics, distribution, bound))
             else:
-                log_prob = distribution.log_prob(x)
+                log_prob = _support.log_prob(distribution, x)
         for loss in entered.added_losses():
             self.add_loss(loss)
         return log_prob

@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows import _compositions
+from tfp_flows import _compositions, _support
 from tfp_flows.keras import _configuration, _points
 from tfp_flows.keras._parts import hidden_variables, parts_of
 from tfp_flows.keras._phase import phase
@@ -152,7 +152,7 @@ class DistributionLayer(keras.layers.Layer):
                 f"batch, {batch}; got shape {y.shape}."
             )
         dtype = distribution.dtype
-        return distribution.log_prob(tf.cast(y, dtype) if dtype else y)
+        return _support.log_prob(distribution, tf.cast(y, dtype) if dtype else y)
 
     def save_own_variables(self, store):
         save_number(self._parts, store)
