@@ -66,7 +66,8 @@ class Gaussian(tf.Module):
                 f"{self!r}, in this order: {sizes}; got shape {parameters.shape}."
             )
         tensors = self._tensors(tf.convert_to_tensor(parameters, self.dtype))
-        if reference:  # which is tracked, and read anew in each call
+        # Tracked, and read anew in each use; a graph does the latter by itself.
+        if reference and tf.executing_eagerly():
             tensors = tf.nest.pack_sequence_as(tensors, [
                 tfp.util.DeferredTensor(
                     parameters, lambda value, i=i: self._tensor(i, value),
