@@ -1,10 +1,6 @@
 """Tests of `tfp_flows.keras.BackupAndRestore`, by killed processes and exceptions."""
 
-import os
-import pathlib
 import signal
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -12,11 +8,11 @@ import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tests.keras.processes import Training, finish
 from tfp_flows.keras import BackupAndRestore, DensityModel
 
 tfd = tfp.distributions
 
-ROOT = pathlib.Path(__file__).parents[2]
 X = np.random.default_rng(0).normal(1.0, 2.0, size=[18, 2])  # 5 batches of 4
 # Training: where it is killed, where it goes on from, and how often it makes a backup.
 KILLED = {
@@ -197,12 +193,8 @@ def test_rejects_a_wrong_frequency(save_freq):
 
 
 def run(result, *arguments):
-    """Starts a training script with operations that are deterministic."""
-    command = [sys.executable, "-m", "tests.keras.training_script", *arguments]
-    with open(result.with_suffix(".log"), "w") as log:
-        return subprocess.Popen(
-            [*command, "--deterministic", "--result", result], stdout=log, stderr=log,
-            cwd=ROOT, env=dict(os.environ, CUDA_VISIBLE_DEVICES=""))
+    """Starts a training with operations that are deterministic."""
+    return Training(result, *arguments, "--deterministic")
 
 
 @pytest.fixture(scope="module")
@@ -210,19 +202,15 @@ def killed(tmp_path_factory):
     """Returns the folder of trainings that were killed, started again, and were not."""
     folder = tmp_path_factory.mktemp("killed")
     backup = ["--backup", folder / "backup"]
-    processes = {
-        name: run(folder / f"{name}.npz", name, *backup, *options)
+    whole = run(folder / "whole.npz", *KILLED)
+    finish(*(
+        run(folder / f"{name}.npz", name, *backup, *options)
         for name, (options, _) in KILLED.items()
-    }
-    processes["whole"] = run(folder / "whole.npz", *KILLED)
-    for name, process in processes.items():
-        log = folder / f"{name}.log"
-        wanted = 0 if name == "whole" else -signal.SIGKILL
-        assert process.wait(timeout=300) == wanted, log.read_text()[-3000:]
+    ), code=-signal.SIGKILL)
+    finish(whole)
     assert {path.parent.name for path in folder.glob("backup/*/*.npz")} == {*KILLED}
     assert len(list(folder.glob("backup/plain/*"))) == 2  # of which one is torn
-    again = run(folder / "again.npz", *KILLED, *backup)
-    assert again.wait(timeout=300) == 0, (folder / "again.log").read_text()[-3000:]
+    finish(run(folder / "again.npz", *KILLED, *backup))
     assert not list(folder.glob("backup/*/*"))
     return folder
 

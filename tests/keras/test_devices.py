@@ -4,48 +4,28 @@ All trainings but those on one device are processes that run `training_script.py
 """
 
 import json
-import os
-import pathlib
 import signal
 import socket
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tests.keras import training_script
+from tests.keras.processes import Training, finish, kill, wait_for_end
 from tfp_flows import flows
 from tfp_flows.keras import BijectorLayer, DensityModel
 
-ROOT = pathlib.Path(__file__).parents[2]
 ON_DEVICES = ["arrays", "weights", "axes", "columns", "dataset", "glow"]
 ON_WORKERS = ["arrays", "dataset", "glow"]
 
 
-def start(result, *arguments, worker=None, ports=()):
-    """Starts a training script, as one of several workers if it has a number."""
-    environment = dict(os.environ, CUDA_VISIBLE_DEVICES="")
-    if worker is not None:
-        workers = [f"127.0.0.1:{port}" for port in ports]
-        environment["TF_CONFIG"] = json.dumps(dict(
-            cluster=dict(worker=workers), task=dict(type="worker", index=worker)))
-    command = [sys.executable, "-m", "tests.keras.training_script", *arguments]
-    with open(result.with_suffix(".log"), "w") as log:
-        return subprocess.Popen(
-            [*command, "--result", result], stdout=log, stderr=log, cwd=ROOT,
-            env=environment)
-
-
-def finish(process, result):
-    """Waits for a training script; returns what it has written."""
-    try:
-        code = process.wait(timeout=300)
-    finally:
-        process.kill()
-    assert code == 0, result.with_suffix(".log").read_text()[-3000:]
-    return dict(np.load(result))
+def worker(index, ports, result, *arguments):
+    """Starts a training as one of several workers."""
+    cluster = dict(worker=[f"127.0.0.1:{port}" for port in ports])
+    task = dict(type="worker", index=index)
+    return Training(
+        result, *arguments, TF_CONFIG=json.dumps(dict(cluster=cluster, task=task)))
 
 
 def free_ports(number):
@@ -76,8 +56,9 @@ def one(folder):
 def two(folder):
     """Results on two logical devices of one process."""
     result = folder / "two.npz"
-    process = start(result, *ON_DEVICES, "refused", "batch_norm", "--devices", "2")
-    return finish(process, result)
+    finish(Training(
+        result, *ON_DEVICES, "refused", "batch_norm", "--devices", "2"))
+    return dict(np.load(result))
 
 
 @pytest.fixture(scope="module")
@@ -87,22 +68,19 @@ def workers(folder):
     command = [*ON_WORKERS, "unordered", "--backup", folder / "backup"]
     ports = free_ports(2)
     options = [[], ["--kill", "1,4"]]  # of `arrays`, the first of the trainings
-    first, second = processes = [
-        start(result, *command, *options[i], worker=i, ports=ports)
+    first, second = trainings = [
+        worker(i, ports, result, *command, *options[i])
         for i, result in enumerate(results)
     ]
     try:
-        assert second.wait(timeout=120) == -signal.SIGKILL
-        assert first.wait(timeout=120) != 0  # TensorFlow misses the other one
+        assert wait_for_end(second, first) is second, first.log
+        assert second.code == -signal.SIGKILL, second.log
+        assert wait_for_end(first).code != 0  # TensorFlow misses the other one
     finally:
-        for process in processes:
-            process.kill()
+        kill(*trainings)
     assert (folder / "backup" / "arrays" / "training.npz").exists()
-    again = [
-        start(result, *command, worker=i, ports=ports)
-        for i, result in enumerate(results)
-    ]
-    return [finish(*each) for each in zip(again, results)]
+    finish(*(worker(i, ports, result, *command) for i, result in enumerate(results)))
+    return [dict(np.load(result)) for result in results]
 
 
 def check_same(actual, expected, training):
