@@ -151,6 +151,12 @@ def test_the_top_level_is_as_planned():
     assert {path.split("/")[0] for path in listed.stdout.split()} <= TOP_LEVEL
 
 
+def test_the_versions_in_the_readme_are_those_that_were_run():
+    command = [sys.executable, TOP / ".ci" / "matrix", "--table"]
+    table = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert f"\n\n{table}\n" in (TOP / "README.md").read_text()
+
+
 def test_import_leaves_no_trace():
     script = """
 import gc, random
