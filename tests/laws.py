@@ -173,6 +173,77 @@ def check_gradients(make, x):
             close(one, other, 1e-5)
 
 
+def check_forward_mode(make, x, in_graph=False):
+    """Jacobian-vector products are those of the gradient tape, which is held to laws.
+
+    By the input and all variables at once, of both directions with their log
+    determinants.
+
+    Args:
+      make: callable that makes the bijector on variables of float64.
+      x: points of its domain and codomain.
+      in_graph: whether in a graph, or in eager mode.
+    """
+    bijector = make()
+    rng = np.random.default_rng(0)
+    variables = bijector.trainable_variables
+    tangents = [tf.constant(rng.normal(size=v.shape)) for v in [*variables, x]]
+
+    def both(point):
+        return _forward(bijector, point) + _inverse(bijector, point) ** 2
+
+    def forward_mode(point):
+        with tf.autodiff.ForwardAccumulator([*variables, point], tangents) as mode:
+            total = both(tf.identity(point))
+        return mode.jvp(total)
+
+    def reverse_mode(point):
+        with tf.GradientTape() as tape:
+            tape.watch(point)
+            total = both(point)
+        return _inner(tape.gradient(total, [*variables, point]), tangents)
+
+    if in_graph:
+        forward_mode = tf.function(forward_mode, autograph=False)
+    reverse_mode = tf.function(reverse_mode, autograph=False)
+    close(forward_mode(tf.constant(x)), reverse_mode(tf.constant(x)))
+
+
+def _inner(tensors, others):
+    return sum(tf.reduce_sum(one * other) for one, other in zip(tensors, others))
+
+
+def check_gradients_in_loops(make, x):
+    """Gradients through a loop over points, in a graph, are those without it.
+
+    Args:
+      make: callable that makes the bijector on variables of float64.
+      x: points of its domain and codomain.
+    """
+    bijector = make()
+
+    def gradient(point, wrap):
+        with tf.GradientTape() as tape:
+            tape.watch(point)
+            total = tf.reduce_sum(wrap(_row, point))
+        return tape.gradient(total, [point, *bijector.trainable_variables])
+
+    def _row(point):
+        return _forward(bijector, point) + _inverse(bijector, point)
+
+    def loop(fn, points):
+        return tf.map_fn(fn, points)
+
+    def unrolled(fn, points):
+        return tf.stack([fn(point) for point in tf.unstack(points)])
+
+    actual, expected = (
+        tf.function(gradient, autograph=False)(tf.constant(x[:2]), wrap)
+        for wrap in (loop, unrolled))
+    for one, other in zip(actual, expected):
+        close(one, other)
+
+
 def _derivative_of_gradient(bijector, quantity, directions, x):
     """Gradient, by the tape, of the derivative along `directions`."""
     variables = bijector.trainable_variables

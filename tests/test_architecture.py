@@ -15,35 +15,36 @@ TOP = pathlib.Path(__file__).parents[1]
 FILES = sorted(ROOT.rglob("*.py"))
 # For each module or folder of the package, those that it may import.
 MAY_IMPORT = {
+    "_autodiff": set(),
     "_cache": set(),
     "_closures": set(),
     "_compositions": set(),
     "_loops": set(),
     "_moments": set(),
-    "_parameters": set(),
+    "_parameters": {"_autodiff"},
     "_recipes": set(),
     "_support": {"_compositions"},
     "masks": set(),
     "root_finding": set(),
-    "networks": {"_loops", "_moments", "_recipes", "masks"},
+    "networks": {"_autodiff", "_loops", "_moments", "_recipes", "masks"},
     "bijectors": {
         *{"_cache", "_compositions", "_moments", "_parameters", "_recipes", "masks"},
-        *{"_closures", "_loops", "root_finding"},
+        *{"_autodiff", "_closures", "_loops", "root_finding"},
     },
     "trainable": {"_recipes"},
     "flows": {
         *{"_closures", "_compositions", "_recipes", "bijectors", "masks", "networks"},
-        *{"_parameters", "_support", "trainable"},
+        *{"_autodiff", "_parameters", "_support", "trainable"},
     },
     "variational": set(),
-    "keras": {"_compositions", "_recipes", "_support"},
+    "keras": {"_autodiff", "_compositions", "_recipes", "_support"},
 }
 EXTERNAL = {"numpy", "tensorflow", "tensorflow_probability"}
 STANDARD = {"collections", "contextlib", "copy", "dataclasses", "functools", "math"}
 STANDARD |= {"inspect", "numbers", "tfp_flows", "types", "warnings"}
 STANDARD |= {"contextvars", "importlib", "json", "os", "pathlib", "threading", "weakref"}
-# The one file that may know what is private to TFP and TensorFlow.
-PRIVATE = {"_cache"}
+# The files that may know what is private to TFP and TensorFlow.
+PRIVATE = {"_autodiff", "_cache"}
 ITS_STANDARD = {"ctypes", "itertools", "os", "sys", "threading", "weakref"}
 TOP_LEVEL = {
     *{"setup.cfg", "setup.py", "tfp_flows", "tests", "examples", "README.md"},

@@ -14,6 +14,13 @@ OF_CONSTANT_JACOBIAN = ("actnorm", "batch_norm", "conv1x1", "diagonal_scale")
 # Without those that differ from others in their numbers alone, or in their sizes.
 OF_ONE_SIZE = [
     n for n in PARAMETRIC if not n.endswith(("/flat", "/one", "/single", "/square"))]
+# Each custom gradient once. TensorFlow traces a function for each operation and shape
+# that its forward mode meets, which takes seconds.
+IN_FORWARD_MODE = (
+    *("sylvester/steep", "radial/steep", "prelu/channel", "batch_norm/steep"),
+    *("actnorm/steep", "diagonal_scale/steep", "conv1x1/steep", "conv1x1_plu/steep"),
+    *("coupling/steep", "maf/steep", "iaf/additive", "scan/steep"),
+)
 # What depends on the kind of layer and not on its numbers.
 each_kind = pytest.mark.parametrize(
     "name", [n for n in NAMES if n.endswith(("/steep", "/batch", "/channel"))]
@@ -66,6 +73,21 @@ def test_vectorized_map(name):
 @each_graph
 def test_gradients(name):
     laws.check_gradients(case(name).make_variable, case(name).x)
+
+
+@pytest.mark.parametrize("name", IN_FORWARD_MODE)
+def test_forward_mode(name):
+    laws.check_forward_mode(case(name).make_variable, case(name).x)
+
+
+@pytest.mark.parametrize("name", ["sylvester/one", "conv1x1/steep", "scan/steep"])
+def test_forward_mode_in_graphs(name):
+    laws.check_forward_mode(case(name).make_variable, case(name).x, in_graph=True)
+
+
+@pytest.mark.parametrize("name", ["conv1x1/steep", "maf/steep", "scan/steep"])
+def test_gradients_in_loops(name):
+    laws.check_gradients_in_loops(case(name).make_variable, case(name).x)
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if n.endswith("batch")])

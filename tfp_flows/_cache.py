@@ -17,8 +17,8 @@ to `watch` that output as if it were an input; and values that a layer reads fro
 is no `tf.Variable` of its own. Of functions that TFP's bijectors take, it sees the
 trainable variables that they read.
 
-This is the one file that knows private parts of TFP and TensorFlow. Where a release
-lacks one of TensorFlow's, caches remember nothing: slower, and as right.
+Only this file and `_autodiff.py` know private parts of TFP and TensorFlow. Where a
+release lacks one of TensorFlow's, caches remember nothing: slower, and as right.
 """
 
 import ctypes

@@ -6,6 +6,8 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfp_flows._autodiff import with_shape
+
 _REFERENCES = (tf.Variable, tfp.util.DeferredTensor)
 _FLOATING = (tf.float16, tf.float32, tf.float64)
 
@@ -116,7 +118,7 @@ def broadcast_batch(axes, **parameters):
         event = tensor.shape[own.rank :]
         shape = tf.concat([batch, tf.shape(tensor)[own.rank :]], axis=0)
         result = tf.broadcast_to(tensor, shape)
-        results.append(tf.ensure_shape(result, static.concatenate(event)))
+        results.append(with_shape(result, static.concatenate(event)))
     return results
 
 

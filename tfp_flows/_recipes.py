@@ -3,6 +3,8 @@
 import functools
 import inspect
 
+import tensorflow as tf
+
 _makers = {}  # what can be called again, by name
 _names = {}  # and the names, by what is called
 
@@ -72,6 +74,22 @@ def recipe(maker=None, *, package="Custom"):
         return made
 
     return register(recorded, package)
+
+
+def check_outside_of_graphs():
+    """Checks that variables which are made now are made once.
+
+    Raises:
+      RuntimeError: a graph is being made, for each of whose calls they would be new.
+    """
+    if not tf.executing_eagerly():
+        raise RuntimeError(
+            "A flow or network must be created outside of graphs, as it owns variables;"
+            " got a call while a graph is traced: within a `tf.function`, the model of "
+            "a `tfd.JointDistributionCoroutine`, or a `DistributionLambda`. Create it "
+            "once before, `flow = ...`, and use `flow` there; "
+            "`tfp_flows.flows.condition(flow, context)` goes within."
+        )
 
 
 def call_of(made):

@@ -3,7 +3,7 @@
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows._recipes import recipe
+from tfp_flows._recipes import check_outside_of_graphs, recipe
 
 
 @recipe(package="tfp_flows")
@@ -42,7 +42,9 @@ def build_trainable(
         of the trained parameters.
       TypeError: `fixed` holds what is no argument of `bijector_class`, or `seed` is no
         integer.
+      RuntimeError: a graph is being made, as by a `tf.function`.
     """
+    check_outside_of_graphs()
     if isinstance(seed, bool) or not isinstance(seed, int):
         raise TypeError(f"`seed` must be an integer; got {seed!r}.")
     properties = {

@@ -7,12 +7,19 @@ does not go back through these: it solves a triangular system with the Jacobian 
 solution, by products with it that go on until nothing changes.
 """
 
-import contextlib
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import tensorflow as tf
 
+from tfp_flows._autodiff import (
+    custom_gradient,
+    detached,
+    differentiable,
+    unrecorded,
+    with_shape,
+)
 from tfp_flows.bijectors._conditioning import (
     check_has_context,
     check_stands_still,
@@ -20,12 +27,14 @@ from tfp_flows.bijectors._conditioning import (
     context_ndims_of,
     parameters_for,
 )
-from tfp_flows.bijectors._substitution import replaced, tensors_of
+from tfp_flows.bijectors._substitution import inputs_of, replaced
 
 
 def evaluate(bijector, z):
     """Returns what one pass of the network makes of `z`, and the log determinant."""
-    return _summed(bijector, *_map_of(bijector).evaluate(checked_input(bijector, z)))
+    z = checked_input(bijector, z)
+    parameters = parameters_for(bijector, z, _event_shape(bijector, z))
+    return _summed(bijector, *bijector._transform(parameters, z))
 
 
 def solve(bijector, w):
@@ -45,27 +54,32 @@ def solve(bijector, w):
 def _map_of(bijector):
     conditioner, invert = bijector.conditioner, bijector._invert
     event_ndims = bijector.forward_min_event_ndims
-    walk = None
+    context = bijector.context
+    contexts = [] if context is None else [tf.convert_to_tensor(context)]
+    tensors, numbers = inputs_of(conditioner)
     known = event_ndims == getattr(conditioner, "event_ndims", 1)
-    if known and hasattr(conditioner, "solve_for_input"):
+
+    def bind(*inputs):
+        context = inputs[0] if contexts else None
+        new = {**numbers, **dict(zip(tensors, inputs[len(contexts) :]))}
+        network = replaced(conditioner, new) if new else conditioner
+
+        def parameters(z):
+            shape = _event_shape(bijector, z)
+            return parameters_for(bijector, z, shape, context, network)
 
         def walk(w):
-            return conditioner.solve_for_input(invert, w, bijector.context)
+            return network.solve_for_input(invert, w, context)
 
-    context = bijector.context
-    inputs = [] if context is None else [tf.convert_to_tensor(context)]
-    tensors, num_contexts = tensors_of(conditioner), len(inputs)
-    inputs += tensors.values()  # those that `Scan` puts in the places of variables
-
-    def parameters(z, *inputs):
-        event_shape = z.shape[z.shape.rank - event_ndims :]
-        context = inputs[0] if num_contexts else None
-        new = dict(zip(tensors, inputs[num_contexts:]))
-        network = replaced(conditioner, new) if new else None
-        return parameters_for(bijector, z, event_shape, context, network)
+        has_walk = known and hasattr(network, "solve_for_input")
+        return parameters, walk if has_walk else None
 
     return AutoregressiveMap(
-        parameters, inputs, bijector._transform, invert, walk, event_ndims)
+        bind, [*contexts, *tensors.values()], bijector._transform, invert, event_ndims)
+
+
+def _event_shape(bijector, z):
+    return z.shape[z.shape.rank - bijector.forward_min_event_ndims :]
 
 
 def _summed(bijector, value, log_slopes):
@@ -79,101 +93,121 @@ class AutoregressiveMap:
     """The map, and what is needed to undo it.
 
     Args:
-      parameters: the network, from `z` and `inputs` to parameters of each element. What
-        else it depends on must be variables.
-      inputs: list of tensors, such as a context.
+      bind: callable from `inputs` to the network, which goes from `z` to parameters of
+        each element, and to None or a callable from `w` to `z` and whether it is exact,
+        for networks that know a better way. What else the network depends on must be
+        variables.
+      inputs: list of tensors, such as a context and the weights.
       transform: from parameters and `z` to `w` and the logarithm of its slope,
         elementwise.
       invert: from parameters and `w` to `z`, elementwise.
-      walk: None, or a callable from `w` to `z` and whether it is exact, for networks
-        that know a better way.
       event_ndims: number of axes of an event.
     """
 
-    parameters: Callable
+    bind: Callable
     inputs: list
     transform: Callable
     invert: Callable
-    walk: Callable | None
     event_ndims: int
+
+    @functools.cached_property
+    def _bound(self):
+        return self.bind(*self.inputs)
 
     def evaluate(self, z):
         """Returns `w` and the logarithms of the diagonal of the Jacobian."""
-        return self.transform(self.parameters(z, *self.inputs), z)
+        return self.transform(self._parameters(z), z)
 
     def solve(self, w):
         """Returns `z` and the logarithms of the diagonal at it.
 
-        Gradients of all orders are those of the exact inverse. `w` must have the batch
-        axes of the result.
+        Gradients of all orders are those of the exact inverse, in forward mode, too.
+        `w` must have the batch axes of the result.
         """
-        # Eager tapes would keep what each round computes.
-        pause = tf.init_scope if tf.executing_eagerly() else contextlib.nullcontext
-        with pause():
-            solution = self._find(tf.stop_gradient(w))
-        solution = tf.stop_gradient(solution)
+        held = self._held()
+        with unrecorded():  # tapes would keep what each round computes
+            solution = held._find(tf.stop_gradient(w))
+        solution = detached(solution)
 
-        @tf.custom_gradient
+        @custom_gradient
         def attach(w, *inputs):
             def backward(of_z, of_log_slope, variables=()):
-                here = self._with(_local(inputs))
-                z, _ = attach(w, *here.inputs)  # this gradient has a gradient, too
-                with tf.GradientTape(persistent=True) as tape:
-                    point = tf.identity(z)
-                    tape.watch([point, *here.inputs])
-                    values = here.evaluate(point)
-                of_z += _gradient(tape, values[1], point, of_log_slope)
-                of_w = here._solve_linear(z, of_z, transpose=True)
-                sources = [here.inputs, list(variables)]
-                of_inputs, of_variables = _gradient(
-                    tape, values, sources, [-of_w, of_log_slope])
-                return (of_w, *of_inputs), of_variables
+                def gradients(w, of_z, of_log_slope, *inputs):
+                    here = self._with(_local(inputs))
+                    z, _ = attach(w, *here.inputs)  # this gradient has a gradient, too
+                    with tf.GradientTape(persistent=True) as tape:
+                        point = tf.identity(z)
+                        tape.watch([point, *here.inputs])
+                        values = here.evaluate(point)
+                    of_z += _gradient(tape, values[1], point, of_log_slope)
+                    of_w = here._solve_linear(z, of_z, True, variables)
+                    return [of_w, *_gradient(
+                        tape, values, [*here.inputs, *variables],
+                        [-of_w, of_log_slope])]
 
-            _, log_slope = self._with(inputs).evaluate(solution)
+                found = differentiable(
+                    gradients, w, of_z, of_log_slope, *inputs, variables=variables)
+                return tuple(found[: 1 + len(inputs)]), found[1 + len(inputs) :]
+
+            _, log_slope = held.evaluate(solution)
             return (tf.identity(solution), log_slope), backward
 
         return attach(w, *self.inputs)
 
     def _find(self, w):
         start, exact = tf.zeros_like(w), tf.constant(False)
-        if self.walk is not None:
-            start, exact = self.walk(w)
+        _, walk = self._bound
+        if walk is not None:
+            start, exact = walk(w)
         return self._settle(
-            lambda z: self.invert(self.parameters(z, *self.inputs), w), start, ~exact)
+            lambda z: self.invert(self._parameters(z), w), start, ~exact)
 
-    def _solve_linear(self, z, b, transpose):
+    def _solve_linear(self, z, b, transpose, variables):
         """Returns the `v` with `J v = b`, for the Jacobian at `z` or its transpose."""
-        fixed_z, fixed_b = tf.stop_gradient(z), tf.stop_gradient(b)
-        slope = tf.exp(self.evaluate(fixed_z)[1])
+        fixed_z, fixed_b, held = detached(z), detached(b), self._held()
+        slope = tf.exp(held.evaluate(fixed_z)[1])
 
         def others(point):  # what `w` has from other elements than its own
-            return self.transform(self.parameters(point, *self.inputs), fixed_z)[0]
+            return self.transform(held._parameters(point), fixed_z)[0]
 
-        solution = tf.stop_gradient(self._settle(
+        solution = detached(self._settle(
             lambda v: (fixed_b - _product(others, fixed_z, v, transpose)) / slope,
             tf.zeros_like(b), tf.constant(True)))
 
-        @tf.custom_gradient
+        @custom_gradient
         def attach(z, b, *inputs):
             def backward(of_v, variables=()):
-                (point,), here = _local([z]), self._with(_local(inputs))
-                v = attach(point, b, *here.inputs)
-                of_b = here._solve_linear(point, of_v, not transpose)
-                with tf.GradientTape() as tape:
-                    tape.watch([point, *here.inputs])
-                    value = _product(
-                        lambda z: here.evaluate(z)[0], point, v, transpose)
-                of_z, of_inputs, of_variables = _gradient(
-                    tape, value, [point, here.inputs, list(variables)], -of_b)
-                return (of_z, of_b, *of_inputs), of_variables
+                def gradients(z, b, of_v, *inputs):
+                    (point,), here = _local([z]), self._with(_local(inputs))
+                    v = attach(point, b, *here.inputs)
+                    of_b = here._solve_linear(point, of_v, not transpose, variables)
+                    with tf.GradientTape() as tape:
+                        tape.watch([point, *here.inputs])
+                        value = _product(
+                            lambda z: here.evaluate(z)[0], point, v, transpose)
+                    of_z, *others = _gradient(
+                        tape, value, [point, *here.inputs, *variables], -of_b)
+                    return [of_z, of_b, *others]
 
-            self._with(inputs).evaluate(z)  # shows TensorFlow which variables there are
+                found = differentiable(
+                    gradients, z, b, of_v, *inputs, variables=variables)
+                return tuple(found[: 2 + len(inputs)]), found[2 + len(inputs) :]
+
+            for variable in variables:  # shows TensorFlow which there are
+                tf.convert_to_tensor(variable)
             return tf.identity(solution), backward
 
         return attach(z, b, *self.inputs)
 
+    def _parameters(self, z):
+        return self._bound[0](z)
+
     def _with(self, inputs):
         return dataclasses.replace(self, inputs=list(inputs))
+
+    def _held(self):
+        """Returns the map with inputs that no tape and no accumulator follows."""
+        return self._with(map(detached, self.inputs))
 
     def _settle(self, step, start, changed):
         """Applies `step` until nothing changes; each time settles one more element."""
@@ -181,7 +215,7 @@ class AutoregressiveMap:
 
         def again(_, old):
             new = step(old)
-            return tf.reduce_any(new != old), tf.ensure_shape(new, old.shape)
+            return tf.reduce_any(new != old), with_shape(new, old.shape)
 
         _, result = tf.while_loop(
             lambda changed, _: changed,

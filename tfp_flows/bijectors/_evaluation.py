@@ -4,6 +4,7 @@ import contextlib
 
 import tensorflow as tf
 
+from tfp_flows._autodiff import check_reverse_mode
 from tfp_flows._compositions import OTHER, layers_of
 from tfp_flows.bijectors._conditioning import check_stands_still
 
@@ -31,7 +32,7 @@ def evaluate_again(bijector, x, direction, event_ndims=3):
     went out, and from it the layer is computed once more, for its gradient.
 
     Raises:
-      NotImplementedError: the gradient of a gradient is asked for.
+      NotImplementedError: the gradient of a gradient is asked for, or forward mode.
       ValueError: a network would answer differently when asked again.
     """
     for part in [bijector, *bijector.submodules]:
@@ -48,6 +49,7 @@ def evaluate_again(bijector, x, direction, event_ndims=3):
             result, log_det = evaluate(bijector, x, direction, event_ndims)
 
         def backward(of_result, of_log_det, variables=()):
+            check_reverse_mode("`recompute=True`, which goes back layer by layer,")
             results = _once(result, of_result, of_log_det)
             return _walk_back(layers, event_ndims, x, results, known, variables)
 

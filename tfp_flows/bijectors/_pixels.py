@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from tfp_flows._autodiff import with_shape
 from tfp_flows._parameters import check_broadcasts
 
 
@@ -67,11 +68,11 @@ def multiply_pixels(x, matrix, event_ndims):
     channels = matrix.shape[-1]
     if matrix.shape.rank == 2:
         flat = tf.matmul(tf.reshape(x, [-1, channels]), matrix, transpose_b=True)
-        return tf.ensure_shape(tf.reshape(flat, shape), x.shape)
+        return with_shape(tf.reshape(flat, shape), x.shape)
     batch, event = shape[: x.shape.rank - event_ndims], shape[-event_ndims:]
     rows = tf.reshape(x, tf.concat([batch, [-1, channels]], axis=0))
     rows = tf.matmul(rows, matrix, transpose_b=True)
     result = tf.reshape(rows, tf.concat([tf.shape(rows)[:-2], event], axis=0))
     batch = tf.broadcast_static_shape(
         x.shape[: x.shape.rank - event_ndims], matrix.shape[:-2])
-    return tf.ensure_shape(result, batch.concatenate(x.shape[-event_ndims:]))
+    return with_shape(result, batch.concatenate(x.shape[-event_ndims:]))

@@ -10,6 +10,12 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from tfp_flows._autodiff import (
+    custom_gradient,
+    detached,
+    differentiable,
+    with_shape,
+)
 from tfp_flows._loops import body_of_loop
 
 
@@ -64,15 +70,18 @@ class _Loop:
     def run(self, x, *inputs):
         """Returns value and log determinant."""
 
-        @tf.custom_gradient
+        @custom_gradient
         def attached(x, *inputs):
             # Under two tapes TensorFlow would build its own gradient of the loop, too.
-            fixed = [tf.stop_gradient(value) for value in (x, *inputs)]
+            fixed = [detached(value) for value in (x, *inputs)]
             y, log_det, points = self._go(fixed[0], fixed[1:])
 
             def backward(of_y, of_log_det):
-                way = self._attach(points, x, *inputs)
-                return self._go_back(way, inputs, of_y, of_log_det)
+                def gradients(x, of_y, of_log_det, *inputs):
+                    way = self._attach(points, x, *inputs)
+                    return self._go_back(way, inputs, of_y, of_log_det)
+
+                return differentiable(gradients, x, of_y, of_log_det, *inputs)
 
             return (y, log_det), backward
 
@@ -81,12 +90,15 @@ class _Loop:
     def _attach(self, points, x, *inputs):
         """Gives points, which are known, the gradient of how they come about."""
 
-        @tf.custom_gradient
+        @custom_gradient
         def attached(x, *inputs):
             def backward(of_points):
-                way = self._attach(points, x, *inputs)
-                return self._go_back(
-                    way, inputs, tf.zeros_like(x), self._zeros(x), of_points)
+                def gradients(x, of_points, *inputs):
+                    way = self._attach(points, x, *inputs)
+                    return self._go_back(
+                        way, inputs, tf.zeros_like(x), self._zeros(x), of_points)
+
+                return differentiable(gradients, x, of_points, *inputs)
 
             return tf.identity(points), backward
 
@@ -97,7 +109,7 @@ class _Loop:
 
         def again(place, x, total, points):
             y, log_det = self.step(x, *self._values(place, inputs))
-            y = tf.ensure_shape(y, x.shape)
+            y = with_shape(y, x.shape)
             return place + 1, y, total + log_det, points.write(place, x)
 
         points = tf.TensorArray(x.dtype, self.number, element_shape=x.shape)
@@ -129,7 +141,7 @@ class _Loop:
             k = self._layer(place)
             of_moving = [array.write(k, value) for array, value in zip(of_moving, own)]
             of_shared = [total + value for total, value in zip(of_shared, more)]
-            return i + 1, tf.ensure_shape(of_x, of_y.shape), of_moving, of_shared
+            return i + 1, with_shape(of_x, of_y.shape), of_moving, of_shared
 
         arrays = [
             tf.TensorArray(m.dtype, self.number, element_shape=m.shape[1:])
@@ -162,4 +174,4 @@ class _Loop:
         """Returns a log determinant of 0."""
         rank = x.shape.rank - self.event_ndims
         zeros = tf.zeros(tf.shape(x)[:rank], x.dtype)
-        return tf.ensure_shape(zeros, x.shape[:rank])
+        return with_shape(zeros, x.shape[:rank])

@@ -5,6 +5,8 @@ import functools
 import numpy as np
 import tensorflow as tf
 
+from tfp_flows._autodiff import with_shape
+
 
 class Split:
     """Two parts of the last axis, by the fastest operations that take them apart.
@@ -47,7 +49,7 @@ def with_batch_of_both(*parts):
     batch = tf.broadcast_dynamic_shape(*(tf.shape(part)[:-1] for part in parts))
     static = tf.broadcast_static_shape(one, other)
     return [
-        tf.ensure_shape(
+        with_shape(
             tf.broadcast_to(part, tf.concat([batch, tf.shape(part)[-1:]], axis=0)),
             static.concatenate(part.shape[-1:]))
         for part in parts

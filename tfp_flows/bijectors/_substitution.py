@@ -11,6 +11,7 @@ import copy
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfp_flows._autodiff import with_shape
 from tfp_flows._closures import variables_within
 from tfp_flows._parameters import without_keras
 
@@ -106,16 +107,26 @@ def _is_plain(value):
     return isinstance(value, tuple) or parts_of(value) is None and not reference
 
 
-def tensors_of(network):
-    """Returns the floating tensors that a network has in place of variables, by path.
+def inputs_of(network):
+    """Returns what the result of a network depends on, by path, as far as that shows.
+
+    A custom gradient takes it as inputs: what it does not know of has no gradient, and
+    within the gradient of a loop in a graph nobody can read a variable.
+
+    Returns:
+      tensors: dictionary of floating tensors, of variables as they are now.
+      numbers: dictionary of `Read`, in graphs, for variables of whole numbers.
     """
-    if not isinstance(network, tf.Module) or hasattr(network, "built"):
-        return {}  # nobody replaces what a Keras network has
-    return {
-        path: leaf for path, leaf in leaves_of(network, check=False).items()
-        if not isinstance(leaf, (tf.Variable, tfp.util.DeferredTensor))
-        and leaf.dtype.is_floating
-    }
+    of_keras = hasattr(network, "built") or hasattr(network, "changes_in_training")
+    if not isinstance(network, tf.Module) or of_keras:
+        return {}, {}  # nobody replaces what a Keras network has
+    tensors, numbers = {}, {}
+    for path, leaf in leaves_of(network, check=False).items():
+        if tf.as_dtype(leaf.dtype).is_floating:
+            tensors[path] = tf.convert_to_tensor(leaf)
+        elif isinstance(leaf, tf.Variable) and not tf.executing_eagerly():
+            numbers[path] = Read(leaf)
+    return tensors, numbers
 
 
 class Read:
@@ -170,7 +181,7 @@ def replaced(value, new, path="", made=None):
 def _with_parts(value, again, changed):
     if isinstance(value, tfp.util.DeferredTensor):
         result = tf.convert_to_tensor(value.transform_fn(again[RAW]), value.dtype)
-        return tf.ensure_shape(result, value.shape)
+        return with_shape(result, value.shape)
     if isinstance(value, tfb.Bijector):
         return value.copy(**{
             name[1:]: tf.convert_to_tensor(part) if isinstance(part, Read) else part

@@ -8,6 +8,8 @@ substitution works on all samples at once.
 
 import tensorflow as tf
 
+from tfp_flows._autodiff import custom_gradient
+
 # Rows for which all others are gone through once. A root would be compiled for each.
 _WITH_ROOTS, _WITHOUT_ROOTS = 1, 4
 
@@ -85,7 +87,7 @@ def solve(u, d, activation, margin=None, lower=False):
 def _attach(t, u, d, activation, margin, lower):
     """Returns the solution `t` unchanged, with the gradients it has by `u`, `d`."""
 
-    @tf.custom_gradient
+    @custom_gradient
     def attach(t, u, d):
         def gradient(dt):
             # Attached again, so that a derivative of this gradient sees `u` and `d`.

@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfp_flows._autodiff import with_shape
 from tfp_flows._cache import never_stale
 from tfp_flows._parameters import check_broadcasts
 from tfp_flows.bijectors import transformers
@@ -163,7 +164,7 @@ class Coupling(tfb.Bijector):
         if x.shape[axis:].is_fully_defined():
             return x
         event = [None if size == 1 else size for size in self.mask.shape]
-        return tf.ensure_shape(x, [*x.shape[:axis], *event])
+        return with_shape(x, [*x.shape[:axis], *event])
 
     def _check(self, x):
         ndims = self.mask.ndim

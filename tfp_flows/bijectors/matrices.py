@@ -5,6 +5,8 @@ import numbers
 import numpy as np
 import tensorflow as tf
 
+from tfp_flows._autodiff import custom_gradient
+
 
 def rotation(size, *, seed, dtype=tf.float32):
     """Returns a random orthogonal matrix, of shape `[size, size]`.
@@ -68,7 +70,7 @@ def is_regular(weight):
     return finite & (values[..., -1] > rounding * values[..., 0])
 
 
-@tf.custom_gradient
+@custom_gradient
 def inverse_and_log_det(matrix):
     """Returns the inverse of matrices, and the logarithms of their |determinants|.
 

@@ -5,6 +5,7 @@ import math
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfp_flows._autodiff import with_shape
 from tfp_flows._cache import never_stale
 from tfp_flows._compositions import start_layers
 from tfp_flows.bijectors._evaluation import evaluate, evaluate_again
@@ -117,7 +118,7 @@ class MultiScale(tfb.Bijector):
         run = evaluate_again if self.recompute else evaluate
         self._check(x)
         if self.event_shape and not x.shape[-3:].is_fully_defined():
-            x = tf.ensure_shape(x, [*x.shape[:-3], *self.event_shape])  # lost in graphs
+            x = with_shape(x, [*x.shape[:-3], *self.event_shape])  # lost in graphs
         if direction == "forward":
             return self._to_data(x, run)
         latents, log_det = self._to_latents(x, run)

@@ -3,6 +3,7 @@
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfp_flows._autodiff import with_shape
 from tfp_flows._cache import never_stale
 from tfp_flows._compositions import can_start
 from tfp_flows._parameters import check_broadcasts, is_reference, without_keras
@@ -32,8 +33,7 @@ class Scan(tfb.Bijector):
 
     In graphs, a gradient keeps what came to each layer, and computes the layer once
     more: less memory than that of a chain, and a step takes up to a third more
-    arithmetic. Gradients of gradients take time that grows as `K^2`. Forward-mode
-    differentiation is not for graphs.
+    arithmetic. Gradients of gradients take time that grows as `K^2`.
 
     `x` and `y` have the shape that `layer` takes. The axes before an event broadcast
     with the batch axes of `layer`; the log determinants have the shape that results.
@@ -170,7 +170,7 @@ class Scan(tfb.Bijector):
             shape[:axis], self.experimental_batch_shape_tensor())
         result = tf.broadcast_to(x, tf.concat([full, shape[axis:]], axis=0))
         static = tf.broadcast_static_shape(batch, own)
-        return tf.ensure_shape(result, static.concatenate(event))
+        return with_shape(result, static.concatenate(event))
 
     def start_from_data(self, values, direction):
         """Starts the layers in turn, if they have anything to start.

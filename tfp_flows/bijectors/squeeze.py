@@ -3,6 +3,7 @@
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfp_flows._autodiff import with_shape
 from tfp_flows._cache import never_stale
 
 tfb = tfp.bijectors
@@ -96,7 +97,7 @@ def _regroup(x, blocks, event, shape):
     """
     moved = tf.transpose(tf.reshape(x, blocks), [0, 1, 3, 2, 4, 5])
     result = tf.reshape(moved, tf.concat([tf.shape(x)[:-3], event], axis=0))
-    return tf.ensure_shape(result, shape)
+    return with_shape(result, shape)
 
 
 def _sizes(x, divisors):

@@ -3,6 +3,7 @@
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfp_flows._autodiff import with_shape
 from tfp_flows._cache import never_stale
 from tfp_flows._parameters import (
     FINITE,
@@ -195,7 +196,7 @@ def _times(matrix, x, transpose=False):
     flat = tf.reshape(x, [-1, x.shape[-1]])
     flat = tf.matmul(flat, matrix, transpose_b=not transpose)
     shape = tf.concat([tf.shape(x)[:-1], tf.shape(flat)[-1:]], axis=0)
-    return tf.ensure_shape(
+    return with_shape(
         tf.reshape(flat, shape), x.shape[:-1].concatenate(flat.shape[-1:]))
 
 

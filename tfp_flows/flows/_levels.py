@@ -5,6 +5,7 @@ import numbers
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfp_flows._autodiff import with_shape
 from tfp_flows.bijectors._conditioning import (
     check_context,
     check_has_context,
@@ -123,7 +124,7 @@ class AutoregressiveLevels(tfd.Distribution):
 
         def again(_, old):
             new = invert(self._ask(old), w)
-            return tf.reduce_any(new != old), tf.ensure_shape(new, old.shape)
+            return tf.reduce_any(new != old), with_shape(new, old.shape)
 
         _, levels = tf.while_loop(
             lambda changed, _: changed, again, (tf.convert_to_tensor(changed), start),

@@ -7,6 +7,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows import bijectors
+from tfp_flows._autodiff import with_shape
 from tfp_flows._compositions import bind_context
 from tfp_flows._parameters import is_reference
 from tfp_flows.bijectors import bases
@@ -84,7 +85,7 @@ class Gaussian(tf.Module):
         """Returns location, scale and tensors of the flow, by those names."""
         batch = tf.shape(parameters)[:-1]
         parts = {
-            name: tf.ensure_shape(
+            name: with_shape(
                 tf.reshape(part, tf.concat([batch, shape], axis=0)),
                 [*parameters.shape[:-1], *shape])
             for (name, shape), part in zip(

@@ -3,7 +3,7 @@
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows._recipes import recipe
+from tfp_flows._recipes import check_outside_of_graphs, recipe
 from tfp_flows.bijectors import Sylvester, bases
 from tfp_flows.flows._layers import check_integers
 from tfp_flows.flows.scan_layers import scan_layers
@@ -72,6 +72,7 @@ def sylvester(
         )
     if basis not in _BASES:
         raise ValueError(f"`basis` must be one of {_BASES}; got {basis!r}.")
+    check_outside_of_graphs()
     square = [num_columns, num_columns]
     layers = []
     for i, seeds in enumerate(tfp.random.split_seed([0, seed], n=int(num_layers))):

@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from tfp_flows._autodiff import with_shape
 from tfp_flows._recipes import recipe
 from tfp_flows.keras import _phase
 
@@ -86,7 +87,7 @@ class Conditioner(tf.Module):
         event = tf.TensorShape(self._output_shape or outputs.shape[1:])
         shape = event if event.is_fully_defined() else tf.shape(outputs)[1:]
         result = tf.reshape(outputs, tf.concat([batch, shape], axis=0))
-        return tf.ensure_shape(result, static.concatenate(event))
+        return with_shape(result, static.concatenate(event))
 
     def __repr__(self):
         return (
@@ -185,4 +186,4 @@ def _flattened(x, batch, event_ndims):
     flat = tf.reshape(
         tf.broadcast_to(x, tf.concat([batch, event], axis=0)),
         tf.concat([[tf.reduce_prod(batch)], event], axis=0))
-    return tf.ensure_shape(flat, tf.TensorShape([None]).concatenate(x.shape[axis:]))
+    return with_shape(flat, tf.TensorShape([None]).concatenate(x.shape[axis:]))

@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from tfp_flows._autodiff import with_shape
 from tfp_flows.networks._dense import multiply
 
 
@@ -11,7 +12,7 @@ def delayed(h, steps):
         return h
     paddings = [[0, 0]] * (h.shape.rank - 2) + [[steps, 0], [0, 0]]
     moved = tf.pad(h, paddings)[..., : tf.shape(h)[-2], :]
-    return tf.ensure_shape(moved, h.shape)
+    return with_shape(moved, h.shape)
 
 
 def convolve(h, kernel, dilation):

@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from tfp_flows._autodiff import with_shape
 from tfp_flows._loops import in_loop
 from tfp_flows.networks._dense import cast, in_place_of_last, multiply
 
@@ -46,7 +47,7 @@ def as_images(x):
     if x.shape.rank == 4:
         return x
     flat = tf.reshape(x, tf.concat([[-1], tf.shape(x)[-3:]], axis=0))
-    return tf.ensure_shape(flat, [None, *x.shape[-3:]])
+    return with_shape(flat, [None, *x.shape[-3:]])
 
 
 def _convolution(images, kernel):

@@ -5,6 +5,9 @@ import numbers
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfp_flows._autodiff import with_shape
+from tfp_flows._recipes import check_outside_of_graphs
+
 _FLOATING = (tf.bfloat16, tf.float16, tf.float32, tf.float64)
 
 
@@ -13,7 +16,9 @@ def split_seed(seed, number):
 
     Raises:
       TypeError: `seed` is no integer.
+      RuntimeError: a graph is being made.
     """
+    check_outside_of_graphs()
     if isinstance(seed, bool) or not isinstance(seed, numbers.Integral):
         raise TypeError(f"`seed` must be an integer; got {seed!r}.")
     # TFP draws a new seed for an integer on every call; a pair is taken as it is.
@@ -92,7 +97,7 @@ def multiply(x, kernel):
         # Fused with what follows, oneDNN ends the process at an empty product.
         shape = tf.concat([tf.shape(x)[:-1], kernel.shape[1:]], axis=0)
         zeros = tf.zeros(shape, x.dtype) + tf.reduce_sum(kernel)  # it has a gradient
-        return tf.ensure_shape(zeros, x.shape[:-1].concatenate(kernel.shape[1:]))
+        return with_shape(zeros, x.shape[:-1].concatenate(kernel.shape[1:]))
     if x.shape.rank == 2:
         return tf.matmul(x, kernel)
     flat = tf.matmul(tf.reshape(x, [-1, kernel.shape[0]]), kernel)
@@ -116,7 +121,7 @@ def cast(x, dtype):
 def in_place_of_last(values, like, shape):
     """Gives `values` the axes of `like` but its last, and then those of `shape`."""
     result = tf.reshape(values, tf.concat([tf.shape(like)[:-1], shape], axis=0))
-    return tf.ensure_shape(result, like.shape[:-1].concatenate(shape))
+    return with_shape(result, like.shape[:-1].concatenate(shape))
 
 
 def as_function(activation):

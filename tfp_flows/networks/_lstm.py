@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from tfp_flows._autodiff import with_shape
+
 
 def run_lines(inputs, kernels, offsets):
     """Runs convolutional LSTMs over lines, all positions of a line at once.
@@ -47,7 +49,7 @@ def run_lines(inputs, kernels, offsets):
     *_, target = tf.while_loop(
         lambda i, *_: i < lines, step, (tf.constant(0), zero, zero, target),
         maximum_iterations=lines)  # which XLA needs for a gradient
-    return tf.ensure_shape(target.stack(), [lines, *line_shape, features])
+    return with_shape(target.stack(), [lines, *line_shape, features])
 
 
 def skew(x):

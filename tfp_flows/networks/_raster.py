@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfp_flows import masks
+from tfp_flows._autodiff import with_shape
 from tfp_flows.networks._dense import (
     add,
     cast,
@@ -150,6 +151,6 @@ def flatten(network, x, context):
     def restore(flat):
         shape = [*event_shape, network.num_parameters]
         result = tf.reshape(flat, tf.concat([batch, shape], axis=0))
-        return tf.ensure_shape(result, known.concatenate(shape))
+        return with_shape(result, known.concatenate(shape))
 
     return tf.reshape(x, [-1, *event_shape]), context, restore

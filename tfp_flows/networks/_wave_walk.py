@@ -10,6 +10,8 @@ writes a few rows for each layer, however far back the layers reach.
 import numpy as np
 import tensorflow as tf
 
+from tfp_flows._autodiff import with_shape
+
 
 def walk(dilations, kernel_size, channels, evaluate, invert, w):
     """Returns the `z` that a network and `invert` make of `w`.
@@ -94,7 +96,7 @@ def flatten(w, context, context_ndims):
         return tf.reshape(tensor, tf.concat([[number], event], axis=0))
 
     def unflatten(z):
-        return tf.ensure_shape(tf.reshape(z, shape), static)
+        return with_shape(tf.reshape(z, shape), static)
 
     if context is not None:
         context = rows(context, context_ndims)
