@@ -7,7 +7,7 @@ import tensorflow as tf
 from tfp_flows import _compositions
 from tfp_flows.keras import _points, _refusals, _sample_weights
 from tfp_flows.keras._gate import Gate, is_finite
-from tfp_flows.keras._phase import held_updates
+from tfp_flows.keras._phase import held_updates, phase
 from tfp_flows.keras.losses import BitsPerDimension, Nats
 
 
@@ -57,6 +57,7 @@ class MaximumLikelihood(keras.Model):
         for name, value in dict(metrics=metrics, **kwargs).items():
             if name in ("metrics", "weighted_metrics") and value:
                 kwargs[name] = [self._as_metric(metric) for metric in value]
+        vars(self)["_has_unweighted_metrics"] = bool(metrics)
         super().compile(optimizer, **kwargs)
 
     def _as_metric(self, metric):
@@ -154,10 +155,11 @@ class MaximumLikelihood(keras.Model):
         return _refusals.message(self, (points, bad), place, x)
 
     def train_step(self, data):
-        x, sample_weight = self._unpacked(data)
-        self._check_rows(x)
-        if sample_weight is not None and not self._averages_rows():
-            x = _points.without_weightless(self, x, sample_weight)
+        given, sample_weight = self._unpacked(data)
+        self._check_rows(given)
+        x, replaced = given, sample_weight is not None and not self._averages_rows()
+        if replaced:
+            x = _points.without_weightless(self, given, sample_weight)
         with held_updates() as updates, tf.GradientTape() as tape:
             log_prob, weights = self._log_prob(x, sample_weight, training=True)
             loss, share = self._loss(log_prob, weights)
@@ -183,7 +185,21 @@ class MaximumLikelihood(keras.Model):
         # NaN tells of the gradient to who looks at the loss alone.
         nan = tf.constant(np.nan, loss.dtype)
         loss = tf.where(finite | ~tf.math.is_finite(loss), loss, nan)
+        if replaced and self._has_unweighted_metrics:
+            log_prob = self._of_all_points(given, log_prob, weights)
         return self._report(x, log_prob, loss, share, weights)
+
+    def _of_all_points(self, inputs, log_prob, weights):
+        """Returns log-densities of the points as given, those of weight 0 included."""
+        no_weight = tf.equal(weights, 0.0)
+
+        def whole():
+            x, context = _points.as_points(self, inputs)
+            with held_updates(), phase(False):
+                found = tf.reshape(self.bound(context).log_prob(x), [-1])
+            return tf.where(no_weight, tf.cast(found, log_prob.dtype), log_prob)
+
+        return tf.cond(tf.reduce_any(no_weight), whole, lambda: log_prob)
 
     def test_step(self, data):
         x, sample_weight = self._unpacked(data)
