@@ -1,10 +1,10 @@
 """What lets a step of training change a model: a finite loss and a finite gradient.
 
 After a step with NaN, a model is lost: each variable that the gradient reaches is NaN.
-So the step itself decides, within its graph. XLA has no assertions, so that the graph
-takes one of two branches, and who called it looks at what was noted. Replicas cannot
-branch around an optimizer, which merges them; but they know no XLA either, and stop at
-an assertion.
+So the step itself decides, within its graph: it takes one of two branches, or, under
+XLA, chooses between values, and who called it looks at what was noted. Replicas cannot
+branch around an optimizer, which merges them; they stop at an assertion, which XLA
+lacks, but they know no XLA in Keras.
 """
 
 import tensorflow as tf
@@ -22,7 +22,7 @@ class Gate:
             synchronization=tf.VariableSynchronization.ON_READ,
             aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
 
-    def step(self, finite, points, bad, several, apply):
+    def step(self, finite, points, bad, several, apply, compiled_variables=None):
         """Calls a function that changes the model, if a step is to be done.
 
         Args:
@@ -32,11 +32,19 @@ class Gate:
           several: whether several steps are done before anyone looks at the notes:
             then none is done after one that was refused.
           apply: callable without arguments.
+          compiled_variables: None, or, under XLA, those that `apply` changes. There a
+            choice between values is free, and a branch copies all variables.
         """
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         if replicas > 1:
             self._step_of_replica(finite, points, bad, apply)
             return
+
+        def refused():
+            notes = self._notes.read_value()
+            numbers = (tf.cast(number, tf.int64) for number in (points, bad))
+            new = tf.stack([1, *numbers, notes[3]])
+            return tf.where(notes[0] > 0, notes, new) if several else new
 
         def done():
             apply()
@@ -44,16 +52,21 @@ class Gate:
                 self._notes.assign_add([0, 0, 0, 1])
             return 0
 
-        def refused():
-            notes = self._notes.read_value()
-            numbers = (tf.cast(number, tf.int64) for number in (points, bad))
-            new = tf.stack([1, *numbers, notes[3]])
-            self._notes.assign(tf.where(notes[0] > 0, notes, new) if several else new)
+        def not_done():
+            self._notes.assign(refused())
             return 0
 
         if several:
             finite &= self._notes[0] == 0
-        tf.cond(finite, done, refused)
+        if compiled_variables is None:
+            tf.cond(finite, done, not_done)
+            return
+        changed = [*compiled_variables, self._notes]
+        before = [tf.identity(variable) for variable in compiled_variables]
+        before.append(refused())
+        done()
+        for variable, value in zip(changed, before):
+            variable.assign(tf.where(finite, variable, value))
 
     def _step_of_replica(self, finite, points, bad, apply):
         local = tf.stack([tf.cast(n, tf.float32) for n in (~finite, points, bad)])

@@ -166,6 +166,9 @@ class MaximumLikelihood(keras.Model):
             scaled = self.optimizer.scale_loss(loss)
         variables = self.trainable_variables
         gradients = tape.gradient(scaled, variables)
+        reported = log_prob
+        if replaced and self._has_unweighted_metrics:  # before the step changes weights
+            reported = self._of_all_points(given, log_prob, weights)
 
         def apply():
             clipped = _clipped_over_replicas(gradients, self.optimizer)
@@ -181,13 +184,16 @@ class MaximumLikelihood(keras.Model):
             bad &= tf.not_equal(weights, 0.0)
         bad = tf.math.count_nonzero(bad)
         several = self.steps_per_execution > 1
-        self._gate.step(finite, tf.size(log_prob), bad, several, apply)
+        changed = None
+        if self.jit_compile and not self.run_eagerly:
+            changed = [*variables, *self.optimizer.variables]
+            changed += self.non_trainable_variables if updates else []
+            changed = [variable.value for variable in changed]
+        self._gate.step(finite, tf.size(log_prob), bad, several, apply, changed)
         # NaN tells of the gradient to who looks at the loss alone.
         nan = tf.constant(np.nan, loss.dtype)
         loss = tf.where(finite | ~tf.math.is_finite(loss), loss, nan)
-        if replaced and self._has_unweighted_metrics:
-            log_prob = self._of_all_points(given, log_prob, weights)
-        return self._report(x, log_prob, loss, share, weights)
+        return self._report(x, reported, loss, share, weights)
 
     def _of_all_points(self, inputs, log_prob, weights):
         """Returns log-densities of the points as given, those of weight 0 included."""
