@@ -19,9 +19,11 @@ MAY_IMPORT = {
     "_cache": set(),
     "_closures": set(),
     "_compositions": set(),
+    "_copies": {"_closures"},
+    "_keras_seam": set(),
     "_loops": set(),
     "_moments": set(),
-    "_parameters": {"_autodiff"},
+    "_parameters": {"_autodiff", "_keras_seam"},
     "_recipes": set(),
     "_support": {"_compositions"},
     "masks": set(),
@@ -29,7 +31,7 @@ MAY_IMPORT = {
     "networks": {"_autodiff", "_loops", "_moments", "_recipes", "masks"},
     "bijectors": {
         *{"_cache", "_compositions", "_moments", "_parameters", "_recipes", "masks"},
-        *{"_autodiff", "_closures", "_loops", "root_finding"},
+        *{"_autodiff", "_closures", "_keras_seam", "_loops", "root_finding"},
     },
     "trainable": {"_recipes"},
     "flows": {
@@ -37,12 +39,13 @@ MAY_IMPORT = {
         *{"_autodiff", "_parameters", "_support", "trainable"},
     },
     "variational": set(),
-    "keras": {"_autodiff", "_compositions", "_recipes", "_support"},
+    "keras": {"_autodiff", "_compositions", "_keras_seam", "_recipes", "_support"},
 }
 EXTERNAL = {"numpy", "tensorflow", "tensorflow_probability"}
 STANDARD = {"collections", "contextlib", "copy", "dataclasses", "functools", "math"}
 STANDARD |= {"inspect", "numbers", "tfp_flows", "types", "warnings"}
-STANDARD |= {"contextvars", "importlib", "json", "os", "pathlib", "threading", "weakref"}
+STANDARD |= {"contextvars", "importlib", "json", "os", "pathlib", "sys", "threading"}
+STANDARD |= {"copyreg", "weakref"}
 # The files that may know what is private to TFP and TensorFlow.
 PRIVATE = {"_autodiff", "_cache"}
 ITS_STANDARD = {"ctypes", "itertools", "os", "sys", "threading", "weakref"}

@@ -3,6 +3,8 @@
 import importlib
 
 from tfp_flows import (
+    _copies,
+    _keras_seam,
     bijectors,
     flows,
     masks,
@@ -11,12 +13,16 @@ from tfp_flows import (
     trainable,
     variational,
 )
+from tfp_flows._copies import clone
 
 __all__ = [
-    *("bijectors", "flows", "keras", "masks", "networks", "root_finding", "trainable"),
-    "variational",
+    *("bijectors", "clone", "flows", "keras", "masks", "networks", "root_finding"),
+    *("trainable", "variational"),
 ]
 __version__ = "0.1.0"
+
+_copies.register()
+_keras_seam.register_late()
 
 
 def __getattr__(name):

@@ -7,6 +7,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows._autodiff import with_shape
+from tfp_flows._keras_seam import check_backend
 
 _REFERENCES = (tf.Variable, tfp.util.DeferredTensor)
 _FLOATING = (tf.float16, tf.float32, tf.float64)
@@ -224,10 +225,18 @@ def assert_that(bijector, is_init, names, check, message):
 
 
 def without_keras(value):
-    """Returns the `tf.Variable` of a Keras variable, and anything else as it is."""
+    """Returns the `tf.Variable` of a Keras variable, and anything else as it is.
+
+    Raises:
+      ValueError: it is a Keras variable of another backend.
+    """
     # Converted to a tensor, a Keras variable would be frozen in silence.
     inner = getattr(value, "value", None)
-    return inner if isinstance(inner, tf.Variable) else value
+    if isinstance(inner, tf.Variable):
+        return inner
+    if inner is not None and not isinstance(value, _REFERENCES):
+        check_backend(value, getattr(value, "name", "value"))
+    return value
 
 
 def is_reference(value):

@@ -58,7 +58,26 @@ def shifted(start):
     return tfd.TransformedDistribution(noise(), bijector)
 
 
+def of_noise(bijector):
+    return lambda: tfd.TransformedDistribution(
+        flows.maf(2, 1, (4,), seed=0).distribution, bijector())
+
+
+def variable(*shape):
+    return tf.Variable(np.full(shape, 0.5, np.float32))
+
+
 SAVED = {
+    "noise of a recipe under another bijector": of_noise(lambda: tfb.Chain(
+        [tfb.Scale(2.0), flows.maf(2, 1, (4,), seed=0).bijector])),
+    "logistic noise of a recipe": lambda: tfd.TransformedDistribution(
+        flows.nice(2, 1, (4,), seed=0).distribution, tfb.Shift(variable(2))),
+    "a copy": lambda: of_noise(lambda: tfb.Scale(variable(2)))().copy(name="copy"),
+    "a linear operator": lambda: tfd.MultivariateNormalLinearOperator(
+        variable(2), tf.linalg.LinearOperatorLowerTriangular(tf.Variable(tf.eye(2)))),
+    "a mixture": lambda: tfd.Mixture(
+        tfd.Categorical(logits=variable(2)),
+        [flows.maf(2, 1, (4,), seed=seed) for seed in (0, 1)]),
     "maf": lambda: flows.maf(2, 2, (8,), seed=0, order="random"),
     "maf with its arguments": lambda: flows.maf(
         2, 1, [8, 8], seed=np.int64(3), transformer=transformers.Affine(2.0),
@@ -229,9 +248,16 @@ def test_a_file_from_a_stranger_runs_no_code_of_its_own(tmp_path):
 def test_what_cannot_be_described_is_named():
     flow = tfd.TransformedDistribution(noise(), tfb.RealNVP(
         num_masked=1, bijector_fn=lambda x, _: tfb.Shift(x)))
-    text = r"RealNVP: bijector_fn.*`tfp_flows.keras.recipe`"
-    with pytest.raises(TypeError, match=text):
-        DensityModel(flow).get_config()
+    hidden = tfd.MultivariateNormalDiag(variable(3, 2), tf.ones([3, 2]))[0]
+    tail = tfd.TransformedDistribution(
+        noise(), tfb.LambertWTail(variable(2), variable(2), variable(2)))
+    for each, text in [
+        (flow, r"RealNVP: bijector_fn"),
+        (hidden, r"of whose variables \['Variable:0'\] the arguments do not tell"),
+        (tail, "`TransformedDistribution: bijector` must be something that a file can"),
+    ]:
+        with pytest.raises(TypeError, match=f"{text}.*`tfp_flows.keras.recipe`"):
+            DensityModel(each).get_config()
 
 
 NAN = np.where(np.arange(24).reshape(12, 2) == 7, np.nan, X)

@@ -6,6 +6,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows._compositions import holds_whole_numbers
+from tfp_flows._keras_seam import check_backend
 from tfp_flows._parameters import is_reference, without_keras
 
 
@@ -39,12 +40,13 @@ def check_conditioner(conditioner, transformer):
 
     Raises:
       TypeError: one of them is not what a layer can use.
-      ValueError: a Keras network has no variables so far, or the number of parameters
-        is not the same for both.
+      ValueError: a Keras network has no variables so far, or is of a backend other
+        than TensorFlow; the number of parameters is not the same for both.
     """
     if not callable(conditioner):
         raise TypeError(f"`conditioner` must be callable; got {conditioner!r}.")
     check_transformer(transformer)
+    check_backend(conditioner, "conditioner")
     number = getattr(conditioner, "num_parameters", transformer.num_parameters)
     if number != transformer.num_parameters:
         raise ValueError(
@@ -193,6 +195,8 @@ def parameters_for(bijector, x, event_shape, context=None, conditioner=None):
         if context is None:
             context = tf.convert_to_tensor(bijector.context)
         parameters = conditioner(x, context)
+    if not tf.is_tensor(parameters):
+        check_backend(parameters, "conditioner")
     parameters = tf.convert_to_tensor(parameters, name="parameters")
     expected = tf.TensorShape(event_shape).concatenate(
         bijector.transformer.num_parameters

@@ -12,6 +12,8 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfp_flows import _recipes
+
 tfd = tfp.distributions
 
 
@@ -40,6 +42,8 @@ class Logistic(tfd.Logistic):
         return quantile * self.scale + self.loc
 
 
+for _kind in (Normal, Logistic):  # for files of compositions
+    _recipes.register(_kind)
 KINDS = {tfd.Normal: Normal, tfd.Logistic: Logistic}  # these for those of TFP
 
 

@@ -7,11 +7,14 @@ layers, models and callbacks each finds the other's, and they are the same varia
 
 import keras
 
+from tfp_flows._keras_seam import REMEDY
+
 if not hasattr(keras, "StatelessScope") or keras.config.backend() != "tensorflow":
     raise ImportError(
         "`tfp_flows.keras` needs Keras 3 on TensorFlow; got Keras "
-        f"{keras.__version__} on {keras.config.backend()}. Unset KERAS_BACKEND. Models "
-        "of Keras 2 find the variables of bijectors by themselves."
+        f"{keras.__version__} on {keras.backend.backend()}. {REMEDY}. The rest of "
+        "`tfp_flows` works with any backend. Models of Keras 2 find the variables of "
+        "bijectors by themselves."
     )
 
 from tfp_flows._recipes import recipe

@@ -12,11 +12,10 @@ import tensorflow_probability as tfp
 
 from tfp_flows import _recipes
 from tfp_flows.keras._description import (
+    COMPONENTS,
     FUNCTIONS,
     KEY,
     MODULES,
-    Bijector,
-    Distribution,
     Writer,
 )
 
@@ -31,7 +30,11 @@ def describe(value, argument):
     Raises:
       TypeError: something in it cannot be described; the message names it.
     """
-    return Writer().write(value, argument)
+    writer = Writer()
+    description = writer.write(value, argument)
+    if isinstance(value, tf.Module):
+        writer.check_complete(value, argument)
+    return description
 
 
 def make(description):
@@ -89,14 +92,12 @@ class _Reader:
         return _recipes.maker_of(name)
 
     def _read_class(self, name):
-        prefix, _, name = name.partition(".")
+        prefix, _, name = name.rpartition(".")
         cls = getattr(MODULES.get(prefix), name, None)
-        if not isinstance(cls, type) or not issubclass(
-            cls, (Distribution, Bijector)
-        ):
+        if not isinstance(cls, type) or not issubclass(cls, COMPONENTS):
             raise ValueError(
-                "A class must be one of TFP's distributions or bijectors; "
-                f"got {name!r}.")
+                "A class must be one of TFP's distributions, bijectors and kernels or "
+                f"of TensorFlow's linear operators; got {name!r}.")
         return cls
 
     def _read_function(self, name):
@@ -124,7 +125,7 @@ class _Reader:
 
     def _read_call(self, content):
         name, arguments = content
-        known = name.partition(".")[0] in MODULES
+        known = name.rpartition(".")[0] in MODULES
         maker = self._read_class(name) if known else _recipes.maker_of(name)
         return maker(**{key: self.read(part) for key, part in arguments.items()})
 

@@ -12,9 +12,19 @@ from tfp_flows import _recipes
 
 tfb, tfd = tfp.bijectors, tfp.distributions
 KEY = "tfp_flows"  # marks a dictionary as a description
-MODULES = {"tfb": tfb, "tfd": tfd}
+MODULES = {
+    "tfb": tfb, "tfd": tfd, "tf.linalg": tf.linalg, "kernels": tfp.math.psd_kernels}
 FUNCTIONS = {"tf.nn": tf.nn, "tf.math": tf.math}
 Distribution, Bijector = tfd.Distribution, tfb.Bijector
+# What is made again of its `parameters`.
+COMPONENTS = (
+    Distribution, Bijector, tf.linalg.LinearOperator,
+    tfp.math.psd_kernels.PositiveSemidefiniteKernel)
+
+_REMEDY = (
+    "Decorate the function that makes the flow with `tfp_flows.keras.recipe`, or use "
+    "`save_weights` and `load_weights`."
+)
 
 
 class Writer:
@@ -23,6 +33,17 @@ class Writer:
     def __init__(self):
         self._numbers = {}
         self._kept = []  # so that no `id` returns
+        self._known = set()  # `id`s of variables that come back with what is made
+
+    def check_complete(self, value, path):
+        """Raises `TypeError` if a value has variables that were not described."""
+        missing = [v.name for v in value.variables if id(v) not in self._known]
+        if missing:
+            raise TypeError(
+                f"`{path}` must be made of its variables by what a file can describe; "
+                f"got {value!r}, of whose variables {missing} the arguments do not "
+                f"tell, as is so for slices of distributions. {_REMEDY}"
+            )
 
     def write(self, value, path):
         if value is None or isinstance(value, (bool, int, float, str)):
@@ -85,22 +106,25 @@ class Writer:
 
     def _object(self, value, path):
         if isinstance(value, tf.Variable):
+            self._known.add(id(value))
             name = value.name.split(":")[0]
             return "variable", dict(
                 shape=value.shape.as_list(), dtype=value.dtype.name, name=name,
                 trainable=value.trainable, aggregation=value.aggregation.name)
         call = _recipes.call_of(value)
         if call is not None:
+            self._known.update(id(v) for v in value.variables)
             return "call", [call.name, self._arguments(call.arguments, call.name)]
         if isinstance(value, keras.layers.Layer):
+            self._known.update(id(v.value) for v in value.variables)
             return "keras", keras.saving.serialize_keras_object(value)
         maker = _recipes.name_of(type(value))
         if dataclasses.is_dataclass(value) and maker is not None:
             fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
             return "call", [maker, self._arguments(fields, maker)]
-        if isinstance(value, (Distribution, Bijector)):
+        if isinstance(value, COMPONENTS):
             public = _public_class(type(value))
-            if public is not None:
+            if public is not None and _is_told(value, public):
                 return "call", [
                     self._name(public, path)[1],
                     self._arguments(_given(value, public), public.__name__)]
@@ -108,8 +132,7 @@ class Writer:
             return self._deferred(value, path)
         raise TypeError(
             f"`{path}` must be something that a file can describe; got {value!r}. "
-            "Decorate the function that makes the flow with `tfp_flows.keras.recipe`, "
-            "or use `save_weights` and `load_weights`."
+            f"{_REMEDY}"
         )
 
     def _deferred(self, value, path):
@@ -137,6 +160,15 @@ def _public_class(cls):
         if isinstance(public, type) and issubclass(public, cls):
             return public
     return None
+
+
+def _is_told(value, cls):
+    """Returns whether an object tells all arguments without which it is not made."""
+    _, *parameters = inspect.signature(cls.__init__).parameters.values()
+    return all(
+        parameter.name in value.parameters
+        for parameter in parameters if parameter.default is inspect.Parameter.empty
+    )
 
 
 def _given(value, cls):

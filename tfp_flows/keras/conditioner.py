@@ -89,6 +89,14 @@ class Conditioner(tf.Module):
         result = tf.reshape(outputs, tf.concat([batch, shape], axis=0))
         return with_shape(result, static.concatenate(event))
 
+    def __getstate__(self):
+        # Keras copies the variables with the network: those are the ones to know.
+        return {name: v for name, v in vars(self).items() if name != "_variables"}
+
+    def __setstate__(self, state):
+        vars(self).update(state)
+        self._variables = [variable.value for variable in self.network.variables]
+
     def __repr__(self):
         return (
             f"<Conditioner {self.name!r} network={type(self.network).__name__} "
