@@ -125,7 +125,7 @@ class _Reader:
 
     def _read_call(self, content):
         name, arguments = content
-        known = name.rpartition(".")[0] in MODULES
+        known = any(name.startswith(f"{prefix}.") for prefix in MODULES)
         maker = self._read_class(name) if known else _recipes.maker_of(name)
         return maker(**{key: self.read(part) for key, part in arguments.items()})
 
