@@ -9,8 +9,8 @@ import tensorflow_probability as tfp
 from tfp_flows._closures import variables_within
 
 tfb, tfd = tfp.bijectors, tfp.distributions
-# They hold functions of their parts, which a copy of attributes would not copy.
-_MADE_AGAIN = (tfd.JointDistribution, tfd.Blockwise)
+# They hold functions of their parts, which a copy would share with the original.
+_OF_FUNCTIONS = (tfd.JointDistribution, tfd.Blockwise)
 
 
 def register():
@@ -26,23 +26,13 @@ def register():
                 cls, (tfd.Distribution, tfb.Bijector)
             ):
                 continue
-            if issubclass(cls, _MADE_AGAIN):
-                copyreg.dispatch_table.setdefault(cls, _reduce_to_arguments)
-            elif cls.__new__ is not object.__new__:
-                copyreg.dispatch_table.setdefault(cls, _reduce_to_attributes)
+            if cls.__new__ is not object.__new__ and not issubclass(cls, _OF_FUNCTIONS):
+                copyreg.dispatch_table.setdefault(cls, _reduce)
 
 
-def _reduce_to_attributes(value):
+def _reduce(value):
     _, arguments, *state = value.__reduce_ex__(4)
     return (object.__new__, arguments, *state)
-
-
-def _reduce_to_arguments(value):
-    return _make, (type(value), dict(value.parameters))
-
-
-def _make(cls, arguments):
-    return cls(**arguments)
 
 
 def clone(flow):
@@ -59,8 +49,9 @@ def clone(flow):
 
     Raises:
       TypeError: `flow` is none of those.
-      ValueError: functions in it refer to variables, which a copy would share; or a
-        Keras network is a conditioner without a `tfp_flows.keras.Conditioner`.
+      ValueError: functions in it refer to variables, which a copy would share, as
+        joint distributions do; or a Keras network is a conditioner without a
+        `tfp_flows.keras.Conditioner`.
     """
     if not isinstance(flow, tf.Module) or isinstance(flow, type):
         raise TypeError(
@@ -71,6 +62,11 @@ def clone(flow):
                 "`flow` must have its Keras networks in `tfp_flows.keras.Conditioner` "
                 f"to be cloned; got {part.conditioner!r}, a conditioner of "
                 f"`{part.name}` by itself."
+            )
+        if isinstance(part, _OF_FUNCTIONS):
+            raise ValueError(
+                "`flow` must be cloned part by part where it is joint, and be built "
+                f"anew of the clones; got {part!r}."
             )
     copied = copy.deepcopy(flow)
     own = _variables_of(flow)
