@@ -178,6 +178,13 @@ def unbound_context_size(flow):
     return 0 if layer is None else layer.context_size
 
 
+def unbound_context_ndims(flow):
+    """Returns the rank of a context that a flow lacks: 1 for vectors, more for maps."""
+    layer = unbound_layer(flow)
+    network = getattr(layer, "conditioner", getattr(layer, "network", None))
+    return getattr(network, "context_ndims", 1)
+
+
 def _parts_in(value):
     """Returns the bijectors and distributions in an argument of one of these."""
     return [leaf for leaf in tf.nest.flatten(value) if isinstance(leaf, _PARTS)]

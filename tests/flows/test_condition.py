@@ -97,3 +97,96 @@ def test_labels_are_no_contexts(context):
         floating = np.float32(context)
         bound = flows.condition(flow, floating.tolist())
         assert bound.batch_shape == floating.shape[:-1]
+
+
+LABELS = np.array([0, 2, 1, 1])
+POINTS = np.random.default_rng(0).normal(size=[4, 2])
+
+
+def of_classes():
+    flow = flows.real_nvp(2, 2, (4,), seed=0, context_size=3, dtype=tf.float64)
+    for variable in flow.trainable_variables:
+        variable.assign(variable + 0.3)
+    return flow
+
+
+def graph(function, jit_compile):
+    return tf.function(function, autograph=False, jit_compile=jit_compile)
+
+
+@pytest.mark.parametrize("labels", [
+    LABELS, LABELS[:, np.newaxis], LABELS.tolist(), np.uint8(LABELS)[:, np.newaxis],
+    *(np.eye(3)[LABELS].astype(dtype) for dtype in (int, np.uint8, bool, np.float32)),
+    np.eye(3)[LABELS].tolist(),
+], ids=lambda labels: f"{np.asarray(labels).dtype}{list(np.shape(labels))}")
+def test_labels_and_one_hot_rows_mean_the_same(labels):
+    flow = of_classes()
+    expected = [
+        flows.condition(flow, np.eye(3)[label]).log_prob(point)
+        for label, point in zip(LABELS, POINTS)]
+    assert np.ptp(expected) > 0.1
+    bound = flows.condition_on_class(flow, labels, 3)
+    assert bound.batch_shape == [4]
+    close(bound.log_prob(POINTS), expected)
+    for jit_compile in (False, True):
+        call = graph(
+            lambda labels: flows.condition_on_class(flow, labels, 3).log_prob(POINTS),
+            jit_compile)
+        close(call(tf.constant(labels)), expected)
+
+
+def test_one_label_is_a_plain_distribution():
+    flow = of_classes()
+    expected = flows.condition(flow, np.eye(3)[2]).log_prob(POINTS)
+    for label in (2, np.float32([0, 0, 1]), np.array([False, False, True])):
+        bound = flows.condition_on_class(flow, label, 3)
+        assert bound.batch_shape == []
+        close(bound.log_prob(POINTS), expected)
+
+
+def test_as_many_labels_as_classes_are_labels():
+    bound = flows.condition_on_class(of_classes(), [0, 1, 0], 3)
+    assert bound.batch_shape == [3]
+    close(bound.bijector.bijectors[0].context, np.eye(3)[[0, 1, 0]])
+
+
+@pytest.mark.parametrize("kind, labels, text", [
+    (ValueError, [[0, 1], [1, 2]], r"\[N\] or \[N, 1\], or .*; got shape \(2, 2\)"),
+    (ValueError, np.zeros([2, 4, 1], int), r"got shape \(2, 4, 1\)"),
+    (ValueError, [[1, 0, 0], [1, 1, 0]], r"must be one-hot.* Got \[\[1 1 0\]\]"),
+    (ValueError, [[2, -1, 0]], "must be one-hot"),
+    (ValueError, [[0.5, 0.5, 0.0]], "one-hot.*other contexts are for `condition`"),
+    (ValueError, [[False, False, False]], "must be one-hot"),
+    (ValueError, [[0], [3]], r"from 0 to 2; got \[3\]"),
+    (TypeError, [0.0, 1.0], r"last axis has length 3; got float32 of shape \(2,\)"),
+    (TypeError, ["0", "1"], "must be integers or one-hot vectors; got string"),
+])
+def test_other_labels_are_an_error(kind, labels, text):
+    with pytest.raises(kind, match=text):
+        flows.condition_on_class(of_classes(), labels, 3)
+
+
+def test_rows_that_are_not_one_hot_in_graphs():
+    flow = of_classes()
+
+    def call(labels):
+        return flows.condition_on_class(flow, labels, 3).log_prob(POINTS[:2])
+
+    labels = tf.constant([[1, 0, 0], [1, 1, 0]])
+    with pytest.raises(tf.errors.InvalidArgumentError, match="must be one-hot"):
+        graph(call, False)(labels)
+    close(np.isnan(graph(call, True)(labels)), [False, True])
+
+
+def test_what_holds_a_flow_is_told_to_give_it():
+    class Model:
+        distribution = of_classes()
+
+    for call in (
+        lambda: flows.condition(Model(), np.eye(3)),
+        lambda: flows.condition_on_class(Model(), [0], 3),
+    ):
+        with pytest.raises(TypeError, match="got .*Model.*. Give its `distribution`."):
+            call()
+    with pytest.raises(ValueError, match="`num_classes` must be .* got 0"):
+        flows.condition_on_class(of_classes(), [0], 0)

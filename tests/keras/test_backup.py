@@ -45,8 +45,8 @@ def normal(size=2, **kwargs):
     loc, scale = [tf.Variable(np.full(size, value)) for value in (0.0, 3.0)]
     model = DensityModel(tfd.MultivariateNormalDiag(loc, scale), seed=5)
     model.compile(
-        keras.optimizers.Adam(0.1), metrics=["nats"], weighted_metrics=["mse"],
-        **kwargs)
+        keras.optimizers.Adam(0.1), metrics=["nats"],
+        weighted_metrics=["bits_per_dimension"], **kwargs)
     return model
 
 

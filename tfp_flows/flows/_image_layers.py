@@ -153,10 +153,16 @@ def preprocessing(kind, num_values, dtype):
         raise ValueError(f"`num_values` must be at least 2; got {num_values}.")
     if kind == "centre":
         scale, shift = tf.constant(num_values, dtype), tf.constant(0.5, dtype)
-        return [tfb.Scale(scale), tfb.Shift(shift)]
-    if kind == "logit":
-        return [tfb.Invert(Logit(0.05, 0.0, float(num_values)))]
-    raise ValueError(f"`preprocessing` must be 'centre' or 'logit'; got {kind!r}.")
+        first = tfb.Scale(scale)
+        layers = [first, tfb.Shift(shift)]
+    elif kind == "logit":
+        first = Logit(0.05, 0.0, float(num_values))
+        layers = [tfb.Invert(first)]
+    else:
+        raise ValueError(
+            f"`preprocessing` must be 'centre' or 'logit'; got {kind!r}.")
+    first.num_pixel_values = num_values  # for checks of data
+    return layers
 
 
 def distribution(layers, event_shape, dtype, name):

@@ -1,5 +1,6 @@
 """What goes into `fit`: arrays as datasets in a known order, and the first batch."""
 
+import numbers
 import types
 
 import numpy as np
@@ -16,9 +17,40 @@ def are_arrays(data):
 
 
 def as_tensors(data):
-    """Returns the structure with tensors for what may be arrays or tables."""
+    """Returns the structure with tensors for what may be arrays or tables.
+
+    Raises:
+      TypeError: a table or array holds something else than numbers.
+    """
     return tf.nest.map_structure(
-        lambda a: a if tf.is_tensor(a) else tf.convert_to_tensor(np.asarray(a)), data)
+        lambda a: a if tf.is_tensor(a) else tf.convert_to_tensor(_as_array(a)), data)
+
+
+def _as_array(data):
+    array = np.asarray(data)
+    if array.dtype.kind not in "OUSMm":
+        return array
+    if array.dtype.kind != "O" or any(
+        not isinstance(value, numbers.Number) for value in array.flat
+    ):
+        columns = getattr(data, "columns", None)
+        where = "" if columns is None else f" with the columns {list(columns)}"
+        raise TypeError(
+            "Tables and arrays must hold numbers alone, none of them missing; got "
+            f"{array.dtype} in one of shape {array.shape}{where}. Leave columns of "
+            "other things out, or make numbers of them."
+        )
+    return array.astype(np.float64)
+
+
+def check_no_numbers(name, data):
+    """Raises `TypeError` if data are lists of Python numbers."""
+    if any(isinstance(leaf, (numbers.Number, str)) for leaf in tf.nest.flatten(data)):
+        raise TypeError(
+            f"`{name}` must be an array, tensor, table or dataset, or `[x, context]` of "
+            "such for a flow that takes a context; got a list with numbers of Python "
+            f"in it. `np.array({name}, np.float32)` makes an array of a list of rows."
+        )
 
 
 def number_of(data):

@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from tfp_flows import _compositions
-from tfp_flows.keras import _data, _points, _refusals
+from tfp_flows.keras import _columns, _data, _points, _refusals
 from tfp_flows.keras._parts import hidden_variables
 from tfp_flows.keras._phase import phase
 
@@ -57,6 +57,26 @@ def _rows_to_start(model, batch_size):
     return max(batch_size, 10_000) if is_vector else batch_size
 
 
+def as_known(model, x):
+    """Returns inputs, with columns of tables in the order in which they are known.
+
+    Raises:
+      TypeError: they are rows of Python numbers.
+      ValueError: a table has other columns.
+    """
+    _data.check_no_numbers("x", x)
+    return _columns.in_order(model._columns, x, _places(model))
+
+
+def columns_learned(model, x):
+    """Returns a context in which names of columns are learned, if no error follows."""
+    return _columns.learned(model._columns, x, _places(model))
+
+
+def _places(model):
+    return [*_points.names_of(model.distribution), "context"]
+
+
 def with_epoch(model, callbacks, initial_epoch):
     """Returns callbacks of `fit` and one more, which keeps numbers of epoch and step.
 
@@ -84,6 +104,7 @@ def for_evaluation(model, x, y, sample_weight, batch_size):
       ValueError: there are targets, `y`; and as `DensityModel` says.
     """
     _points.check_no_targets(y)
+    x = as_known(model, x)
     if not _data.are_arrays(x):
         return x
     data = _points.as_data(model, x, sample_weight)
@@ -164,15 +185,35 @@ def hidden_variables_of(model):
     if not all(shape.is_fully_defined() for shape in shapes):
         return []
     size, dtype = model.context_size, _points.dtype_of(distribution)
-    flow = model.bound(tf.zeros([1, size], dtype) if size else None)
+    maps = _shapes_of_maps(shapes[0], model.context_ndims)
 
     def evaluate():
+        flow = model.distribution
+        if size:
+            flow = model.bound(tf.zeros([1, *maps[0], size], dtype))
         x = [tf.zeros([1, *shape], spec.dtype) for shape, spec in zip(shapes, points)]
         with warnings.catch_warnings():  # of layers that have not been started
             warnings.simplefilter("ignore")
             flow.log_prob(tf.nest.pack_sequence_as(distribution.dtype, x))
 
-    return hidden_variables(distribution, evaluate)
+    while True:
+        try:
+            return hidden_variables(distribution, evaluate)
+        except ValueError:  # of maps of another size
+            maps.pop(0)
+            if not maps and model.context_ndims == 1:
+                raise
+            if not maps:
+                return []
+
+
+def _shapes_of_maps(event_shape, context_ndims):
+    """Returns what the axes of a context before its last may be: those of a level."""
+    sizes = event_shape[: context_ndims - 1]
+    shapes = [sizes.as_list()]
+    while all(size % 2 == 0 for size in shapes[-1]) and context_ndims > 1:
+        shapes.append([size // 2 for size in shapes[-1]])
+    return shapes
 
 
 def export(model, filepath, verbose):
@@ -188,7 +229,8 @@ def export(model, filepath, verbose):
     seed = tf.TensorSpec([2], tf.int32, "seed")
     contexts, drawn = [], tf.TensorSpec([], tf.int32, "n")
     if model.context_size:
-        drawn = tf.TensorSpec([None, model.context_size], dtype, "context")
+        axes = [None] * model.context_ndims
+        drawn = tf.TensorSpec([*axes, model.context_size], dtype, "context")
         contexts = [drawn]
 
     def log_prob(*inputs):

@@ -8,7 +8,7 @@ from tfp_flows import _compositions
 from tfp_flows.keras import _points, _refusals, _sample_weights
 from tfp_flows.keras._gate import Gate, is_finite
 from tfp_flows.keras._phase import held_updates, phase
-from tfp_flows.keras.losses import BitsPerDimension, Nats
+from tfp_flows.keras.losses import BitsPerDimension, Nats, check_metric
 
 
 class MaximumLikelihood(keras.Model):
@@ -36,12 +36,13 @@ class MaximumLikelihood(keras.Model):
         Args:
           optimizer: Keras optimizer, or its name.
           loss: None; it is the negative log-likelihood.
-          metrics: list of "nats", "bits_per_dimension", and of Keras metrics, which
-            are given zeros and log-densities.
+          metrics: list of "nats", "bits_per_dimension", and of functions and metrics of
+            your own, which are given zeros and log-densities.
           **kwargs: further arguments of `keras.Model.compile`.
 
         Raises:
-          ValueError: the distribution has no trainable variables; `loss` is given.
+          ValueError: the distribution has no trainable variables; `loss` is given; a
+            metric is one of Keras's, which compare predictions with targets.
         """
         if loss is not None:
             raise ValueError(
@@ -56,16 +57,18 @@ class MaximumLikelihood(keras.Model):
             )
         for name, value in dict(metrics=metrics, **kwargs).items():
             if name in ("metrics", "weighted_metrics") and value:
-                kwargs[name] = [self._as_metric(metric) for metric in value]
+                value = [value] if isinstance(value, str) else value
+                kwargs[name] = [self._as_metric(metric, name) for metric in value]
         vars(self)["_has_unweighted_metrics"] = bool(metrics)
         super().compile(optimizer, **kwargs)
 
-    def _as_metric(self, metric):
+    def _as_metric(self, metric, argument):
         if metric == "nats":
             return Nats(dtype=self._mean_loss.dtype)
         if metric == "bits_per_dimension":
             size = _points.size_of(self.distribution)
             return BitsPerDimension(size, dtype=self._mean_loss.dtype)
+        check_metric(metric, argument)
         return metric
 
     def compile_from_config(self, config):

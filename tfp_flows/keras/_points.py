@@ -2,11 +2,13 @@
 
 import functools
 import math
+import warnings
 
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows.keras import _data, _sample_weights
+from tfp_flows import _compositions
+from tfp_flows.keras import _contexts, _data, _sample_weights
 
 
 def dtype_of(flow):
@@ -46,12 +48,13 @@ def check_no_targets(y):
     )
 
 
-def as_points(model, inputs):
+def as_points(model, inputs, pair=True):
     """Returns points and context as tensors of the right shapes and dtypes.
 
     Args:
       model: `DensityModel`.
       inputs: `x`, or `[x, context]`, arrays or tensors.
+      pair: whether a context for a row of points is to get axes that broadcast.
 
     Raises:
       TypeError: a dtype does not fit.
@@ -94,40 +97,15 @@ def as_points(model, inputs):
         x = tf.nest.pack_sequence_as(distribution.dtype, points)
     else:
         (x,) = points
-    context = as_context(context, size, dtype_of(distribution))
-    return x, _of_rows(context, axes_of_points(model, x))
-
-
-def _of_rows(context, axes):
-    """Returns a context with axes of length 1 where points have more axes than it."""
-    if context is None or context.shape.rank > axes.rank:
-        return context
-    ones = tf.ones([axes.rank + 1 - context.shape.rank], tf.int32)
-    shape = tf.shape(context)
-    return tf.reshape(context, tf.concat([shape[:-1], ones, shape[-1:]], axis=0))
-
-
-def as_context(context, size, dtype):
-    """Returns a context as a tensor of the right size and dtype, or None.
-
-    Raises:
-      TypeError: it is not of floating-point numbers.
-      ValueError: it is missing, not wanted, or of another size.
-    """
-    if (context is not None) != bool(size):
-        raise ValueError(
-            f"`context` must be given if and only if the flow takes one; got "
-            f"{'none' if context is None else 'one'} for a flow of context size {size}."
-        )
-    if context is None:
-        return None
-    context = floating("context", context, dtype)
-    if context.shape.rank is None or not context.shape[-1:].is_compatible_with([size]):
-        raise ValueError(
-            f"The last axis of `context` must have length {size}; "
-            f"got shape {context.shape}."
-        )
-    return context
+    context = _contexts.as_context(
+        context, size, dtype_of(distribution), model.context_ndims)
+    if context is not None:
+        parts = (points[0], _event_shapes(distribution)[0].rank)
+        if pair:
+            context = _contexts.paired(context, model.context_ndims, *parts)
+        else:
+            _contexts.check_pairs(context, model.context_ndims, *parts)
+    return x, context
 
 
 def floating(name, x, dtype):
@@ -140,7 +118,8 @@ def floating(name, x, dtype):
     if not x.dtype.is_floating:
         raise TypeError(
             f"`{name}` must be of floating-point numbers; got {x.dtype.name}. Whole "
-            "numbers become such by `tfp_flows.flows.dequantise`, or by a cast."
+            "numbers, such as pixels, become such by `tfp_flows.flows.dequantise`, "
+            "others by `tf.cast`."
         )
     return tf.cast(x, dtype)
 
@@ -160,7 +139,7 @@ def as_data(model, inputs, sample_weight):
       TypeError: a dtype does not fit.
       ValueError: a shape does not fit, or numbers are not finite.
     """
-    x, context = as_points(model, _data.as_tensors(inputs))
+    x, context = as_points(model, _data.as_tensors(inputs), pair=False)
     if sample_weight is not None:
         sample_weight = _data.as_tensors(sample_weight)
     named = dict(zip(names_of(model.distribution), tf.nest.flatten(x)))
@@ -168,6 +147,7 @@ def as_data(model, inputs, sample_weight):
     named = {name: value for name, value in named.items() if value is not None}
     for name, value in named.items():
         _check_finite(name, value)
+    _check_pixels(model, x)
     _data.number_of(list(named.values()))
     if sample_weight is not None:
         _sample_weights.check(sample_weight.shape, axes_of_points(model, x))
@@ -192,7 +172,7 @@ def without_weightless(model, inputs, sample_weight):
       inputs: `x`, or `(x, context)`, a batch.
       sample_weight: tensor of weights of the batch.
     """
-    x, context = as_points(model, inputs)
+    x, context = as_points(model, inputs, pair=False)
     parts, events = tf.nest.flatten(x), _event_shapes(model.distribution)
     first, rank = parts[0], parts[0].shape.rank
     numbers = tf.reduce_sum(first, axis=list(range(rank - events[0].rank, rank)))
@@ -230,6 +210,27 @@ def _keys_of(distribution):
         return None
     flat = isinstance(dtypes, dict) and number == len(dtypes)
     return sorted(dtypes) if flat else list(range(number))
+
+
+def _check_pixels(model, x):
+    """Warns once of numbers that are not those of the pixels that a flow is made for."""
+    bijector = _compositions.whole_bijector_of(model.distribution)
+    if bijector is None or vars(model).get("_warned_of_pixels"):
+        return
+    layers = _compositions.layers_of(bijector, "inverse")
+    number = getattr(layers[0][0], "num_pixel_values", None) if layers else None
+    if number is None:
+        return
+    low, high = (float(reduce(x)) for reduce in (tf.reduce_min, tf.reduce_max))
+    if low >= 0.0 and high <= number and (high > 1.0 or number == 2):
+        return
+    vars(model)["_warned_of_pixels"] = True
+    warnings.warn(
+        f"`x` must be of dequantised pixels, from 0 to {number}, as `num_values` of the "
+        f"flow says; got numbers from {low:.6g} to {high:.6g}. Give images of whole "
+        "numbers to `tfp_flows.flows.dequantise`; multiply those from 0 to 1 by "
+        f"{number - 1} and round them before.",
+        stacklevel=5)
 
 
 def _check_finite(name, value):

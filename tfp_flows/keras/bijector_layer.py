@@ -5,7 +5,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows import _compositions
-from tfp_flows.keras import _configuration, _points
+from tfp_flows.keras import _configuration, _contexts, _points
 from tfp_flows.keras._parts import hidden_variables, parts_of
 from tfp_flows.keras._phase import phase
 from tfp_flows.keras._weights import check_number, save_number
@@ -48,6 +48,7 @@ class BijectorLayer(keras.layers.Layer):
         super().__init__(autocast=False, **kwargs)
         self.bijector, self.direction, self.log_det = bijector, direction, log_det
         self.context_size = _compositions.unbound_context_size(bijector)
+        self._context_ndims = _compositions.unbound_context_ndims(bijector)
         self._parts = parts_of(bijector)
 
     def build(self, input_shape):
@@ -72,8 +73,11 @@ class BijectorLayer(keras.layers.Layer):
         """
         bijector, dtype = self.bijector, _points.dtype_of(self.bijector)
         x = _points.floating("inputs", inputs, dtype)
-        context = _points.as_context(context, self.context_size, dtype)
+        context = _contexts.as_context(
+            context, self.context_size, dtype, self._context_ndims)
         if context is not None:
+            context = _contexts.paired(
+                context, self._context_ndims, x, x.shape.rank - 1)
             bijector = _compositions.bind_context(bijector, context, rebind=False)
         x = tf.identity(x)  # for caches that know no graphs
         with phase(training) as entered:

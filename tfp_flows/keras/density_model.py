@@ -8,7 +8,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows import _compositions, _support
-from tfp_flows.keras import _configuration, _feeding, _points
+from tfp_flows.keras import _configuration, _contexts, _feeding, _points
 from tfp_flows.keras._maximum_likelihood import MaximumLikelihood
 from tfp_flows.keras._parts import parts_of
 from tfp_flows.keras._phase import phase, update
@@ -44,7 +44,10 @@ class DensityModel(MaximumLikelihood):
 
     Arrays are trained on in an order that is a function of `seed` and of the epoch
     alone. They, datasets and generators must be of the event shape and finite; of
-    datasets, the first batch is looked at. The distribution keeps its dtype under a
+    datasets, the first batch is looked at. Of contexts there is one for each point, or
+    one for each row of points that have more axes. The names of the columns of tables,
+    such as those of pandas, are remembered: another order is put right, other names are
+    refused. The distribution keeps its dtype under a
     mixed policy, which then is one for the Keras networks within it.
 
     A loss or gradient that is not finite stops training with an error, before the step
@@ -84,8 +87,10 @@ class DensityModel(MaximumLikelihood):
         super().__init__(_points.dtype_of(distribution), **kwargs)
         self.distribution, self.seed = distribution, int(seed)
         self.context_size = _compositions.unbound_context_size(distribution)
+        self.context_ndims = _compositions.unbound_context_ndims(distribution)
         self._parts = parts_of(distribution, _feeding.hidden_variables_of(self))
         # Past Keras, which would take it for a part to save.
+        vars(self)["_columns"] = {}  # names of those of tables, by the place of these
         vars(self)["_sampler"] = tf.function(self._draw, autograph=False)
         self.built = True
 
@@ -121,14 +126,15 @@ class DensityModel(MaximumLikelihood):
           sample_shape: how many.
           seed: integer, the same for the same samples, or stateless seed; None for
             others in each call.
-          context: tensor `[..., context_size]`, whose axes before the last come after
-            those of `sample_shape`; None for a flow without context.
+          context: tensor `[..., context_size]`, whose axes before those of one context
+            come after those of `sample_shape`; None for a flow without context.
 
         Raises:
           ValueError: the context is missing or not wanted.
         """
-        context = _points.as_context(
-            context, self.context_size, _points.dtype_of(self.distribution))
+        context = _contexts.as_context(
+            context, self.context_size, _points.dtype_of(self.distribution),
+            self.context_ndims)
         if isinstance(seed, numbers.Integral):
             seed = tf.constant([0, seed])  # TFP would draw another one in each call
         if isinstance(sample_shape, numbers.Integral):
@@ -185,16 +191,19 @@ class DensityModel(MaximumLikelihood):
         _points.check_no_targets(y)
         if class_weight is not None:
             raise ValueError("`class_weight` must be None: there are no targets.")
-        if validation_split and validation_data is None:
-            x, sample_weight, validation_data = _feeding.split(
-                self, x, sample_weight, validation_split)
-        if validation_data is not None:
-            validation_data = _feeding.for_evaluation(
-                self, *keras.utils.unpack_x_y_sample_weight(validation_data),
-                validation_batch_size or batch_size)
-        initial_epoch = epoch_to_resume(callbacks, initial_epoch)
-        x, steps_per_epoch = _feeding.for_training(
-            self, x, sample_weight, batch_size, shuffle, initial_epoch, steps_per_epoch)
+        x = _feeding.as_known(self, x)
+        with _feeding.columns_learned(self, x):
+            if validation_split and validation_data is None:
+                x, sample_weight, validation_data = _feeding.split(
+                    self, x, sample_weight, validation_split)
+            if validation_data is not None:
+                validation_data = _feeding.for_evaluation(
+                    self, *keras.utils.unpack_x_y_sample_weight(validation_data),
+                    validation_batch_size or batch_size)
+            initial_epoch = epoch_to_resume(callbacks, initial_epoch)
+            x, steps_per_epoch = _feeding.for_training(
+                self, x, sample_weight, batch_size, shuffle, initial_epoch,
+                steps_per_epoch)
         callbacks = _feeding.with_epoch(self, callbacks, initial_epoch)
         return super().fit(
             x, epochs=epochs, verbose=verbose, callbacks=callbacks,
@@ -206,8 +215,10 @@ class DensityModel(MaximumLikelihood):
     def train_on_batch(self, x, y=None, sample_weight=None, **kwargs):
         """As `keras.Model.train_on_batch`, without targets."""
         _points.check_no_targets(y)
-        inputs, _, sample_weight = _points.as_data(self, x, sample_weight)
-        _feeding.start(self, inputs)
+        x = _feeding.as_known(self, x)
+        with _feeding.columns_learned(self, x):
+            inputs, _, sample_weight = _points.as_data(self, x, sample_weight)
+            _feeding.start(self, inputs)
         vars(self).update(_step=None, _raises=True)
         return super().train_on_batch(inputs, None, sample_weight, **kwargs)
 
@@ -221,6 +232,19 @@ class DensityModel(MaximumLikelihood):
         """Returns log-densities `[N]` or `[N, T]`; as `keras.Model.predict`."""
         return super().predict(
             _feeding.for_evaluation(self, x, None, None, batch_size), **kwargs)
+
+    def test_on_batch(self, x, *args, **kwargs):
+        """As `keras.Model.test_on_batch`, without targets."""
+        return super().test_on_batch(_feeding.as_known(self, x), *args, **kwargs)
+
+    def predict_on_batch(self, x):
+        """As `keras.Model.predict_on_batch`; returns log-densities."""
+        return super().predict_on_batch(_feeding.as_known(self, x))
+
+    def __call__(self, inputs, *args, **kwargs):
+        if self._columns:
+            inputs = _feeding.as_known(self, inputs)
+        return super().__call__(inputs, *args, **kwargs)
 
     def export(self, filepath, format="tf_saved_model", verbose=None):
         """Exports a SavedModel that serves without this package.
@@ -251,9 +275,14 @@ class DensityModel(MaximumLikelihood):
     def get_config(self):
         distribution = _configuration.describe(self.distribution, "distribution")
         own = dict(name=self.name, dtype=self.dtype_policy.name, seed=self.seed)
+        own.update(dict(columns=dict(self._columns)) if self._columns else {})
         return {**own, "trainable": self.trainable, "distribution": distribution}
 
     @classmethod
     def from_config(cls, config):
+        config = dict(config)
+        columns = config.pop("columns", {})
         distribution = _configuration.make(config["distribution"])
-        return cls(**{**config, "distribution": distribution})
+        model = cls(**{**config, "distribution": distribution})
+        model._columns.update(columns)
+        return model

@@ -1,5 +1,6 @@
 """The last layer of a network that predicts a distribution."""
 
+import inspect
 import os
 import weakref
 
@@ -45,6 +46,8 @@ class DistributionLayer(keras.layers.Layer):
 
     def __init__(self, family, **kwargs):
         flow = isinstance(family, tfd.Distribution)
+        if not flow:
+            _check_takes_one(family)
         if not flow and not callable(family):
             raise TypeError(
                 "`family` must be a flow with a context or a callable that returns a "
@@ -172,6 +175,24 @@ class DistributionLayer(keras.layers.Layer):
         layer._key = key
         _layers[key] = layer
         return layer
+
+
+def _check_takes_one(family):
+    """Raises `TypeError` for what cannot be called with the output of a layer alone."""
+    of_class = isinstance(family, type)  # whose metaclass may hide what it takes
+    try:
+        signature = inspect.signature(family.__init__ if of_class else family)
+    except (TypeError, ValueError):  # nobody knows
+        return
+    try:
+        signature.bind(*[None] * (1 + of_class))
+    except TypeError as error:
+        raise TypeError(
+            "`family` must be a callable from one tensor, the output of the layer, to a"
+            f" `tfd.Distribution`; got {family!r}: {error}. Take the tensor apart in a "
+            "function, such as `lambda outputs: tfd.Normal(outputs[..., 0], "
+            "tf.math.softplus(outputs[..., 1]))`."
+        ) from error
 
 
 def key_of(layer):

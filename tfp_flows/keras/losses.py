@@ -107,3 +107,25 @@ def _weighed(log_prob, weights):
         shape = tf.concat([tf.shape(weights), tf.ones([missing], tf.int32)], axis=0)
     none = tf.equal(tf.reshape(weights, shape), 0)
     return tf.where(none, tf.zeros_like(log_prob), log_prob)
+
+
+def check_metric(metric, argument):
+    """Raises `ValueError` for a metric that compares predictions with targets.
+
+    Args:
+      metric: metric, function, or name, as Keras takes it.
+      argument: name of the argument that it is of.
+    """
+    function = metric if isinstance(metric, type) else type(metric)
+    if isinstance(metric, keras.metrics.MeanMetricWrapper) or hasattr(
+        metric, "__name__"
+    ):
+        function = getattr(metric, "_fn", metric)
+    of_keras = str(getattr(function, "__module__", "")).startswith("keras.")
+    if isinstance(metric, str) or of_keras:
+        raise ValueError(
+            f"`{argument}` must be of 'nats', 'bits_per_dimension', and functions and "
+            f"metrics of your own, which are given zeros and log-densities; got "
+            f"{metric!r}. It compares predictions with targets, of which a density "
+            "model has none."
+        )
