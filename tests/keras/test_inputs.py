@@ -42,7 +42,8 @@ def compiled(flow, **options):
 def one_by_one(flow, x, context):
     """Log-densities of points, each in a flow of its own context."""
     return np.array([
-        float(flows.condition(flow, c).log_prob(point)) for point, c in zip(x, context)])
+        float(flows.condition(flow, c).log_prob(point))
+        for point, c in zip(x, context)])
 
 
 # Contexts

@@ -47,9 +47,9 @@ def check_no_numbers(name, data):
     """Raises `TypeError` if data are lists of Python numbers."""
     if any(isinstance(leaf, (numbers.Number, str)) for leaf in tf.nest.flatten(data)):
         raise TypeError(
-            f"`{name}` must be an array, tensor, table or dataset, or `[x, context]` of "
-            "such for a flow that takes a context; got a list with numbers of Python "
-            f"in it. `np.array({name}, np.float32)` makes an array of a list of rows."
+            f"`{name}` must be an array, tensor, table or dataset, or `[x, context]` "
+            "of such for a flow that takes a context; got a list with numbers of "
+            f"Python in it. `np.array({name}, np.float32)` makes an array of rows."
         )
 
 

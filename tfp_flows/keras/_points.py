@@ -213,7 +213,7 @@ def _keys_of(distribution):
 
 
 def _check_pixels(model, x):
-    """Warns once of numbers that are not those of the pixels that a flow is made for."""
+    """Warns once of numbers that are not pixels as a flow is made for them."""
     bijector = _compositions.whole_bijector_of(model.distribution)
     if bijector is None or vars(model).get("_warned_of_pixels"):
         return
@@ -226,8 +226,8 @@ def _check_pixels(model, x):
         return
     vars(model)["_warned_of_pixels"] = True
     warnings.warn(
-        f"`x` must be of dequantised pixels, from 0 to {number}, as `num_values` of the "
-        f"flow says; got numbers from {low:.6g} to {high:.6g}. Give images of whole "
+        f"`x` must be of dequantised pixels, from 0 to {number}, as `num_values` of "
+        f"the flow says; got numbers from {low:.6g} to {high:.6g}. Give images of whole "
         "numbers to `tfp_flows.flows.dequantise`; multiply those from 0 to 1 by "
         f"{number - 1} and round them before.",
         stacklevel=5)
