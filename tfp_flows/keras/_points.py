@@ -227,8 +227,8 @@ def _check_pixels(model, x):
     vars(model)["_warned_of_pixels"] = True
     warnings.warn(
         f"`x` must be of dequantised pixels, from 0 to {number}, as `num_values` of "
-        f"the flow says; got numbers from {low:.6g} to {high:.6g}. Give images of whole "
-        "numbers to `tfp_flows.flows.dequantise`; multiply those from 0 to 1 by "
+        f"the flow says; got numbers from {low:.6g} to {high:.6g}. Give images of "
+        "whole numbers to `tfp_flows.flows.dequantise`; multiply those from 0 to 1 by "
         f"{number - 1} and round them before.",
         stacklevel=5)
 
