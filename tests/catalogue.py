@@ -34,6 +34,7 @@ from tfp_flows.bijectors import (
 ERF = Activation(
     tf.math.erf, lambda a: 2.0 / np.sqrt(np.pi) * tf.exp(-(a**2)), 2.0 / np.sqrt(np.pi)
 )
+SOFTPLUS = Activation(tf.math.softplus, tf.math.sigmoid)  # of no bound
 
 
 @dataclasses.dataclass
@@ -176,6 +177,7 @@ _MAKERS = {
     ),
     "planar/erf": lambda: _planar(5, [], None, 3, 2.0, [4], activation=ERF),
     "planar/paper": lambda: _planar(6, [], None, 3, 3.0, [4], constraint="paper"),
+    "planar/softplus": lambda: _planar(3, [], None, 6, 3.0, [4], activation=SOFTPLUS),
     "planar_stack/flat": lambda: _planar(7, [], 4, 3, 1e-3, [4]),
     "planar_stack/steep": lambda: _planar(8, [], 3, 3, 2.0, [2, 2]),
     "planar_stack/batch": lambda: _planar(9, [3], 3, 4, 1.0, [2]),
@@ -184,6 +186,9 @@ _MAKERS = {
         11, [], 3, 3, 1.0, [4], activation="leaky_relu"
     ),
     "planar_stack/single": lambda: _planar(12, [], 1, 3, 3.0, [4]),
+    "planar_stack/softplus": lambda: _planar(
+        13, [], 3, 6, 1.5, [4], activation=SOFTPLUS
+    ),
     "radial/flat": lambda: _radial(13, [], 3, 0.7, 1e-6),
     "radial/steep": lambda: _radial(14, [], 3, 2.0, 1e9),
     "radial/batch": lambda: _radial(15, [2, 3], 4, 1.0, 5.0),
@@ -197,6 +202,9 @@ _MAKERS = {
     "sylvester/one": lambda: _sylvester(22, [], 1, 1, 3.0, "qr"),
     "sylvester/leaky": lambda: _sylvester(
         23, [], 4, 2, 2.0, "qr", activation=LeakyReLU(0.1)
+    ),
+    "sylvester/softplus": lambda: _sylvester(
+        27, [], 4, 3, 3.0, "qr", activation=SOFTPLUS
     ),
     "prelu/shared": lambda: _prelu(24, [], [4, 3], 0.2),
     "prelu/channel": lambda: _prelu(25, [3], [4, 2, 3], 3.0),

@@ -9,11 +9,15 @@ from tests.catalogue import NAMES, PARAMETRIC, case
 
 each_case = pytest.mark.parametrize("name", NAMES)
 # For laws that take long: of layers with networks, those that differ in their graphs.
-each_graph = pytest.mark.parametrize("name", [*PARAMETRIC, *network_cases.GRAPHS])
+OTHER_FUNCTIONS = "/softplus"  # in the graphs of others
+each_graph = pytest.mark.parametrize(
+    "name",
+    [*(n for n in PARAMETRIC if not n.endswith(OTHER_FUNCTIONS)), *network_cases.GRAPHS])
 OF_CONSTANT_JACOBIAN = ("actnorm", "batch_norm", "conv1x1", "diagonal_scale")
 # Without those that differ from others in their numbers alone, or in their sizes.
 OF_ONE_SIZE = [
-    n for n in PARAMETRIC if not n.endswith(("/flat", "/one", "/single", "/square"))]
+    n for n in PARAMETRIC
+    if not n.endswith(("/flat", "/one", "/single", "/square", OTHER_FUNCTIONS))]
 # Each custom gradient once. TensorFlow traces a function for each operation and shape
 # that its forward mode meets, which takes seconds.
 IN_FORWARD_MODE = (

@@ -1,4 +1,4 @@
-"""Facts of networks that compute in float16 or bfloat16 for flows in float32."""
+"""16 bits: networks of flows in float32 compute in them; nothing is held in them."""
 
 import copy
 
@@ -6,9 +6,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests import catalogue
 from tests.laws import close
 from tfp_flows import flows, masks
-from tfp_flows.bijectors import Coupling, InverseAutoregressive, MaskedAutoregressive
+from tfp_flows.bijectors import (
+    Coupling,
+    InverseAutoregressive,
+    MaskedAutoregressive,
+    PReLU,
+)
 from tfp_flows.networks import (
     MADE,
     MLP,
@@ -18,6 +24,7 @@ from tfp_flows.networks import (
     ResidualMLP,
     WaveNet,
 )
+from tfp_flows.trainable import build_trainable
 
 # The distance from 1 to the next number: a rounding is off by half of it at most.
 EPS = {tf.bfloat16: 2.0**-7, tf.float16: 2.0**-10, tf.float32: 2.0**-23}
@@ -284,3 +291,58 @@ def test_recipes_tell_their_networks(name):
         assert (dtype or tf.float32) in {n.compute_dtype for n in networks}
         assert found <= {dtype or tf.float32}
         assert {n.dtype for n in networks} == {tf.float32}
+
+
+MAKERS = {
+    **RECIPES,
+    "planar": lambda **k: flows.planar(4, 2, seed=0, **k),
+    "radial": lambda **k: flows.radial(4, 2, seed=0, **k),
+    "sylvester": lambda **k: flows.sylvester(4, 2, seed=0, **k),
+    "variational_dequantiser": (
+        lambda **k: flows.variational_dequantiser([4, 4, 1], 1, 4, seed=0, **k)),
+    **{
+        flow: lambda flow=flow, **k: flows.amortised_posterior(4, flow, 2, seed=0, **k)
+        for flow in ["none", "radial", "householder", "iaf"]
+    },
+    "dequantise": lambda **k: flows.dequantise(np.zeros([2, 2], int), seed=0, **k),
+    "build_trainable": lambda **k: build_trainable(PReLU, [3], seed=0, **k),
+}
+
+
+@each_format
+@pytest.mark.parametrize("name", MAKERS)
+def test_what_makes_variables_refuses_16_bits(name, dtype):
+    message = f"`dtype` must be of float32 .* got {dtype.name}. .*compute_dtype"
+    with pytest.raises(TypeError, match=message):
+        MAKERS[name](dtype=dtype)
+
+
+@each_format
+@each_network
+def test_networks_refuse_to_hold_16_bits(name, dtype):
+    message = f"`dtype` must be of float32 .* got {dtype.name}. .*compute_dtype"
+    with pytest.raises(TypeError, match=message):
+        NETWORKS[name][0](seed=0, dtype=dtype)
+
+
+@each_format
+@pytest.mark.parametrize("wrap", [tf.constant, tf.Variable], ids=lambda f: f.__name__)
+@pytest.mark.parametrize(
+    "name", [n for n in catalogue.PARAMETRIC if n.endswith(("/steep", "/channel"))])
+def test_layers_refuse_parameters_of_16_bits(name, wrap, dtype):
+    def make(value, dtype, name):
+        return wrap(tf.cast(value, dtype), name=name)
+
+    message = f"must be of float32 or float64; got {dtype.name}. Use float32"
+    with pytest.raises(TypeError, match=message):
+        catalogue.case(name).make(make, dtype)
+
+
+@each_format
+@pytest.mark.parametrize("kind", [Coupling, MaskedAutoregressive])
+def test_layers_refuse_points_of_16_bits(kind, dtype):
+    network = lambda x: tf.stack([x, x], axis=-1)
+    layer = Coupling([True, False], network) if kind is Coupling else kind(network)
+    for method in ["forward", "inverse"]:
+        with pytest.raises(TypeError, match=f"`x` must be .* got {dtype.name}"):
+            getattr(layer, method)(tf.zeros([3, 2], dtype))

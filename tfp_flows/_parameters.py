@@ -7,10 +7,10 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows._autodiff import with_shape
+from tfp_flows._dtypes import check_dtype
 from tfp_flows._keras_seam import check_backend
 
 _REFERENCES = (tf.Variable, tfp.util.DeferredTensor)
-_FLOATING = (tf.float16, tf.float32, tf.float64)
 
 # Checks for `assert_each`.
 POSITIVE = (lambda v: (v > 0.0) & (v < np.inf), "be positive and finite")
@@ -27,8 +27,7 @@ def as_parameters(**values):
       parameters: list of tensors and references, in the order of `values`.
 
     Raises:
-      TypeError: the values that have a dtype do not share one floating dtype, of 16,
-        32 or 64 bits as IEEE 754 has them.
+      TypeError: the values that have a dtype do not share one, float32 or float64.
     """
     values = {name: without_keras(value) for name, value in values.items()}
     dtypes = {
@@ -37,9 +36,11 @@ def as_parameters(**values):
         if hasattr(value, "dtype")
     }
     dtype = next(iter(dtypes.values()), tf.float32)
-    if set(dtypes.values()) - {dtype} or dtype not in _FLOATING:
+    if set(dtypes.values()) - {dtype} or not dtype.is_floating:
         found = {name: dtype.name for name, dtype in dtypes.items()}
         raise TypeError(f"Parameters must share one floating dtype; got {found}.")
+    for name in dtypes:
+        check_dtype(name, dtype)
     return [
         value
         if is_reference(value)

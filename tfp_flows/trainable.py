@@ -3,6 +3,7 @@
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfp_flows._dtypes import check_dtype
 from tfp_flows._recipes import check_outside_of_graphs, recipe
 
 
@@ -47,6 +48,7 @@ def build_trainable(
     check_outside_of_graphs()
     if isinstance(seed, bool) or not isinstance(seed, int):
         raise TypeError(f"`seed` must be an integer; got {seed!r}.")
+    check_dtype("dtype", dtype)
     properties = {
         name: value
         for name, value in bijector_class.parameter_properties(dtype).items()

@@ -115,16 +115,3 @@ def test_errors_of_input(layer):
         layer.forward(X[..., :3])
     with pytest.raises(ValueError, match="at least `event_ndims`, 3, axes; got"):
         layer.inverse(X[0, 0])
-
-
-def test_rejects_float16():
-    half = {
-        name: np.float16(part) if part.dtype.is_floating else part
-        for name, part in FACTORS.items()
-    }
-    for make in [
-        lambda: InvertibleConv1x1(np.float16(WEIGHT)),
-        lambda: InvertibleConv1x1PLU(**half),
-    ]:
-        with pytest.raises(TypeError, match="float32 or float64; got float16"):
-            make()

@@ -16,12 +16,14 @@ ROWS = [
     ([3, 64], [3]), ([2, 3, 67], [2, 3]), ([3, 1024], [3]), ([3, 1056], [3]),
     ([3, 64], []), ([3, 64], [1]), ([3, 64], [2, 3]), ([3, 32], [3]), ([3, 0], [3]),
 ]
+LONG = [2, _rows.LONG + 77]
 CASES = [
     *((_channels.scale, tf.multiply, *shapes) for shapes in CHANNELS),
     *((_channels.shift, tf.add, *shapes) for shapes in CHANNELS),
     *((_rows.scale, lambda x, s: x * s[..., tf.newaxis], *shapes) for shapes in ROWS),
     *((lambda x, _: _rows.total(x), lambda x, _: tf.reduce_sum(x, axis=-1), *shapes)
       for shapes in ROWS),
+    (lambda x, _: _rows.total(x), lambda x, _: tf.reduce_sum(x, axis=-1), LONG, []),
 ]
 
 
@@ -91,3 +93,22 @@ def test_long_rows_are_summed_in_pieces():
     assert widths(64) == [32]
     assert widths(100) == [32, 4]
     assert widths(1025) == [1025]  # too many pieces
+
+
+@pytest.mark.parametrize("shape", [[2**20], [512, 512, 4], [70_001, 3], [2**18 + 5]])
+def test_sums_of_many_terms_keep_their_digits(shape):
+    x = np.random.default_rng(0).normal(size=[2, *shape]).astype(np.float32)
+
+    def total(x):  # such as the log density of noise
+        return _rows.total_of_event(-0.5 * x**2 - 0.9189385, len(shape))
+
+    found = tf.function(total, jit_compile=True)(x)
+    axes = tuple(range(1, x.ndim))
+    expected = np.sum(-0.5 * np.float64(x) ** 2 - 0.9189385, axis=axes)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    equal = tf.function(
+        lambda x: _rows.total_of_event(x, len(shape)), jit_compile=True)
+    value = np.float32(0.1)
+    count = np.prod(shape, dtype=np.float64)
+    np.testing.assert_allclose(
+        equal(np.full([1, *shape], value)), [count * np.float64(value)], rtol=1e-6)

@@ -117,3 +117,15 @@ def test_rejects_sizes_that_are_no_integers(recipe):
             recipe([4, 4, 1], 1, 1, 4, seed=0, context_size=size)
     with pytest.raises(ValueError, match="`hidden_channels` must be .* got 4.5"):
         recipe([4, 4, 1], 1, 1, 4.5, seed=0)
+
+
+def test_log_densities_of_large_images_keep_their_digits():
+    shape = [256, 256, 3]
+    images = np.random.default_rng(0).uniform(0.0, 256.0, size=[1, *shape])
+    found = []
+    for dtype in (np.float32, np.float64):
+        flow = flows.glow(shape, 1, 1, 2, seed=0, dtype=dtype)
+        log_prob = tf.function(flow.log_prob, jit_compile=True, autograph=False)
+        found.append(log_prob(images.astype(dtype)).numpy())
+    # Equal log slopes have equal errors of rounding, which add up.
+    np.testing.assert_allclose(*found, rtol=2e-6)

@@ -125,7 +125,7 @@ def test_a_seed_decides_the_weights(network):
 
 
 @EACH
-@pytest.mark.parametrize("dtype", [tf.float16, tf.float32, tf.float64])
+@pytest.mark.parametrize("dtype", [tf.float32, tf.float64])
 def test_keeps_its_dtype(network, dtype):
     net = make(network, dtype=dtype)
     assert {v.dtype for v in net.variables} == {dtype} == {net.dtype}

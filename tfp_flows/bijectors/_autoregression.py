@@ -20,6 +20,7 @@ from tfp_flows._autodiff import (
     unrecorded,
     with_shape,
 )
+from tfp_flows.bijectors import _rows
 from tfp_flows.bijectors._conditioning import (
     check_has_context,
     check_stands_still,
@@ -83,9 +84,8 @@ def _event_shape(bijector, z):
 
 
 def _summed(bijector, value, log_slopes):
-    axes = list(range(-bijector.forward_min_event_ndims, 0))
     log_slopes = tf.broadcast_to(log_slopes, tf.shape(value))
-    return value, tf.reduce_sum(log_slopes, axes)
+    return value, _rows.total_of_event(log_slopes, bijector.forward_min_event_ndims)
 
 
 @dataclasses.dataclass(frozen=True)

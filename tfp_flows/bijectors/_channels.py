@@ -44,7 +44,6 @@ def _is_of_channels(parameter, x):
         not tf.executing_eagerly()  # where it would cost more than it saves
         and channels is not None
         and x.shape.rank > 2
-        and parameter.dtype in (tf.float32, tf.float64)
         and parameter.shape[-1:] == [channels]
         and parameter.shape.num_elements() == channels
     )

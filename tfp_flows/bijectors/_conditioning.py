@@ -6,6 +6,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows._compositions import holds_whole_numbers
+from tfp_flows._dtypes import check_dtype
 from tfp_flows._keras_seam import check_backend
 from tfp_flows._parameters import is_reference, without_keras
 
@@ -238,7 +239,12 @@ def check_stands_still(bijector, what):
 
 
 def checked_input(bijector, x):
-    """Returns `x`, which under `validate_args` must be finite."""
+    """Returns `x`, which under `validate_args` must be finite.
+
+    Raises:
+      TypeError: it is neither of float32 nor of float64.
+    """
+    check_dtype("x", x.dtype)
     if not bijector.validate_args:
         return x
     finite = tf.debugging.assert_all_finite(x, "The input must be finite.")

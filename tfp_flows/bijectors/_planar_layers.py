@@ -100,19 +100,27 @@ def inverse(layers, activation, y):
 def _inverse(layers, activation, y):
     u_hat, w, b, margin = layers
     c = _triangular.project(w, y)
-    c += _triangular.rows_first(b, 1, c)
+    b = _triangular.rows_first(b, 1, c)
+    c += b
+    products = tf.matmul(w, u_hat, transpose_b=True)
     kappa = (margin - 1.0) / activation.max_slope
-    gram = tf.linalg.set_diag(
-        tf.linalg.band_part(tf.matmul(w, u_hat, transpose_b=True), 0, -1), kappa
-    )
-    gram, margins = (
+    gram = tf.linalg.set_diag(tf.linalg.band_part(products, 0, -1), kappa)
+    gram, margin = (
         _triangular.rows_first(gram, 2, c),
         _triangular.rows_first(margin, 1, c),
     )
-    a = _triangular.solve(gram, c, activation, margins)
-    h, log_det = _evaluate(activation, a, margin)
+    a = _triangular.solve(gram, c, activation, margin)
+    h, slope, lack = activation.evaluate(a)
+    stretch = (lack + margin * slope) / activation.max_slope
+    log_det = tf.reduce_sum(activation.log_stretch(lack, slope, margin), axis=0)
     log_det = _triangular.per_sample(log_det, w, y)
-    return y - _triangular.expand(h, u_hat, y), log_det
+    x = y - _triangular.expand(h, u_hat, y)
+    image = _triangular.project(w, x) + b
+    if w.shape[-2] > 1:
+        below = products - tf.linalg.band_part(products, 0, -1)
+        below = _triangular.rows_first(below, 2, c)
+        image += tf.reduce_sum(below * h, axis=1)
+    return _triangular.refine(x, a, image, gram, u_hat, slope, stretch), log_det
 
 
 def _in_parts(direction, layers, activation, x, last_first=False):

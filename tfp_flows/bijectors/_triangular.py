@@ -84,6 +84,38 @@ def solve(u, d, activation, margin=None, lower=False):
     return _attach(tf.stop_gradient(t), u, d, activation, margin, lower)
 
 
+def refine(x, t, image, u, v, slope, stretch):
+    """Returns `x = y - V' h(t)` with the digits that this difference has lost.
+
+    Where `h` has no bound both terms may be much larger than `x`, whose rounding error
+    is then theirs. A Newton step for `t = W x + b` and `y` together takes it down to
+    what the rounding of `y` makes unavoidable. Gradients are those of `x`.
+
+    Args:
+      x: shape `[..., D]`.
+      t: solution of `t + U h(t) = d`, as `solve` returns it.
+      image: `W x + b`, or what else `t` should be for this `x`, of the shape of `t`.
+      u, v: `U` and `V`, as for `solve` and `expand`.
+      slope: `h'(t)`.
+      stretch: `1 + U_kk h'(t_k)`.
+    """
+    arguments = t - image, u, slope, stretch
+    lack, u, slope, stretch = map(tf.stop_gradient, arguments)
+    columns = tf.transpose(_without_diagonal(u), [1, 0, *range(2, u.shape.rank)])
+
+    def row(k, right):
+        change = right / stretch[k]
+        return change, slope[k] * change
+
+    change = _sweep(columns, lack, row, True, _WITHOUT_ROOTS)
+    if t.shape[0] > 1:
+        # A long step means that no digit of `t` is right in rows that act on others.
+        short = tf.reduce_all(tf.abs(change) <= 0.01 * (1.0 + tf.abs(t)), axis=0)
+        change = tf.where(short, change, tf.zeros_like(change))
+    change = slope * change
+    return x + tf.stop_gradient(expand(change, v, x))
+
+
 def _attach(t, u, d, activation, margin, lower):
     """Returns the solution `t` unchanged, with the gradients it has by `u`, `d`."""
 
@@ -122,14 +154,12 @@ def _substitute(u, d, activation, margin, lower):
 
 def _substitute_transposed(u, slope, stretch, g, lower):
     """Solves `(I + U h')' z = g`, with `stretch = 1 + U_kk h'_k`."""
-    k = tf.shape(u)[0]
-    off = tf.reshape(1 - tf.eye(k, dtype=u.dtype), [k, k] + [1] * (u.shape.rank - 2))
-
     def row(k, remains):
         z = (g[k] + slope[k] * remains) / stretch[k]
         return z, z
 
-    return _sweep(u * off, tf.zeros_like(g), row, lower, _WITHOUT_ROOTS)
+    return _sweep(
+        _without_diagonal(u), tf.zeros_like(g), row, lower, _WITHOUT_ROOTS)
 
 
 def _sweep(columns, remains, row, backwards, at_once):
@@ -181,6 +211,12 @@ def _sweep(columns, remains, row, backwards, at_once):
             maximum_iterations=blocks,
         )[1]
     return some(at_once * blocks, rest, remains) if rest else remains
+
+
+def _without_diagonal(u):
+    k = tf.shape(u)[0]
+    return u * tf.reshape(
+        1 - tf.eye(k, dtype=u.dtype), [k, k] + [1] * (u.shape.rank - 2))
 
 
 def _diagonal(u):

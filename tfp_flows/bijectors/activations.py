@@ -68,15 +68,19 @@ class Activation:
         """
         # On its way from `a0` to the root the left side rises by between `margin` and 1
         # for a unit of `a`. So each `a0` gives two bounds; 0 and `c` give good ones.
-        origin = c - kappa * self(tf.zeros_like(c))
-        middle = -kappa * self(c)
-        ends = [origin, origin / margin]
-        other_ends = [c + middle, c + middle / margin]
-        low = tf.maximum(tf.minimum(*ends), tf.minimum(*other_ends))
-        high = tf.minimum(tf.maximum(*ends), tf.maximum(*other_ends))
+        # They are sums that may cancel: the root is beyond them by their rounding.
+        origin_shift, middle = kappa * self(tf.zeros_like(c)), -kappa * self(c)
+        origin = c - origin_shift
+        unit = np.finfo(c.dtype.as_numpy_dtype).eps
+        room = 2.0 * unit * tf.maximum(1.0 / margin, 1.0)
+        bounds = [
+            (origin, origin / margin, room * tf.abs(origin_shift)),
+            (c + middle, c + middle / margin, room * tf.abs(middle)),
+        ]
+        low = tf.maximum(*(tf.minimum(a, b) - width for a, b, width in bounds))
+        high = tf.minimum(*(tf.maximum(a, b) + width for a, b, width in bounds))
         # From this end Newton's steps never pass the root if h bends as tanh does.
         start = tf.where((origin > 0.0) == (kappa > 0.0), low, high)
-        unit = np.finfo(c.dtype.as_numpy_dtype).eps
 
         def tolerance(a):
             return 2.0 * unit * (tf.abs(c) + tf.abs(a))
@@ -91,14 +95,19 @@ class Activation:
 class _Tanh(Activation):
 
     def __init__(self):
-        super().__init__(tf.math.tanh, self._slope, name="tanh")
+        super().__init__(tf.math.tanh, _slope_of_tanh, name="tanh")
 
     def evaluate(self, a):
         h = tf.math.tanh(a)
-        return h, 1.0 - h**2, h**2
+        return h, _slope_of_tanh(a), h**2
 
-    def _slope(self, a):
-        return 1.0 - tf.math.tanh(a) ** 2
+
+def _slope_of_tanh(a):
+    """Returns `4 e / (1 + e)^2`, `e = exp(-2 |a|)`: `1 - h^2` has no digits far out."""
+    one = tf.ones_like(a)
+    sign = tf.where(a < 0.0, -one, one)  # the formula is even, and smooth for each sign
+    e = tf.exp(-2.0 * sign * a)
+    return 4.0 * e / (1.0 + e) ** 2
 
 
 @recipe(package="tfp_flows")

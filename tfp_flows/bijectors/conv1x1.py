@@ -51,7 +51,6 @@ class InvertibleConv1x1(tfb.Bijector):
     def __init__(self, weight, event_ndims=3, validate_args=False, name="conv1x1"):
         parameters = dict(locals())
         (self.weight,) = as_parameters(weight=weight)
-        _check_dtype("weight", self.weight)
         check_shapes(dict(weight="CC"), weight=self.weight)
         if event_ndims < 1:
             raise ValueError(f"`event_ndims` must be at least 1; got {event_ndims}.")
@@ -160,7 +159,6 @@ class InvertibleConv1x1PLU(tfb.Bijector):
         parameters = dict(locals())
         self.lower, self.upper, self.sign, self.log_magnitude = as_parameters(
             lower=lower, upper=upper, sign=sign, log_magnitude=log_magnitude)
-        _check_dtype("lower", self.lower)
         check_shapes(
             _PLU_AXES, lower=self.lower, upper=self.upper, sign=self.sign,
             log_magnitude=self.log_magnitude)
@@ -251,8 +249,3 @@ def _is_inverse(inverse, weight):
 
 def _is_permutation(values):
     return tf.sort(tf.cast(values, tf.int32)) == tf.range(tf.size(values))
-
-
-def _check_dtype(name, parameter):
-    if parameter.dtype == tf.float16:  # TensorFlow does not solve equations in it
-        raise TypeError(f"`{name}` must be of float32 or float64; got float16.")

@@ -7,7 +7,7 @@ import tensorflow_probability as tfp
 from tfp_flows._autodiff import with_shape
 from tfp_flows._cache import never_stale
 from tfp_flows._parameters import check_broadcasts
-from tfp_flows.bijectors import transformers
+from tfp_flows.bijectors import _rows, transformers
 from tfp_flows.bijectors._conditioning import (
     adopt,
     check_has_context,
@@ -115,8 +115,7 @@ class Coupling(tfb.Bijector):
             kept, rest = self._split.split(x)
             changed, log_dets = self._transform(kept, rest, direction)
             result = self._split.merge(kept, changed)
-        event = list(range(-self.mask.ndim, 0))
-        return result, tf.reduce_sum(log_dets, axis=event)
+        return result, _rows.total_of_event(log_dets, self.mask.ndim)
 
     def _transform(self, kept, x, direction):
         """Returns the transformed `x`, and a log determinant for each element."""

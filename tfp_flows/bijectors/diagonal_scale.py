@@ -11,6 +11,7 @@ from tfp_flows._parameters import (
     check_input,
     check_shapes,
 )
+from tfp_flows.bijectors import _rows
 
 tfb = tfp.bijectors
 
@@ -65,7 +66,7 @@ class DiagonalScale(tfb.Bijector):
 
     def _forward_log_det_jacobian(self, x):
         check_input(self, x, log_scale=self.log_scale)
-        log_det = tf.reduce_sum(self.log_scale, axis=-1)
+        log_det = _rows.total_of_event(tf.convert_to_tensor(self.log_scale), 1)
         return log_det + tf.zeros(tf.shape(x)[:-1], x.dtype)
 
     def _inverse_log_det_jacobian(self, y):

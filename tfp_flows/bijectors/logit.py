@@ -7,6 +7,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows._cache import never_stale
+from tfp_flows.bijectors import _rows
 
 tfb = tfp.bijectors
 
@@ -75,6 +76,9 @@ class Logit(tfb.Bijector):
     def _inverse_log_det_jacobian(self, y):
         # The product of both shares, from y itself: it does not cancel far out.
         return tf.math.log_sigmoid(y) + tf.math.log_sigmoid(-y) + self._log_slope()
+
+    def _sum_fn(self, x, axis=None):  # what TFP sums over the axes of an event with
+        return _rows.total_over(x, axis)
 
     def _log_slope(self):
         return math.log((self.high - self.low) / (1.0 - 2.0 * self.alpha))

@@ -41,7 +41,8 @@ class Planar(tfb.Bijector):
     - `v` for `constraint=None`: the parameters are said to be in the support already.
 
     The inverse solves `a + kappa h(a) = w'y + b` for the scalar `a`, in closed form for
-    the leaky ReLU and by safeguarded Newton steps else; then `x = y - u_hat h(a)`.
+    the leaky ReLU and by safeguarded Newton steps else; then `x = y - u_hat h(a)`, and
+    one more step gives back the digits that this difference loses where `h` is large.
 
     `x` and `y` have shape `[..., D]`. The axes before `D` broadcast with the batch axes
     of the parameters; the log determinants have the shape that results.

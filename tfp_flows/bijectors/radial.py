@@ -143,10 +143,9 @@ class Radial(tfb.Bijector):
         """Returns `x - center`, and its norm in units of `radius`."""
         check_input(self, x, center=self.center)
         offset = x - self.center
-        exact = tf.cast(offset, tf.float32) if x.dtype == tf.float16 else offset
-        tiny = np.finfo(exact.dtype.as_numpy_dtype).tiny  # for 0: sqrt has no slope
-        norm = tf.sqrt(tf.maximum(_rows.total(exact**2), tiny))
-        rho = tf.cast(norm, x.dtype) / self.radius
+        tiny = np.finfo(offset.dtype.as_numpy_dtype).tiny  # for 0: sqrt has no slope
+        norm = tf.sqrt(tf.maximum(_rows.total(offset**2), tiny))
+        rho = norm / self.radius
         return offset, tf.minimum(rho, 0.25 * x.dtype.max)  # where squares overflow
 
 

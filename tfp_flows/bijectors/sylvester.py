@@ -33,7 +33,8 @@ class Sylvester(tfb.Bijector):
 
     The inverse, which the paper has not, is exact: `t` solves the triangular system
     `t + U h(t) = R_tilde Q'y + b`, `U = R_tilde R`, one scalar equation after the other
-    from the last row up. Then `x = y - Q R h(t)`. `R_tilde` may be singular.
+    from the last row up. Then `x = y - Q R h(t)`, and a Newton step gives back the
+    digits that this difference loses. `R_tilde` may be singular.
 
     `x` and `y` have shape `[..., D]`. The axes before `D` broadcast with the batch axes
     of the parameters; the log determinants have the shape that results.
@@ -141,7 +142,7 @@ class Sylvester(tfb.Bijector):
         """Returns `y` and the log determinant there."""
         if self.experimental_batch_shape().rank != 0:
             return self._evaluate_each(x)
-        w, v, _, margin, t = self._read(x)
+        w, v, _, margin, _, t = self._read(x)
         h, log_det = self._activate(t, margin, w, x)
         return x + _triangular.expand(h, v, x), log_det
 
@@ -162,12 +163,17 @@ class Sylvester(tfb.Bijector):
 
     def _solve(self, y):
         """Returns `x` and the log determinant of forward there."""
-        w, v, u, margin, d = self._read(y)
-        t = _triangular.solve(
-            _triangular.rows_first(u, 2, d), d, self._h,
-            _triangular.rows_first(margin, 1, d))
-        h, log_det = self._activate(t, margin, w, y)
-        return y - _triangular.expand(h, v, y), log_det
+        w, v, u, margin, b, d = self._read(y)
+        u = _triangular.rows_first(u, 2, d)
+        margin = _triangular.rows_first(margin, 1, d)
+        t = _triangular.solve(u, d, self._h, margin)
+        h, slope, lack = self._h.evaluate(t)
+        stretch = (lack + margin * slope) / self._h.max_slope
+        log_det = tf.reduce_sum(self._h.log_stretch(lack, slope, margin), axis=0)
+        x = y - _triangular.expand(h, v, y)
+        image = _triangular.project(w, x) + b
+        x = _triangular.refine(x, t, image, u, v, slope, stretch)
+        return x, _triangular.per_sample(log_det, w, y)
 
     def _activate(self, t, margin, w, x):
         h, slope, lack = self._h.evaluate(t)
@@ -176,7 +182,7 @@ class Sylvester(tfb.Bijector):
         return h, _triangular.per_sample(log_det, w, x)
 
     def _read(self, x):
-        """Returns `R_tilde Q'`, `R'Q'`, `U`, `1 + U_mm L`, and `R_tilde Q'x + b`."""
+        """Returns `R_tilde Q'`, `R'Q'`, `U`, `1 + U_mm L`, `b`, `R_tilde Q'x + b`."""
         q, r, r_tilde, b = broadcast_batch(
             _AXES, q=self.q, r=self.r, r_tilde=self.r_tilde, b=self.b)
         check_input(self, x, q=q[..., 0])
@@ -186,7 +192,8 @@ class Sylvester(tfb.Bijector):
         u = tf.matmul(r_tilde, r)
         margin = 1.0 + self._h.max_slope * tf.linalg.diag_part(u)
         t = _triangular.project(w, x)
-        return w, v, u, margin, t + _triangular.rows_first(b, 1, t)
+        b = _triangular.rows_first(b, 1, t)
+        return w, v, u, margin, b, t + b
 
 
 def _times(matrix, x, transpose=False):

@@ -17,6 +17,7 @@ from tfp_flows.bijectors import (
     matrices,
     transformers,
 )
+from tfp_flows.flows import _sums
 from tfp_flows.flows._layers import check_integers, start_flag
 from tfp_flows.flows._noise import Normal
 from tfp_flows.networks import ConvNet
@@ -153,7 +154,7 @@ def preprocessing(kind, num_values, dtype):
         raise ValueError(f"`num_values` must be at least 2; got {num_values}.")
     if kind == "centre":
         scale, shift = tf.constant(num_values, dtype), tf.constant(0.5, dtype)
-        first = tfb.Scale(scale)
+        first = _sums.Scale(scale)
         layers = [first, tfb.Shift(shift)]
     elif kind == "logit":
         first = Logit(0.05, 0.0, float(num_values))
@@ -174,8 +175,8 @@ def distribution(layers, event_shape, dtype, name):
       dtype: floating dtype.
       name: name of the distribution.
     """
-    noise = tfd.Sample(
-        Normal(tf.zeros([], dtype), tf.ones([], dtype)), list(event_shape))
+    noise = _sums.sample(
+        Normal(tf.zeros([], dtype), tf.ones([], dtype)), event_shape)
     return tfd.TransformedDistribution(noise, tfb.Chain(layers), name=name)
 
 

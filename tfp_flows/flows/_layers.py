@@ -7,7 +7,7 @@ import tensorflow_probability as tfp
 from tfp_flows import masks
 from tfp_flows.bijectors import ActNorm, BatchNorm, Coupling
 from tfp_flows.bijectors._conditioning import check_transformer
-from tfp_flows.flows import _noise
+from tfp_flows.flows import _noise, _sums
 from tfp_flows.flows.scan_layers import scan_layers
 from tfp_flows.networks import MADE, MLP
 from tfp_flows.networks._dense import is_size, split_seed
@@ -173,7 +173,6 @@ def distribution(layers, event_size, dtype, name, base=tfd.Normal, standardize=F
     if standardize:
         layers = [*layers, standardization(event_size, dtype)]
     base = _noise.KINDS.get(base, base)
-    noise = tfd.Independent(
-        base(tf.zeros([event_size], dtype), tf.ones([], dtype)),
-        reinterpreted_batch_ndims=1)
+    noise = _sums.independent(
+        base(tf.zeros([event_size], dtype), tf.ones([], dtype)))
     return tfd.TransformedDistribution(noise, tfb.Chain(layers[::-1]), name=name)

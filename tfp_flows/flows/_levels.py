@@ -6,6 +6,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows._autodiff import with_shape
+from tfp_flows.bijectors import _rows
 from tfp_flows.bijectors._conditioning import (
     check_context,
     check_has_context,
@@ -88,7 +89,7 @@ class AutoregressiveLevels(tfd.Distribution):
     def _log_prob(self, value):
         levels = tf.cast(value, self.dtype)
         terms = self._head.log_prob(self._ask(levels), levels)
-        return tf.reduce_sum(terms, axis=list(range(-self._shape.rank, 0)))
+        return _rows.total_of_event(terms, self._shape.rank)
 
     def _sample_n(self, n, seed=None):
         batch = self.batch_shape_tensor()

@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfp_flows._dtypes import check_dtype
 from tfp_flows import bijectors
 from tfp_flows._autodiff import with_shape
 from tfp_flows._compositions import bind_context
@@ -30,7 +31,8 @@ class Gaussian(tf.Module):
 
     def __init__(self, size, num_layers, dtype, name, shapes=None):
         super().__init__(name=name)
-        self.event_size, self.num_layers, self.dtype = size, num_layers, dtype
+        self.event_size, self.num_layers = size, num_layers
+        self.dtype = check_dtype("dtype", dtype)
         self._shapes = dict(loc=[size], scale=[size], **(shapes or {}))
         self._sizes = [math.prod(shape) for shape in self._shapes.values()]
 

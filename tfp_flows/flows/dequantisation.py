@@ -7,10 +7,12 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfp_flows._dtypes import check_dtype
 from tfp_flows._recipes import recipe
 from tfp_flows import masks
 from tfp_flows.bijectors import Coupling, transformers
 from tfp_flows.flows import _image_layers as parts
+from tfp_flows.flows import _sums
 from tfp_flows.flows._noise import Logistic, fresh_seed
 from tfp_flows.flows.condition import condition
 from tfp_flows.networks import ConvNet
@@ -38,6 +40,7 @@ def dequantise(images, *, seed=None, num_values=256, dtype=tf.float32):
     Raises:
       ValueError: images are out of that range or no whole numbers, in eager mode.
     """
+    check_dtype("dtype", dtype)
     images = _checked(images, num_values, dtype)
     seed = fresh_seed(images) if seed is None else parts.as_seed(seed)
     noise = tf.random.stateless_uniform(
@@ -111,8 +114,9 @@ def variational_dequantiser(
       TypeError: `seed` is no integer.
       ValueError: an argument is out of its range.
     """
+    check_dtype("dtype", dtype)
     height, width, channels = parts.check_image(event_shape, 1, 0)
-    layers = [tfb.Sigmoid()]
+    layers = [_sums.Sigmoid()]
     for i, layer_seed in enumerate(parts.seeds_of(seed, num_layers)[0]):
         network = ConvNet(
             channels, channels, hidden_channels, seed=layer_seed, actnorm=False,
@@ -121,8 +125,8 @@ def variational_dequantiser(
         mask = masks.checkerboard(height, width, flip=i % 2 == 1)
         layers.append(
             Coupling(mask, network, transformers.Affine(), name=f"coupling_{i}"))
-    noise = tfd.Sample(  # what a sigmoid makes uniform
-        Logistic(tf.zeros([], dtype), tf.ones([], dtype)), list(event_shape))
+    noise = _sums.sample(  # what a sigmoid makes uniform
+        Logistic(tf.zeros([], dtype), tf.ones([], dtype)), event_shape)
     return tfd.TransformedDistribution(noise, tfb.Chain(layers), name=name)
 
 

@@ -5,6 +5,7 @@ import functools
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfp_flows._dtypes import check_dtype
 from tfp_flows._recipes import recipe
 from tfp_flows.bijectors import MultiScale, Squeeze, transformers
 from tfp_flows.flows import _image_layers as parts
@@ -79,9 +80,10 @@ def glow(
         of an image, on variables of its own.
 
     Raises:
-      TypeError: `seed` is no integer, or `compute_dtype` is none that fits.
+      TypeError: `seed` is no integer, or a dtype is none that fits.
       ValueError: an argument is out of its range.
     """
+    check_dtype("dtype", dtype)
     *_, channels = parts.check_image(event_shape, num_levels, num_levels)
     parts.check_integers(num_steps=num_steps)
     if num_steps < 1:

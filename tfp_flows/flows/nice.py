@@ -65,7 +65,7 @@ def nice(
         its own; `distribution.bijector` is the flow from noise to data.
 
     Raises:
-      TypeError: `seed` is no integer, or `compute_dtype` is none that fits.
+      TypeError: `seed` is no integer, or a dtype is none that fits.
       ValueError: a size is below 1, another argument is none of those named, or `scan`
         does not go with it.
       tf.errors.InvalidArgumentError: a check of `validate_args` fails.

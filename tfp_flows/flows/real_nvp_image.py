@@ -3,6 +3,7 @@
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfp_flows._dtypes import check_dtype
 from tfp_flows._recipes import recipe
 from tfp_flows import masks
 from tfp_flows.bijectors import Coupling, MultiScale, Squeeze, transformers
@@ -68,10 +69,11 @@ def real_nvp_image(
         of an image, on variables of its own.
 
     Raises:
-      TypeError: `seed` is no integer, or `compute_dtype` is none that fits.
+      TypeError: `seed` is no integer, or a dtype is none that fits.
       ValueError: an argument is out of its range.
     """
     parts.check_integers(num_levels=num_levels)
+    check_dtype("dtype", dtype)
     height, width, channels = parts.check_image(event_shape, num_levels, num_levels - 1)
     parts.check_integers(num_steps=num_steps)
     if num_steps < 1:

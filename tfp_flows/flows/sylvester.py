@@ -3,6 +3,7 @@
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfp_flows._dtypes import check_dtype
 from tfp_flows._recipes import check_outside_of_graphs, recipe
 from tfp_flows.bijectors import Sylvester, bases
 from tfp_flows.flows._layers import check_integers
@@ -55,6 +56,7 @@ def sylvester(
       ValueError: a size is below 1, `num_columns` above `event_size`, or `basis` not
         known.
     """
+    check_dtype("dtype", dtype)
     num_columns = event_size if num_columns is None else num_columns
     check_integers(
         event_size=event_size, num_layers=num_layers, num_columns=num_columns,

@@ -6,6 +6,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows._autodiff import with_shape
+from tfp_flows._dtypes import check_dtype
 from tfp_flows._recipes import check_outside_of_graphs
 
 _FLOATING = (tf.bfloat16, tf.float16, tf.float32, tf.float64)
@@ -51,9 +52,10 @@ def set_dtypes(network, dtype, compute_dtype=None):
     """Makes the dtypes of weights and of products attributes of a network.
 
     Raises:
-      TypeError: `compute_dtype` is no floating dtype, or wider than `dtype`.
+      TypeError: `dtype` is neither float32 nor float64, or `compute_dtype` is no
+        floating dtype, or wider than `dtype`.
     """
-    network.dtype = network.compute_dtype = tf.as_dtype(dtype)
+    network.dtype = network.compute_dtype = check_dtype("dtype", dtype)
     if compute_dtype is not None:
         network.compute_dtype = tf.as_dtype(compute_dtype)
     if (

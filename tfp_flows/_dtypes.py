@@ -1,0 +1,34 @@
+"""The dtypes that layers, networks and flows hold their numbers in."""
+
+import tensorflow as tf
+
+HELD = (tf.float32, tf.float64)
+
+
+def check_dtype(argument, dtype):
+    """Checks that a dtype is one that layers hold their numbers in.
+
+    Sums over an event or a batch, log determinants and inverses need more digits than
+    16 bits have; products of networks do not.
+
+    Args:
+      argument: name of the argument that the dtype is, or has.
+      dtype: what `tf.as_dtype` takes.
+
+    Returns:
+      dtype: `tf.DType`.
+
+    Raises:
+      TypeError: it is neither float32 nor float64.
+    """
+    dtype = tf.as_dtype(dtype)
+    if dtype not in HELD:
+        remedy = "Cast it"
+        if dtype in (tf.float16, tf.bfloat16):
+            remedy = (
+                "Use float32; for speed, let the networks compute in fewer bits, with "
+                f"`compute_dtype=tf.{dtype.name}`")
+        raise TypeError(
+            f"`{argument}` must be of float32 or float64; got {dtype.name}. {remedy}."
+        )
+    return dtype
