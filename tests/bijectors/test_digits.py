@@ -22,7 +22,7 @@ both_dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 each_activation = pytest.mark.parametrize("activation", ACTIVATIONS, ids=repr)
 
 
-def lost(make, parameters, x, dtype, compiled=False):
+def lost(make, parameters, x, dtype):
     """Returns the residuals of `forward(inverse(y)) = y`, in units of rounding.
 
     The residual is that of float64. Its unit is what becomes of the rounding of `y` and
@@ -32,8 +32,7 @@ def lost(make, parameters, x, dtype, compiled=False):
     layer = make(*parameters)
     exact = make(*(value.astype(np.float64) for value in parameters))
     y = layer.forward(x.astype(dtype)).numpy()
-    inverse = tf.function(layer.inverse, autograph=False, jit_compile=True)
-    found = (inverse if compiled else layer.inverse)(fresh(y)).numpy()
+    found = layer.inverse(fresh(y)).numpy()
     assert found.dtype == dtype
     found = found.astype(np.float64)
     again = exact.forward(fresh(found)).numpy()
@@ -58,7 +57,7 @@ def test_a_known_inverse(dtype, compiled):
 
 @each_activation
 @both_dtypes
-@pytest.mark.parametrize("gain", [1.0, 3.0, 10.0, 30.0])
+@pytest.mark.parametrize("gain", [1.0, 30.0])
 def test_steep_layers_of_scalars(gain, dtype, activation):
     x = np.random.default_rng(0).uniform(20.0, 2000.0, size=[500, 1])
     parameters = [gain], [gain], 0.0
@@ -72,33 +71,33 @@ def points(rng, size):
 
 @each_activation
 @both_dtypes
-@pytest.mark.parametrize("scale", [1.0, 3.0, 5.0])
+@pytest.mark.parametrize("scale", [1.0, 5.0])
 def test_planar_layers(scale, dtype, activation):
-    for seed in range(3):
+    for seed in range(2):
         rng = np.random.default_rng(seed)
         u, w = scale * rng.normal(size=[2, 6])
         parameters = u, w, scale * rng.normal()
         make = lambda *p: Planar(*p, activation)
-        assert lost(make, parameters, points(rng, 6), dtype, seed == 0) < 16.0
+        assert lost(make, parameters, points(rng, 6), dtype) < 16.0
 
 
 @each_activation
 @both_dtypes
 @pytest.mark.parametrize("shape, scale", [([4, 6], 1.0), ([2, 6], 2.0)])
 def test_stacks(shape, scale, dtype, activation):
-    for seed in range(3):
+    for seed in range(2):
         rng = np.random.default_rng(seed)
         u, w = scale * rng.normal(size=[2, *shape])
         parameters = u, w, scale * rng.normal(size=shape[:1])
         make = lambda *p: PlanarStack(*p, activation)
-        assert lost(make, parameters, points(rng, 6), dtype, seed == 0) < 32.0
+        assert lost(make, parameters, points(rng, 6), dtype) < 32.0
 
 
 @each_activation
 @both_dtypes
-@pytest.mark.parametrize("columns", [1, 3, 6])
+@pytest.mark.parametrize("columns", [1, 4])
 def test_sylvester_layers(columns, dtype, activation):
-    for seed in range(3):
+    for seed in range(2):
         rng = np.random.default_rng(seed)
         q = bases.qr_basis(rng.normal(size=[6, columns]))
         r, r_tilde = 5.0 * np.triu(rng.normal(size=[2, columns, columns]))
@@ -106,7 +105,7 @@ def test_sylvester_layers(columns, dtype, activation):
         r_tilde[diagonal] *= np.sign(r_tilde[diagonal] * r[diagonal])
         parameters = q, r, r_tilde, rng.normal(size=columns)
         make = lambda *p: Sylvester(*p, activation)
-        assert lost(make, parameters, points(rng, 6), dtype, seed == 0) < 32.0
+        assert lost(make, parameters, points(rng, 6), dtype) < 32.0
 
 
 @both_dtypes
