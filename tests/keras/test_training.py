@@ -351,8 +351,11 @@ def test_the_same_seed_trains_the_same_twice():
 
 
 def test_metrics_are_what_numpy_says():
+    def absolute(zeros, log_prob):
+        return tf.reduce_mean(tf.abs(log_prob - zeros), axis=-1)
+
     def size():
-        return keras.metrics.MeanAbsoluteError(name="size", dtype="float64")
+        return keras.metrics.MeanMetricWrapper(absolute, name="size", dtype="float64")
 
     model = model_of(
         metrics=["nats", "bits_per_dimension", size()],
