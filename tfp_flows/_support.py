@@ -16,19 +16,19 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows._compositions import layers_of
+from tfp_flows._flow import TRANSFORMED, Flow
 
 tfb, tfd = tfp.bijectors, tfp.distributions
 
-_INDEPENDENT, _SAMPLE, _TRANSFORMED = (  # of anything, also of what is no tensor
-    kind.__mro__[1] for kind in (
-        tfd.Independent, tfd.Sample, tfd.TransformedDistribution))
+_INDEPENDENT, _SAMPLE = (  # of anything, also of what is no tensor
+    kind.__mro__[1] for kind in (tfd.Independent, tfd.Sample))
 _NETWORKS = (
     *(tfb.BatchNormalization, tfb.FFJORD, tfb.Glow, tfb.MaskedAutoregressiveFlow),
     tfb.RealNVP,
 )
 
 
-class OnSupport(_TRANSFORMED):
+class OnSupport(Flow):
     """`tfd.TransformedDistribution` whose log density is -inf outside of its support.
     """
 
@@ -123,7 +123,7 @@ def _layers_of(distribution):
             and distribution.distribution.batch_shape == []  # else axes change places
         ):
             distribution = distribution.distribution
-        elif isinstance(distribution, _TRANSFORMED):
+        elif isinstance(distribution, TRANSFORMED):
             yield from layers_of(distribution.bijector, "inverse")
             distribution = distribution.distribution
         else:

@@ -190,3 +190,28 @@ def test_what_holds_a_flow_is_told_to_give_it():
             call()
     with pytest.raises(ValueError, match="`num_classes` must be .* got 0"):
         flows.condition_on_class(of_classes(), [0], 0)
+
+
+@pytest.mark.parametrize("call", [
+    lambda flow, x, c: flow.log_prob(x, c),
+    lambda flow, x, c: flow.log_prob(x, context=c),
+    lambda flow, x, c: flow.prob(x, np.array(c)),
+    lambda flow, x, c: flow.sample(3, c),
+    lambda flow, x, c: flow.sample(3, [0.5, 1.0, 2.0]),
+    lambda flow, x, c: flow.sample(3, context=c),
+], ids=["second", "keyword", "prob", "seed", "list", "sample"])
+@pytest.mark.parametrize("context_size", [0, 3])
+def test_a_context_along_with_points_is_an_error(call, context_size):
+    context = tf.one_hot([0, 1, 2, 1], 3)
+    flow = flows.maf(2, 1, (4,), seed=0, context_size=context_size)
+    flow = flows.condition(flow, context) if context_size else flow
+    with pytest.raises(TypeError, match=r"condition\(flow, context\)"):
+        call(flow, tf.zeros([4, 2]), context)
+
+
+def test_names_and_seeds_are_taken_as_those_of_tfp_are():
+    flow = flows.maf(2, 1, (4,), seed=0)
+    x = flow.sample(3, (0, 1), "draw")
+    np.testing.assert_array_equal(x, flow.sample(3, seed=tf.constant([0, 1])))
+    np.testing.assert_array_equal(flow.log_prob(x, "density"), flow.log_prob(x))
+    assert flow.copy(name="other").name == "other"

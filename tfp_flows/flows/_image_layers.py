@@ -7,6 +7,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows import masks
+from tfp_flows._flow import Flow
 from tfp_flows.bijectors import (
     ActNorm,
     Coupling,
@@ -23,7 +24,7 @@ from tfp_flows.flows._noise import Normal
 from tfp_flows.networks import ConvNet
 from tfp_flows.networks._dense import is_size, split_seed
 
-tfb, tfd = tfp.bijectors, tfp.distributions
+tfb = tfp.bijectors
 
 
 def check_image(event_shape, num_levels, num_halvings):
@@ -177,7 +178,7 @@ def distribution(layers, event_shape, dtype, name):
     """
     noise = _sums.sample(
         Normal(tf.zeros([], dtype), tf.ones([], dtype)), event_shape)
-    return tfd.TransformedDistribution(noise, tfb.Chain(layers), name=name)
+    return Flow(noise, tfb.Chain(layers), name=name)
 
 
 def as_seed(seed):

@@ -5,6 +5,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows import masks
+from tfp_flows._flow import Flow
 from tfp_flows.bijectors import ActNorm, BatchNorm, Coupling
 from tfp_flows.bijectors._conditioning import check_transformer
 from tfp_flows.flows import _noise, _sums
@@ -175,4 +176,4 @@ def distribution(layers, event_size, dtype, name, base=tfd.Normal, standardize=F
     base = _noise.KINDS.get(base, base)
     noise = _sums.independent(
         base(tf.zeros([event_size], dtype), tf.ones([], dtype)))
-    return tfd.TransformedDistribution(noise, tfb.Chain(layers[::-1]), name=name)
+    return Flow(noise, tfb.Chain(layers[::-1]), name=name)

@@ -6,10 +6,11 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows._dtypes import check_dtype
 from tfp_flows import bijectors
 from tfp_flows._autodiff import with_shape
 from tfp_flows._compositions import bind_context
+from tfp_flows._dtypes import check_dtype
+from tfp_flows._flow import Flow
 from tfp_flows._parameters import is_reference
 from tfp_flows.bijectors import bases
 from tfp_flows.flows._noise import Normal
@@ -81,7 +82,7 @@ class Gaussian(tf.Module):
         if bijector is None:
             return tfd.MultivariateNormalDiag(loc, scale)
         noise = tfd.Independent(Normal(loc, scale), reinterpreted_batch_ndims=1)
-        return tfd.TransformedDistribution(noise, bijector, name=self.name)
+        return Flow(noise, bijector, name=self.name)
 
     def _tensors(self, parameters):
         """Returns location, scale and tensors of the flow, by those names."""

@@ -7,9 +7,10 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows._dtypes import check_dtype
-from tfp_flows._recipes import recipe
 from tfp_flows import masks
+from tfp_flows._dtypes import check_dtype
+from tfp_flows._flow import Flow
+from tfp_flows._recipes import recipe
 from tfp_flows.bijectors import Coupling, transformers
 from tfp_flows.flows import _image_layers as parts
 from tfp_flows.flows import _sums
@@ -17,7 +18,7 @@ from tfp_flows.flows._noise import Logistic, fresh_seed
 from tfp_flows.flows.condition import condition
 from tfp_flows.networks import ConvNet
 
-tfb, tfd = tfp.bijectors, tfp.distributions
+tfb = tfp.bijectors
 
 
 def dequantise(images, *, seed=None, num_values=256, dtype=tf.float32):
@@ -127,7 +128,7 @@ def variational_dequantiser(
             Coupling(mask, network, transformers.Affine(), name=f"coupling_{i}"))
     noise = _sums.sample(  # what a sigmoid makes uniform
         Logistic(tf.zeros([], dtype), tf.ones([], dtype)), event_shape)
-    return tfd.TransformedDistribution(noise, tfb.Chain(layers), name=name)
+    return Flow(noise, tfb.Chain(layers), name=name)
 
 
 def log_prob_of_images(flow, images, *, seed=None, num_values=256, dequantiser=None):
