@@ -62,35 +62,11 @@ def paired(context, ndims, x, event_ndims):
       tf.errors.InvalidArgumentError: the same, where a graph alone can tell.
     """
     axes = context.shape.rank - ndims
-    points = check_pairs(context, ndims, x, event_ndims)
-    own, rows, more = context.shape[:axes], points[:axes], points.rank - axes
-    if own.is_fully_defined() and rows.is_fully_defined() and not more:
-        return context
-    first = tf.shape(x)[:axes]
-    check = tf.debugging.assert_equal(
-        tf.shape(context)[:axes], first,
-        "`context` must have as many rows as there are points.")
-    with tf.control_dependencies([] if check is None else [check]):
-        ones, event = tf.ones([more], tf.int32), tf.shape(context)[axes:]
-        # Where XLA drops the assertion, other numbers of rows fail here.
-        result = tf.reshape(context, tf.concat([first, ones, event], axis=0))
-    return tf.ensure_shape(
-        result, [*own.merge_with(rows), *[1] * more, *context.shape[axes:]])
-
-
-def check_pairs(context, ndims, x, event_ndims):
-    """Returns the static shape of points, after a look at that of their contexts.
-
-    Args:
-      context, ndims, x, event_ndims: as for `paired`.
-
-    Raises:
-      ValueError: contexts are not one for each point, or for each row of points.
-    """
-    axes = context.shape.rank - ndims
     points = x.shape[: x.shape.rank - event_ndims]
-    fits = context.shape[:axes].is_compatible_with(points[:axes])
-    if not (0 < axes <= points.rank and fits):
+    own, rows = context.shape[:axes], points[:axes]
+    shared = [number if size == 1 else size for size, number in zip(own, rows)]
+    shared[:1] = own[:1]  # an axis of length 1 after the first may be meant
+    if not (0 < axes <= points.rank and rows.is_compatible_with(shared)):
         wanted = _listed(["N", *context.shape[axes:]])
         raise ValueError(
             f"`context` must have the shape {wanted}, one context for each of the N "
@@ -98,7 +74,20 @@ def check_pairs(context, ndims, x, event_ndims):
             "points one context, bind it to the flow before, by "
             "`tfp_flows.flows.condition(flow, context)`."
         )
-    return points
+    more = points.rank - axes
+    if own[:1].is_fully_defined() and rows[:1].is_fully_defined() and not more:
+        return context
+    first = tf.shape(x)[:1]
+    check = tf.debugging.assert_equal(
+        tf.shape(context)[:1], first,
+        "`context` must have as many rows as there are points.")
+    with tf.control_dependencies([] if check is None else [check]):
+        ones, whole = tf.ones([more], tf.int32), tf.shape(context)
+        # Where XLA drops the assertion, other numbers of rows fail here.
+        result = tf.reshape(
+            context, tf.concat([first, whole[1:axes], ones, whole[axes:]], axis=0))
+    return tf.ensure_shape(result, [
+        *own[:1].merge_with(rows[:1]), *own[1:], *[1] * more, *context.shape[axes:]])
 
 
 def _listed(sizes):

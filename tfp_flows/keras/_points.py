@@ -48,13 +48,12 @@ def check_no_targets(y):
     )
 
 
-def as_points(model, inputs, pair=True):
+def as_points(model, inputs):
     """Returns points and context as tensors of the right shapes and dtypes.
 
     Args:
       model: `DensityModel`.
       inputs: `x`, or `[x, context]`, arrays or tensors.
-      pair: whether a context for a row of points is to get axes that broadcast.
 
     Raises:
       TypeError: a dtype does not fit.
@@ -100,11 +99,8 @@ def as_points(model, inputs, pair=True):
     context = _contexts.as_context(
         context, size, dtype_of(distribution), model.context_ndims)
     if context is not None:
-        parts = (points[0], _event_shapes(distribution)[0].rank)
-        if pair:
-            context = _contexts.paired(context, model.context_ndims, *parts)
-        else:
-            _contexts.check_pairs(context, model.context_ndims, *parts)
+        ndims = _event_shapes(distribution)[0].rank
+        context = _contexts.paired(context, model.context_ndims, points[0], ndims)
     return x, context
 
 
@@ -139,7 +135,7 @@ def as_data(model, inputs, sample_weight):
       TypeError: a dtype does not fit.
       ValueError: a shape does not fit, or numbers are not finite.
     """
-    x, context = as_points(model, _data.as_tensors(inputs), pair=False)
+    x, context = as_points(model, _data.as_tensors(inputs))
     if sample_weight is not None:
         sample_weight = _data.as_tensors(sample_weight)
     named = dict(zip(names_of(model.distribution), tf.nest.flatten(x)))
@@ -172,7 +168,7 @@ def without_weightless(model, inputs, sample_weight):
       inputs: `x`, or `(x, context)`, a batch.
       sample_weight: tensor of weights of the batch.
     """
-    x, context = as_points(model, inputs, pair=False)
+    x, context = as_points(model, inputs)
     parts, events = tf.nest.flatten(x), _event_shapes(model.distribution)
     first, rank = parts[0], parts[0].shape.rank
     numbers = tf.reduce_sum(first, axis=list(range(rank - events[0].rank, rank)))
