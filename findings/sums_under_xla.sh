@@ -37,7 +37,7 @@ def log_prob(x):
 print("exact", exact)
 errors = []
 for name, function in [
-    ("eager", log_prob), ("compiled", tf.function(log_prob, jit_compile=True))
+    ("eager", log_prob), ("compiled", tf.function(log_prob, autograph=False, jit_compile=True))
 ]:
     error = function(tf.constant(x)).numpy() - exact
     print(f"{name}: errors in nats", error)
