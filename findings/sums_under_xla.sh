@@ -35,10 +35,9 @@ def log_prob(x):
 
 
 print("exact", exact)
+compiled = tf.function(log_prob, autograph=False, jit_compile=True)
 errors = []
-for name, function in [
-    ("eager", log_prob), ("compiled", tf.function(log_prob, autograph=False, jit_compile=True))
-]:
+for name, function in [("eager", log_prob), ("compiled", compiled)]:
     error = function(tf.constant(x)).numpy() - exact
     print(f"{name}: errors in nats", error)
     errors.append(np.max(np.abs(error)))
