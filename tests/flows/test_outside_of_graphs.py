@@ -38,12 +38,12 @@ def test_a_model_does_not_own_variables():
 
 @pytest.fixture(scope="module")
 def prior():
-    return flows.real_nvp(2, 1, (3,), seed=0)
+    return flows.real_nvp(2, 1, (3,), seed=0, name="z")
 
 
 @pytest.fixture(scope="module")
 def family():
-    family = flows.real_nvp(2, 1, (3,), seed=0, context_size=2)
+    family = flows.real_nvp(2, 1, (3,), seed=0, context_size=2, name="y")
     for variable in family.trainable_variables:
         variable.assign(variable + 0.3)
     return family
@@ -61,7 +61,7 @@ JOINTS = {
     "coroutine": lambda *flows: coroutine(
         tfd.JointDistributionCoroutineAutoBatched, *flows),
     "sequential": lambda prior, family: tfd.JointDistributionSequentialAutoBatched(
-        [prior, lambda real_nvp: flows.condition(family, real_nvp)]),
+        [prior, lambda z: flows.condition(family, z)]),
     "named": lambda prior, family: tfd.JointDistributionNamedAutoBatched(
         dict(a=prior, b=lambda a: flows.condition(family, a))),
 }

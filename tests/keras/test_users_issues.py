@@ -75,7 +75,7 @@ def template():
 @pytest.mark.filterwarnings(*TEMPLATES)
 def test_real_nvp_and_permute_in_a_chain_train_in_a_keras_model():
     """#355: each layer failed or had no variables in a Keras model."""
-    tf.random.set_seed(0)  # of templates, which take none
+    tf_keras.utils.set_random_seed(0)  # of templates, which take none
     layers = [real_nvp(template()), tfb.Permute([1, 0]), real_nvp(template())]
     model = train(flow_of(tfb.Chain(layers)), 8)
     close(model.predict(X[:9], verbose=0), model.distribution.log_prob(X[:9]), 1e-5)
@@ -84,7 +84,7 @@ def test_real_nvp_and_permute_in_a_chain_train_in_a_keras_model():
 @pytest.mark.filterwarnings(*TEMPLATES)
 def test_a_masked_autoregressive_flow_shows_its_variables_by_template_and_by_network():
     """#645: `maf.trainable_variables` was empty."""
-    tf.random.set_seed(0)
+    tf_keras.utils.set_random_seed(0)
     by_template = tfb.masked_autoregressive_default_template(hidden_layers=[8])
     flow = flow_of(tfb.MaskedAutoregressiveFlow(by_template))
     assert flow.trainable_variables == ()  # to this day
@@ -152,7 +152,7 @@ def test_a_layer_that_a_function_makes_anew_in_each_call_is_an_error():
 @pytest.mark.filterwarnings(*TEMPLATES)
 def test_a_default_template_of_real_nvp_shows_its_variables():
     """#1439: neither the bijector nor the distribution had any."""
-    tf.random.set_seed(0)
+    tf_keras.utils.set_random_seed(0)
     flow = flow_of(real_nvp(template()))
     flow.log_prob(X)
     assert flow.trainable_variables == flow.bijector.trainable_variables == ()
@@ -322,7 +322,7 @@ def test_couplings_of_glow_see_the_context():
 
 
 def trained_flow_of_tfp(seed):
-    tf.random.set_seed(seed)
+    tf_keras.utils.set_random_seed(seed)
     network = tfb.AutoregressiveNetwork(2, event_shape=[2], hidden_units=[4])
     layers = [tfb.Shift(tf.Variable([0.0, 0.0])), tfb.MaskedAutoregressiveFlow(network)]
     return flow_of(tfb.Chain(layers))
