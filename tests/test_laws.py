@@ -10,21 +10,15 @@ from tests.catalogue import NAMES, PARAMETRIC, case
 each_case = pytest.mark.parametrize("name", NAMES)
 # For laws that take long: of layers with networks, those that differ in their graphs.
 OTHER_FUNCTIONS = "/softplus"  # in the graphs of others
-each_graph = pytest.mark.parametrize(
-    "name",
-    [*(n for n in PARAMETRIC if not n.endswith(OTHER_FUNCTIONS)), *network_cases.GRAPHS])
+each_graph = pytest.mark.parametrize("name", [
+    *(n for n in PARAMETRIC if not n.endswith(OTHER_FUNCTIONS)),
+    *network_cases.GRAPHS,
+])
 OF_CONSTANT_JACOBIAN = ("actnorm", "batch_norm", "conv1x1", "diagonal_scale")
 # Without those that differ from others in their numbers alone, or in their sizes.
 OF_ONE_SIZE = [
     n for n in PARAMETRIC
     if not n.endswith(("/flat", "/one", "/single", "/square", OTHER_FUNCTIONS))]
-# Each custom gradient once. TensorFlow traces a function for each operation and shape
-# that its forward mode meets, which takes seconds.
-IN_FORWARD_MODE = (
-    *("sylvester/steep", "radial/steep", "prelu/channel", "batch_norm/steep"),
-    *("actnorm/steep", "diagonal_scale/steep", "conv1x1/steep", "conv1x1_plu/steep"),
-    *("coupling/steep", "maf/steep", "iaf/additive", "scan/steep"),
-)
 # What depends on the kind of layer and not on its numbers.
 each_kind = pytest.mark.parametrize(
     "name", [n for n in NAMES if n.endswith(("/steep", "/batch", "/channel"))]
@@ -79,7 +73,7 @@ def test_gradients(name):
     laws.check_gradients(case(name).make_variable, case(name).x)
 
 
-@pytest.mark.parametrize("name", IN_FORWARD_MODE)
+@each_case
 def test_forward_mode(name):
     laws.check_forward_mode(case(name).make_variable, case(name).x)
 
@@ -89,7 +83,8 @@ def test_forward_mode_in_graphs(name):
     laws.check_forward_mode(case(name).make_variable, case(name).x, in_graph=True)
 
 
-@pytest.mark.parametrize("name", ["conv1x1/steep", "maf/steep", "scan/steep"])
+@pytest.mark.parametrize(
+    "name", ["conv1x1/steep", "iaf/additive", "maf/steep", "scan/steep"])
 def test_gradients_in_loops(name):
     laws.check_gradients_in_loops(case(name).make_variable, case(name).x)
 
