@@ -234,8 +234,22 @@ def test_densities(kind, dtype):
     found, expected = flow.log_prob(single), exact.log_prob(tf.cast(single, tf.float64))
     assert found.dtype == tf.float32
     errors = np.abs(found.numpy() - expected) / EPS[dtype]
-    assert 0.1 < np.median(errors) < 2.0
-    assert np.quantile(errors, 0.95) < 20.0
+    worst = 4.0 if products_are_truncated(dtype) else 1.0
+    assert 0.1 < np.median(errors) < 2.0 * worst
+    assert np.quantile(errors, 0.95) < 20.0 * worst
+
+
+def products_are_truncated(dtype):
+    """Returns whether products lose what a format has no digits for, unrounded.
+
+    TensorFlow does so for bfloat16 on processors without instructions for it, such as
+    those that have AVX2 alone. Errors then have one sign, and add up.
+    """
+    a, b = (tf.cast(normal(shape, seed), dtype) for shape, seed in [
+        ([50, 16], 5), ([16, 50], 6)])
+    exact = np.matmul(*(np.array(tf.cast(v, tf.float64)) for v in (a, b)))
+    found = np.array(tf.cast(tf.matmul(a, b), tf.float64))
+    return np.mean(np.abs(found) <= np.abs(exact)) > 0.9
 
 
 def test_a_network_starts_from_data_by_moments_in_float32():

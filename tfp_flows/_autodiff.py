@@ -92,8 +92,8 @@ def differentiable(function, *tensors, variables=()):
         cannot do it, or of the gradient of a loop in a graph, and there are variables.
     """
     if variables and not tf.executing_eagerly():
-        _check_no_loop(tf.constant(0.0).graph, variables)
-    if _tapes_record():
+        _check_no_loop(tf.constant(False).graph, variables)
+    if _tapes_record(tensors[0].dtype):
         return function(*tensors)
     if push_forwardprop_state is None:
         _refuse(f"with TensorFlow {tf.__version__}")
@@ -131,7 +131,8 @@ def _closed(function, tensors):
 
             inputs = [*tensors, *cotangents]
             found = (
-                gradients(*inputs) if _tapes_record() else _closed(gradients, inputs))
+                gradients(*inputs) if _tapes_record(inputs[0].dtype)
+                else _closed(gradients, inputs))
             return tuple(found[: len(tensors)]), found[len(tensors) :]
 
         return results, backward
@@ -196,7 +197,7 @@ def _refusing(function):
         results, backward = function(*tensors)
 
         def checked(*cotangents, **variables):
-            if not (tf.executing_eagerly() or _tapes_record()):
+            if not (tf.executing_eagerly() or _tapes_record(cotangents[0].dtype)):
                 _refuse(f"with TensorFlow {tf.__version__}")
             return backward(*cotangents, **variables)
 
@@ -205,9 +206,13 @@ def _refusing(function):
     return guarded
 
 
-def _tapes_record():
-    """Returns whether a gradient tape that is opened here sees what is done."""
-    probe = tf.constant(0.0)
+def _tapes_record(dtype=tf.float32):
+    """Returns whether a gradient tape that is opened here sees what is done.
+
+    Args:
+      dtype: floating dtype of what is computed: a graph has no other in it.
+    """
+    probe = tf.zeros([], dtype)
     with tf.GradientTape() as tape:
         tape.watch(probe)
         copy = tf.identity(probe)
