@@ -32,16 +32,6 @@ class OnSupport(Flow):
     """`tfd.TransformedDistribution` whose log density is -inf outside of its support.
     """
 
-    def __init__(self, distribution, bijector, validate_args=False, name=None):
-        parameters = dict(locals())
-        super().__init__(
-            distribution, bijector, validate_args=validate_args, parameters=parameters,
-            name=name)
-
-    @classmethod
-    def _parameter_properties(cls, dtype, num_classes=None):
-        return super()._parameter_properties(dtype, num_classes)
-
     def _log_prob(self, y, **kwargs):
         y, outside = _inside(self, y)
         return _masked(super()._log_prob(y, **kwargs), outside)

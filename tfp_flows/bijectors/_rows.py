@@ -5,8 +5,8 @@ with what makes these numbers: it writes them down, and reads them again. Pieces
 it sums in the loop that makes them. In eager mode both would cost more than they save.
 
 Sums of 1e5 numbers and more lose digits there, as each window is added to one number in
-turn: 2.7 nats of the log density of an image of 256 x 256 x 3. They are taken in three
-steps here, each of few numbers, which XLA does not make one again.
+turn: 24 nats of the log density of 2**20 normal numbers. They are taken in three steps
+here, each of few numbers, which XLA does not make one again.
 """
 
 import functools

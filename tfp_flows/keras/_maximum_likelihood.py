@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfp_flows import _compositions
+from tfp_flows import _compositions, _support
 from tfp_flows.keras import _points, _refusals, _sample_weights
 from tfp_flows.keras._gate import Gate, is_finite
 from tfp_flows.keras._phase import held_updates, phase
@@ -205,8 +205,9 @@ class MaximumLikelihood(keras.Model):
         def whole():
             x, context = _points.as_points(self, inputs)
             with held_updates(), phase(False):
-                found = tf.reshape(self.bound(context).log_prob(x), [-1])
-            return tf.where(no_weight, tf.cast(found, log_prob.dtype), log_prob)
+                found = _support.log_prob(self.bound(context), x)
+            found = tf.cast(tf.reshape(found, [-1]), log_prob.dtype)
+            return tf.where(no_weight, found, log_prob)
 
         return tf.cond(tf.reduce_any(no_weight), whole, lambda: log_prob)
 
