@@ -183,6 +183,14 @@ def test_points_of_no_weight_may_be_out_of_the_support(options):
         close(found, value, 1e-6)
 
 
+def test_metrics_without_weights_tell_that_a_point_is_out_of_the_support():
+    model = DensityModel(positive())
+    model.compile(keras.optimizers.SGD(0.5), metrics=["nats"])
+    weights = np.where(np.arange(24) == 13, 0.0, 1.5)
+    found = model.train_on_batch(OUT, sample_weight=weights, return_dict=True)
+    assert np.isfinite(found["loss"]) and found["nats"] == -np.inf
+
+
 def test_a_batch_of_no_weight_changes_nothing():
     model = DensityModel(positive())
     model.compile(keras.optimizers.SGD(0.5), weighted_metrics=["nats"])
