@@ -16,11 +16,11 @@ FILES = sorted(ROOT.rglob("*.py"))
 # For each module or folder of the package, those that it may import.
 MAY_IMPORT = {
     "_autodiff": set(),
-    "_cache": set(),
+    "_cache": {"_compositions"},
     "_dtypes": set(),
     "_flow": {"_recipes"},
     "_closures": set(),
-    "_compositions": set(),
+    "_compositions": {"_dtypes"},
     "_copies": {"_closures"},
     "_keras_seam": set(),
     "_loops": set(),

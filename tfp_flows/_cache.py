@@ -34,6 +34,8 @@ import weakref
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfp_flows._compositions import components_of
+
 tfb, tfd = tfp.bijectors, tfp.distributions
 
 # A graph lives as long as an edge holds one of its tensors: a layer keeps this many.
@@ -168,19 +170,9 @@ class _CacheOfInstance:
         memory = vars(bijector).get("_cache_memory")
         if memory is None or memory.owner() is not bijector:  # `copy.copy` shares it
             memory = vars(bijector)["_cache_memory"] = _Memory(bijector)
-            for part in _parts_of(bijector):
+            for part in components_of(bijector):
                 never_stale(part)
         return _Cache(bijector, memory)
-
-
-def _parts_of(bijector):
-    """Returns the bijectors and distributions among the arguments of a bijector."""
-    return [
-        part
-        for value in (bijector.parameters or {}).values()
-        for part in (value if isinstance(value, (list, tuple)) else [value])
-        if isinstance(part, (tfb.Bijector, tfd.Distribution))
-    ]
 
 
 class _Memory:
@@ -309,7 +301,7 @@ class _CacheOfTFP(_Cache):
 
     @functools.cached_property
     def _is_composition(self):
-        return bool(_parts_of(self._bijector))
+        return bool(components_of(self._bijector))
 
     @functools.cached_property
     def _has_functions(self):

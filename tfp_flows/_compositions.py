@@ -1,10 +1,10 @@
 """Walks through flows: layers in order, starts from data, contexts bound to layers."""
 
-import numbers
-
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
+
+from tfp_flows._dtypes import holds_whole_numbers
 
 tfb, tfd = tfp.bijectors, tfp.distributions
 
@@ -12,19 +12,6 @@ OTHER = dict(forward="inverse", inverse="forward")
 _CHAIN, _INVERT = (kind.__mro__[1] for kind in (tfb.Chain, tfb.Invert))
 _PARTS = (tfb.Bijector, tfd.Distribution)
 _WRAPPERS = tuple(kind.__mro__[1] for kind in (tfd.Independent, tfd.Sample))
-
-
-def holds_whole_numbers(value):
-    """Tells whether a tensor, array or nested list is of integers or booleans.
-
-    `tf.convert_to_tensor` makes floating tensors of such, if there is a hint.
-    """
-    while isinstance(value, (list, tuple)) and value:  # elements of a list are alike
-        value = value[0]
-    if not hasattr(value, "dtype"):
-        return isinstance(value, numbers.Integral)
-    dtype = tf.as_dtype(value.dtype)
-    return dtype.is_integer or dtype.is_bool
 
 
 def layers_of(bijector, direction):
@@ -164,11 +151,10 @@ def unbound_layer(flow):
     """
     if getattr(flow, "context_size", 0):
         return flow if getattr(flow, "context", None) is None else None
-    for value in getattr(flow, "parameters", {}).values():
-        for part in _parts_in(value):
-            found = unbound_layer(part)
-            if found is not None:
-                return found
+    for part in components_of(flow):
+        found = unbound_layer(part)
+        if found is not None:
+            return found
     return None
 
 
@@ -185,9 +171,10 @@ def unbound_context_ndims(flow):
     return getattr(network, "context_ndims", 1)
 
 
-def _parts_in(value):
-    """Returns the bijectors and distributions in an argument of one of these."""
-    return [leaf for leaf in tf.nest.flatten(value) if isinstance(leaf, _PARTS)]
+def components_of(part):
+    """Returns the bijectors and distributions among the arguments that made a part."""
+    arguments = list((getattr(part, "parameters", None) or {}).values())
+    return [leaf for leaf in tf.nest.flatten(arguments) if isinstance(leaf, _PARTS)]
 
 
 def _with_parts(value, function):

@@ -1,4 +1,6 @@
-"""The dtypes that layers, networks and flows hold their numbers in."""
+"""The dtypes of numbers: those that are held, and whole ones."""
+
+import numbers
 
 import tensorflow as tf
 
@@ -32,3 +34,16 @@ def check_dtype(argument, dtype):
             f"`{argument}` must be of float32 or float64; got {dtype.name}. {remedy}."
         )
     return dtype
+
+
+def holds_whole_numbers(value):
+    """Tells whether a tensor, array or nested list is of integers or booleans.
+
+    `tf.convert_to_tensor` makes floating tensors of such, if there is a hint.
+    """
+    while isinstance(value, (list, tuple)) and value:  # elements of a list are alike
+        value = value[0]
+    if not hasattr(value, "dtype"):
+        return isinstance(value, numbers.Integral)
+    dtype = tf.as_dtype(value.dtype)
+    return dtype.is_integer or dtype.is_bool

@@ -5,8 +5,7 @@ import numbers
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows._compositions import holds_whole_numbers
-from tfp_flows._dtypes import check_dtype
+from tfp_flows._dtypes import check_dtype, holds_whole_numbers
 from tfp_flows._keras_seam import check_backend
 from tfp_flows._parameters import is_reference, without_keras
 
