@@ -72,7 +72,7 @@ def _forward(layers, activation, x):
         gram -= tf.linalg.band_part(gram, 0, -1)  # w_k'u_hat_j of the layers j < k
         gram = _triangular.rows_first(gram, 2, a)
         a = _triangular.solve(-gram, a, activation, lower=True)
-    h, log_det = _evaluate(activation, a, margin)
+    h, log_det = _triangular.activate(activation, a, margin)
     log_det = _triangular.per_sample(log_det, w, x)
     return x + _triangular.expand(h, u_hat, x), log_det
 
@@ -89,7 +89,7 @@ def _in_turn(layers, activation, x):
     for direction, normal, offset in zip(*each):
         rows.append(tf.reduce_sum(normal * x, axis=-1) + offset)
         x += direction * activation(rows[-1])[..., tf.newaxis]
-    return x, _evaluate(activation, tf.stack(rows), margin)[1]
+    return x, _triangular.activate(activation, tf.stack(rows), margin)[1]
 
 
 def inverse(layers, activation, y):
@@ -99,28 +99,13 @@ def inverse(layers, activation, y):
 
 def _inverse(layers, activation, y):
     u_hat, w, b, margin = layers
-    c = _triangular.project(w, y)
-    b = _triangular.rows_first(b, 1, c)
-    c += b
     products = tf.matmul(w, u_hat, transpose_b=True)
     kappa = (margin - 1.0) / activation.max_slope
-    gram = tf.linalg.set_diag(tf.linalg.band_part(products, 0, -1), kappa)
-    gram, margin = (
-        _triangular.rows_first(gram, 2, c),
-        _triangular.rows_first(margin, 1, c),
-    )
-    a = _triangular.solve(gram, c, activation, margin)
-    h, slope, lack = activation.evaluate(a)
-    stretch = (lack + margin * slope) / activation.max_slope
-    log_det = tf.reduce_sum(activation.log_stretch(lack, slope, margin), axis=0)
-    log_det = _triangular.per_sample(log_det, w, y)
-    x = y - _triangular.expand(h, u_hat, y)
-    image = _triangular.project(w, x) + b
-    if w.shape[-2] > 1:
-        below = products - tf.linalg.band_part(products, 0, -1)
-        below = _triangular.rows_first(below, 2, c)
-        image += tf.reduce_sum(below * h, axis=1)
-    return _triangular.refine(x, a, image, gram, u_hat, slope, stretch), log_det
+    upper = tf.linalg.band_part(products, 0, -1)
+    # `w_k'u_hat_j` of the layers j < k, whose outputs layer k sees.
+    below = products - upper if w.shape[-2] > 1 else None
+    gram = tf.linalg.set_diag(upper, kappa)
+    return _triangular.invert(y, w, u_hat, gram, b, activation, margin, below)
 
 
 def _in_parts(direction, layers, activation, x, last_first=False):
@@ -138,11 +123,3 @@ def _in_parts(direction, layers, activation, x, last_first=False):
         x, log_det = direction(part, activation, x)
         total += log_det
     return x, total
-
-
-def _evaluate(activation, a, margin):
-    h, slope, lack = activation.evaluate(a)
-    stretch = activation.log_stretch(
-        lack, slope, _triangular.rows_first(margin, 1, a)
-    )
-    return h, tf.reduce_sum(stretch, axis=0)

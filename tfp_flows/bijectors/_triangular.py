@@ -48,6 +48,19 @@ def expand(h, v, x):
     return tf.reduce_sum(h[..., tf.newaxis] * v, axis=-2)
 
 
+def activate(activation, t, margin):
+    """Returns `h(t)`, and the logarithms of `1 + U_kk h'(t_k)` summed over rows.
+
+    Args:
+      activation: `Activation`, the function `h`.
+      t: shape `[K, ...]`.
+      margin: `1 + U_kk max_slope`, shape `[..., K]`.
+    """
+    h, slope, lack = activation.evaluate(t)
+    stretch = activation.log_stretch(lack, slope, rows_first(margin, 1, t))
+    return h, tf.reduce_sum(stretch, axis=0)
+
+
 def per_sample(total, v, x):
     """Gives a tensor of shape `[...]` the batch axes that `project` made one of."""
     return tf.reshape(total, tf.shape(x)[:-1]) if v.shape.rank == 2 else total
@@ -84,7 +97,37 @@ def solve(u, d, activation, margin=None, lower=False):
     return _attach(tf.stop_gradient(t), u, d, activation, margin, lower)
 
 
-def refine(x, t, image, u, v, slope, stretch):
+def invert(y, w, v, u, b, activation, margin, below=None):
+    """Solves `y = x + V' h(t)`, `t = W x + b + L h(t)`, for `x`.
+
+    Args:
+      y: shape `[..., D]`.
+      w, v: `W` and `V`, shape `[..., K, D]`.
+      u: the upper triangle of `W V'`, shape `[..., K, K]`.
+      b: shape `[..., K]`.
+      activation: `Activation`, the function `h`.
+      margin: `1 + U_kk max_slope`, shape `[..., K]`.
+      below: `L`, the rest of `W V'`, shape `[..., K, K]`; None for zeros.
+
+    Returns:
+      x: tensor of the shape of `y`.
+      log_det: log determinant of the map from `x` to `y`.
+    """
+    projected = project(w, y)
+    b, margin = (rows_first(part, 1, projected) for part in (b, margin))
+    u = rows_first(u, 2, projected)
+    t = solve(u, projected + b, activation, margin)
+    h, slope, lack = activation.evaluate(t)
+    log_det = tf.reduce_sum(activation.log_stretch(lack, slope, margin), axis=0)
+    x = y - expand(h, v, y)
+    image = project(w, x) + b
+    if below is not None:
+        image += tf.reduce_sum(rows_first(below, 2, projected) * h, axis=1)
+    x = _refine(x, t, image, u, v, slope, activation.stretch(lack, slope, margin))
+    return x, per_sample(log_det, w, y)
+
+
+def _refine(x, t, image, u, v, slope, stretch):
     """Returns `x = y - V' h(t)` with the digits that this difference has lost.
 
     Where `h` has no bound both terms may be much larger than `x`, whose rounding error
@@ -94,7 +137,7 @@ def refine(x, t, image, u, v, slope, stretch):
     Args:
       x: shape `[..., D]`.
       t: solution of `t + U h(t) = d`, as `solve` returns it.
-      image: `W x + b`, or what else `t` should be for this `x`, of the shape of `t`.
+      image: what `t` should be for this `x`, of the shape of `t`.
       u, v: `U` and `V`, as for `solve` and `expand`.
       slope: `h'(t)`.
       stretch: `1 + U_kk h'(t_k)`.
@@ -128,7 +171,7 @@ def _attach(t, u, d, activation, margin, lower):
             # The margin as given, but with the derivative by `U_kk`.
             rough = activation.max_slope * _diagonal(u)
             exact = margin + rough - tf.stop_gradient(rough)
-            stretch = (lack + exact * slope) / activation.max_slope
+            stretch = activation.stretch(lack, slope, exact)
             dd = _substitute_transposed(u, slope, stretch, dt, lower)
             return tf.zeros_like(t), _minus_outer(dd, h, u, lower), dd
 

@@ -49,12 +49,16 @@ class Activation:
         slope = self._derivative(a)
         return self._function(a), slope, self.max_slope - slope
 
-    def log_stretch(self, lack, slope, margin):
-        """Returns `log(1 + kappa h')`, given `margin = 1 + kappa max_slope`.
+    def stretch(self, lack, slope, margin):
+        """Returns `1 + kappa h'`, given `margin = 1 + kappa max_slope`.
 
         The terms are positive: nothing cancels as the margin goes to 0.
         """
-        return tf.math.log((lack + margin * slope) / self.max_slope)
+        return (lack + margin * slope) / self.max_slope
+
+    def log_stretch(self, lack, slope, margin):
+        """Returns `log(1 + kappa h')`, as `stretch`."""
+        return tf.math.log(self.stretch(lack, slope, margin))
 
     def solve(self, c, kappa, margin):
         """Solves `a + kappa h(a) = c` for `a`, without gradients.
@@ -87,7 +91,7 @@ class Activation:
 
         def left_side(a):
             h, slope, lack = self.evaluate(a)
-            return a + kappa * h, (lack + margin * slope) / self.max_slope
+            return a + kappa * h, self.stretch(lack, slope, margin)
 
         return find_root(left_side, c, low, high, start, tolerance, unrolled=4)
 

@@ -142,8 +142,11 @@ class Sylvester(tfb.Bijector):
         """Returns `y` and the log determinant there."""
         if self.experimental_batch_shape().rank != 0:
             return self._evaluate_each(x)
-        w, v, _, margin, _, t = self._read(x)
-        h, log_det = self._activate(t, margin, w, x)
+        w, v, _, b, margin = self._read(x)
+        t = _triangular.project(w, x)
+        t += _triangular.rows_first(b, 1, t)
+        h, log_det = _triangular.activate(self._h, t, margin)
+        log_det = _triangular.per_sample(log_det, w, x)
         return x + _triangular.expand(h, v, x), log_det
 
     def _evaluate_each(self, x):
@@ -163,26 +166,11 @@ class Sylvester(tfb.Bijector):
 
     def _solve(self, y):
         """Returns `x` and the log determinant of forward there."""
-        w, v, u, margin, b, d = self._read(y)
-        u = _triangular.rows_first(u, 2, d)
-        margin = _triangular.rows_first(margin, 1, d)
-        t = _triangular.solve(u, d, self._h, margin)
-        h, slope, lack = self._h.evaluate(t)
-        stretch = (lack + margin * slope) / self._h.max_slope
-        log_det = tf.reduce_sum(self._h.log_stretch(lack, slope, margin), axis=0)
-        x = y - _triangular.expand(h, v, y)
-        image = _triangular.project(w, x) + b
-        x = _triangular.refine(x, t, image, u, v, slope, stretch)
-        return x, _triangular.per_sample(log_det, w, y)
-
-    def _activate(self, t, margin, w, x):
-        h, slope, lack = self._h.evaluate(t)
-        margin = _triangular.rows_first(margin, 1, t)
-        log_det = tf.reduce_sum(self._h.log_stretch(lack, slope, margin), axis=0)
-        return h, _triangular.per_sample(log_det, w, x)
+        w, v, u, b, margin = self._read(y)
+        return _triangular.invert(y, w, v, u, b, self._h, margin)
 
     def _read(self, x):
-        """Returns `R_tilde Q'`, `R'Q'`, `U`, `1 + U_mm L`, `b`, `R_tilde Q'x + b`."""
+        """Returns `R_tilde Q'`, `R'Q'`, `U`, `b` and `1 + U_mm L`."""
         q, r, r_tilde, b = broadcast_batch(
             _AXES, q=self.q, r=self.r, r_tilde=self.r_tilde, b=self.b)
         check_input(self, x, q=q[..., 0])
@@ -191,9 +179,7 @@ class Sylvester(tfb.Bijector):
         v = tf.matmul(r, q, transpose_a=True, transpose_b=True)
         u = tf.matmul(r_tilde, r)
         margin = 1.0 + self._h.max_slope * tf.linalg.diag_part(u)
-        t = _triangular.project(w, x)
-        b = _triangular.rows_first(b, 1, t)
-        return w, v, u, margin, b, t + b
+        return w, v, u, b, margin
 
 
 def _times(matrix, x, transpose=False):
