@@ -77,21 +77,25 @@ def main(steps=500, layers=5, picture=PICTURE, seed=0):
     """
     start = time.perf_counter(), time.process_time()
     train, validation, test = load_digits()
-    to_data = gaussianise(train.data)
+    to_data = gaussianize(train.data)
     models = {}
     for name, context_size in [("unconditional", 0), ("conditional", CLASSES)]:
         maf = flows.maf(SIZE, layers, (128, 128), seed=seed, context_size=context_size)
         flow = tfd.TransformedDistribution(
-            maf.distribution, tfb.Chain([*to_data, maf.bijector]))
+            maf.distribution, tfb.Chain([*to_data, maf.bijector])
+        )
         models[name] = fit(flow, train, validation, steps, seed, name)
     flow = models["conditional"]
 
     # One call for all classes: labels of shape [10, 10], images of shape [N, 1, 64].
     frequency = np.mean(one_hot(train.target), axis=0)
-    tables = tf.function(lambda x: (
-        flows.condition(flow, tf.eye(CLASSES)).log_prob(x[:, tf.newaxis, :]),
-        models["unconditional"].log_prob(x)))
-    results = [tables(x) for x in dequantise(test.data, seed, draws=10)]
+    tables = tf.function(
+        lambda x: (
+            flows.condition(flow, tf.eye(CLASSES)).log_prob(x[:, tf.newaxis, :]),
+            models["unconditional"].log_prob(x),
+        )
+    )
+    results = [tables(x) for x in dequantize(test.data, seed, draws=10)]
     table, unconditional = (np.stack(parts) for parts in zip(*results))
     given_class = table[:, np.arange(len(test.target)), test.target]
     over_classes = tf.reduce_logsumexp(table + np.log(frequency), axis=-1)
@@ -114,12 +118,16 @@ def main(steps=500, layers=5, picture=PICTURE, seed=0):
         print(f"{title:40}  {figures[name]:9.2f} ({figures[f'{name}_error']:.2f})")
     print(
         f"\naccuracy of the largest p(c | x): {figures['accuracy']:.4f}, "
-        f"of Gaussians for classes: {figures['qda_accuracy']:.4f}")
+        f"of Gaussians for classes: {figures['qda_accuracy']:.4f}"
+    )
 
     # The label as a random variable. Its log_prob is log p(c) + log p(x | c).
-    joint = tfd.JointDistributionNamed(dict(
-        label=tfd.OneHotCategorical(probs=frequency, dtype=tf.float32),
-        image=lambda label: flows.condition(flow, label)))
+    joint = tfd.JointDistributionNamed(
+        dict(
+            label=tfd.OneHotCategorical(probs=frequency, dtype=tf.float32),
+            image=lambda label: flows.condition(flow, label),
+        )
+    )
     draws = joint.sample(5, seed=[seed, 3])
     nats = joint.log_prob(draws)
     for label, value in zip(np.argmax(draws["label"], axis=-1), nats):
@@ -131,7 +139,8 @@ def main(steps=500, layers=5, picture=PICTURE, seed=0):
     figures["processor_seconds"] = time.process_time() - start[1]
     print(
         f"seconds, without the imports: {figures['seconds']:.0f}, "
-        f"of processor time: {figures['processor_seconds']:.0f}")
+        f"of processor time: {figures['processor_seconds']:.0f}"
+    )
     return figures
 
 
@@ -141,7 +150,8 @@ def load_digits():
     order = np.random.RandomState(0).permutation(len(digits.data))
     return [
         sklearn.utils.Bunch(
-            data=digits.data[rows].astype(np.float32), target=digits.target[rows])
+            data=digits.data[rows].astype(np.float32), target=digits.target[rows]
+        )
         for rows in np.split(order, [1260, 1400])
     ]
 
@@ -151,7 +161,7 @@ def one_hot(labels):
     return np.eye(CLASSES, dtype=np.float32)[labels]
 
 
-def dequantise(levels, seed, draws):
+def dequantize(levels, seed, draws):
     """Spreads levels over their intervals: `[draws, N, SIZE]`, in [0, 1)."""
     noise = tf.random.stateless_uniform([draws, *levels.shape], [seed, 1])
     return (levels + noise) / LEVELS
@@ -171,8 +181,11 @@ class Histogram(tfb.Bijector):
         self.mass = np.float32(mass)
         self.below = np.float32(np.cumsum(mass, axis=0) - mass)
         super().__init__(
-            forward_min_event_ndims=0, dtype=tf.float32, parameters=parameters,
-            name=name)
+            forward_min_event_ndims=0,
+            dtype=tf.float32,
+            parameters=parameters,
+            name=name,
+        )
 
     def _forward(self, u):
         filled = (u[..., tf.newaxis, :] - self.below) / self.mass
@@ -190,7 +203,7 @@ class Histogram(tfb.Bijector):
         return tf.math.log(tf.reduce_sum(density, axis=-2))
 
 
-def gaussianise(levels):
+def gaussianize(levels):
     """Returns the layers from the noise to the data that make each pixel its own.
 
     With them alone, each pixel has the histogram of the training data, smoothed by half
@@ -200,11 +213,14 @@ def gaussianise(levels):
     tail = 1e-4  # so that no point in [0, 1] goes to infinity
     return [
         Histogram((counts + 0.5) / np.sum(counts + 0.5, axis=0)),
-        tfb.Scale(1.0 / (1.0 - 2.0 * tail)), tfb.Shift(-tail), tfb.NormalCDF()]
+        tfb.Scale(1.0 / (1.0 - 2.0 * tail)),
+        tfb.Shift(-tail),
+        tfb.NormalCDF(),
+    ]
 
 
 def fit(flow, train, validation, steps, seed, name, batch=128):
-    """Maximises the likelihood of the images, given their labels if the flow has any.
+    """Maximizes the likelihood of the images, given their labels if the flow has any.
 
     Returns:
       flow: what it was given, with the variables that were the best on the validation
@@ -213,7 +229,9 @@ def fit(flow, train, validation, steps, seed, name, batch=128):
     variables = flow.trainable_variables
     optimizer = keras.optimizers.AdamW(
         keras.optimizers.schedules.CosineDecay(2e-3, steps),
-        weight_decay=0.1, global_clipnorm=5.0)
+        weight_decay=0.1,
+        global_clipnorm=5.0,
+    )
     optimizer.build(variables)
     levels, labels = tf.constant(train.data), tf.constant(one_hot(train.target))
 
@@ -231,9 +249,10 @@ def fit(flow, train, validation, steps, seed, name, batch=128):
         optimizer.apply(tape.gradient(loss, variables), variables)
         return nats
 
-    points, one_hots = dequantise(validation.data, seed, 5), one_hot(validation.target)
+    points, one_hots = dequantize(validation.data, seed, 5), one_hot(validation.target)
     held_out = tf.function(
-        lambda: tf.reduce_mean(given(flow, one_hots).log_prob(points)))
+        lambda: tf.reduce_mean(given(flow, one_hots).log_prob(points))
+    )
     every = max(1, steps // 30)
     recent, best, best_nats = [], None, -np.inf
     with tqdm.trange(1, steps + 1, desc=name, unit="step") as progress:
@@ -266,7 +285,8 @@ def qda_accuracy(train, validation, test):
     qda = sklearn.discriminant_analysis.QuadraticDiscriminantAnalysis(reg_param=0.1)
     qda.fit(
         np.concatenate([train.data, validation.data]),
-        np.concatenate([train.target, validation.target]))
+        np.concatenate([train.target, validation.target]),
+    )
     return qda.score(test.data, test.target)
 
 
@@ -280,10 +300,12 @@ def draw(path, test, samples):
     titles = ["Data, held out", "Samples given the class"]
     for ax, images, title in zip(axes, [digits, samples.transpose(1, 0, 2)], titles):
         padded = np.pad(
-            np.reshape(images, [CLASSES, number, 8, 8]), [(0, 0)] * 2 + [(1, 1)] * 2)
+            np.reshape(images, [CLASSES, number, 8, 8]), [(0, 0)] * 2 + [(1, 1)] * 2
+        )
         ax.imshow(
             np.reshape(padded.transpose(0, 2, 1, 3), [10 * CLASSES, 10 * number]),
-            cmap="gray_r")
+            cmap="gray_r",
+        )
         ax.set_title(title)
         ax.set(xticks=[], yticks=10 * np.arange(CLASSES) + 4.5)
         ax.set_yticklabels(range(CLASSES))

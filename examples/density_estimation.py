@@ -154,14 +154,28 @@ def main(
         f"{flow}: {options['num_layers']} layers, {count} weights, {steps} steps"
     )
     figures = fit(
-        model, log_prob, problem, steps, batch, learning_rate, weight_decay, clip,
-        patience, seed, xla, checkpoint, settings)
+        model,
+        log_prob,
+        problem,
+        steps,
+        batch,
+        learning_rate,
+        weight_decay,
+        clip,
+        patience,
+        seed,
+        xla,
+        checkpoint,
+        settings,
+    )
 
     # The Gaussian needs no validation, and has those data, too.
     known = np.concatenate([problem.train, problem.validation])
-    gaussian = fit_gaussian(np.concatenate([
-        problem.prepare(known, [seed, 20 + i]) for i in range(problem.draws)
-    ]))
+    gaussian = fit_gaussian(
+        np.concatenate(
+            [problem.prepare(known, [seed, 20 + i]) for i in range(problem.draws)]
+        )
+    )
     test = [problem.prepare(problem.test, [seed, 3 + i]) for i in range(problem.draws)]
     figures |= score(log_prob, test, problem)
     figures |= score(gaussian, test, problem, prefix="gaussian_")
@@ -182,11 +196,13 @@ def main(
 def cells(figures, prefix):
     """Returns texts of a mean with its error in nats, and in bits if there are any."""
     pairs = [
-        ("nats", "standard_error", 2), ("bits_per_dimension", "bits_standard_error", 3)
+        ("nats", "standard_error", 2),
+        ("bits_per_dimension", "bits_standard_error", 3),
     ]
     return [
         f"{figures[prefix + mean]:.{digits}f} ({figures[prefix + error]:.{digits}f})"
-        for mean, error, digits in pairs if prefix + mean in figures
+        for mean, error, digits in pairs
+        if prefix + mean in figures
     ]
 
 
@@ -243,9 +259,17 @@ def load_digits(directory):
     return Problem(
         *np.split(levels[order], [1260, 1400]),
         lambda rows, seed: (tf.cast(rows, tf.float32) + uniform(rows, seed)) / 17.0,
-        levels=17, draws=10, to_data=(
-            tfb.Scale(1.0 / (1.0 - 2.0 * margin)), tfb.Shift(-margin), tfb.Sigmoid()
-        ), steps=800, learning_rate=2e-3, weight_decay=2.0)
+        levels=17,
+        draws=10,
+        to_data=(
+            tfb.Scale(1.0 / (1.0 - 2.0 * margin)),
+            tfb.Shift(-margin),
+            tfb.Sigmoid(),
+        ),
+        steps=800,
+        learning_rate=2e-3,
+        weight_decay=2.0,
+    )
 
 
 def load_moons(directory):
@@ -319,8 +343,12 @@ def load_table(path, array):
 
 
 DATA = dict(
-    digits=load_digits, moons=load_moons, bsds300=load_bsds300, power=load_power,
-    miniboone=load_miniboone)
+    digits=load_digits,
+    moons=load_moons,
+    bsds300=load_bsds300,
+    power=load_power,
+    miniboone=load_miniboone,
+)
 
 
 def read(path, array):
@@ -347,16 +375,34 @@ def uniform(rows, seed):
 def with_units(flow, problem, sample):
     """Returns the flow with the location and scale of the data."""
     mean, scale = moments(tfb.Chain(problem.to_data).inverse(sample))
-    return flow.copy(bijector=tfb.Chain([
-        *problem.to_data, tfb.Shift(mean), tfb.Scale(scale), *flow.bijector.bijectors
-    ]))
+    return flow.copy(
+        bijector=tfb.Chain(
+            [
+                *problem.to_data,
+                tfb.Shift(mean),
+                tfb.Scale(scale),
+                *flow.bijector.bijectors,
+            ]
+        )
+    )
 
 
 def fit(
-    model, log_prob, problem, steps, batch, learning_rate, weight_decay, clip, patience,
-    seed, xla, checkpoint, settings,
+    model,
+    log_prob,
+    problem,
+    steps,
+    batch,
+    learning_rate,
+    weight_decay,
+    clip,
+    patience,
+    seed,
+    xla,
+    checkpoint,
+    settings,
 ):
-    """Maximises the likelihood; `model` is left with the best weights found.
+    """Maximizes the likelihood; `model` is left with the best weights found.
 
     A call of TensorFlow for each step would cost as much as a small step. Here one call
     runs all steps from an evaluation to the next, in a loop inside of the graph.
@@ -364,7 +410,9 @@ def fit(
     variables = model.trainable_variables
     optimizer = keras.optimizers.AdamW(
         keras.optimizers.schedules.CosineDecay(learning_rate, steps),
-        weight_decay=weight_decay, global_clipnorm=clip)
+        weight_decay=weight_decay,
+        global_clipnorm=clip,
+    )
     optimizer.build(variables)
     every = math.ceil(steps / EVALUATIONS)
     train = tf.constant(problem.train)
@@ -382,7 +430,8 @@ def fit(
         _, total = tf.while_loop(
             lambda i, total: i < count,
             lambda i, total: (i + 1, total + train_step(first + i, rows[i])),
-            (tf.constant(0), tf.constant(0.0)))
+            (tf.constant(0), tf.constant(0.0)),
+        )
         return total / tf.cast(count, tf.float32)
 
     # What a training needs to go on: all of it is saved.
@@ -391,8 +440,14 @@ def fit(
     curve = tf.Variable(tf.fill([EVALUATIONS, 2], -np.float32(np.inf)))
     spent = tf.Variable([0.0, 0.0])  # seconds, and seconds of processor time
     state = tf.train.Checkpoint(
-        model=model, optimizer=[v.value for v in optimizer.variables], best=best,
-        step=step, best_step=best_step, curve=curve, spent=spent)
+        model=model,
+        optimizer=[v.value for v in optimizer.variables],
+        best=best,
+        step=step,
+        best_step=best_step,
+        curve=curve,
+        spent=spent,
+    )
     manager = open_checkpoint(state, checkpoint, settings)
 
     clock = Clock()
@@ -438,10 +493,12 @@ def batches(num_points, batch, first, count, seed):
     """Returns the rows of some steps, `[count, batch]`, out of shuffles of all rows."""
     position = first * batch
     start, stop = position // num_points, (position + count * batch) // num_points
-    stream = np.concatenate([
-        np.random.RandomState([seed % 2**32, i]).permutation(num_points)
-        for i in range(start, stop + 1)
-    ])
+    stream = np.concatenate(
+        [
+            np.random.RandomState([seed % 2**32, i]).permutation(num_points)
+            for i in range(start, stop + 1)
+        ]
+    )
     rows = stream[position - start * num_points :][: count * batch]
     return tf.constant(rows.reshape(count, batch), tf.int32)
 
@@ -514,9 +571,13 @@ if __name__ == "__main__":
     add("--directory", default=".", help="where the files of the data are")
     add("--flow", default="maf", choices=FLOWS)
     add("--layers", type=int, help=f"number of layers; by default {LAYERS}")
-    add("--hidden", default=(256, 256), metavar="256,256",
+    add(
+        "--hidden",
+        default=(256, 256),
+        metavar="256,256",
         type=lambda text: tuple(map(int, text.split(","))),
-        help="widths of the hidden layers of each network")
+        help="widths of the hidden layers of each network",
+    )
     add("--bins", type=int, default=8, help="pieces of a spline")
     add("--steps", type=int, help="training steps; by default as suits the data")
     add("--epochs", type=float, help="passes through the data, instead of steps")
@@ -524,8 +585,12 @@ if __name__ == "__main__":
     add("--learning-rate", type=float, help="at the start, of Adam")
     add("--weight-decay", type=float, help="share, in units of learning rates")
     add("--clip", type=float, default=5.0, help="largest norm of a gradient")
-    add("--patience", type=int, default=10,
-        help=f"evaluations, of {EVALUATIONS}, without a better one, before the end")
+    add(
+        "--patience",
+        type=int,
+        default=10,
+        help=f"evaluations, of {EVALUATIONS}, without a better one, before the end",
+    )
     add("--seed", type=int, default=0)
     add("--no-xla", dest="xla", action="store_false", help="do not compile with XLA")
     add("--checkpoint", metavar="DIR", help="where to save, and to go on from")

@@ -90,7 +90,7 @@ import tensorflow_probability as tfp
 import tqdm
 
 from tfp_flows import bijectors
-from tfp_flows.trainable import build_trainable
+from tfp_flows.bijectors._trainable import make_trainable
 
 tfb, tfd = tfp.bijectors, tfp.distributions
 
@@ -137,9 +137,10 @@ def main(
     """
     if not set(potentials) <= set(POTENTIALS):
         raise ValueError(
-            f"`potentials` must be out of {list(POTENTIALS)}; got {potentials}.")
+            f"`potentials` must be out of {list(POTENTIALS)}; got {potentials}."
+        )
     start = time.perf_counter(), time.process_time()
-    log_z = {name: log_normaliser(POTENTIALS[name]) for name in potentials}
+    log_z = {name: log_normalizer(POTENTIALS[name]) for name in potentials}
     plans = [("Gaussian", 0)]
     plans += [(family, depth) for family in ["planar", "radial"] for depth in layers]
     models, gaps, errors = {}, {}, {}
@@ -158,18 +159,24 @@ def main(
         # Which is the one to look at: of the middle gap, not the luckiest.
         middle = {
             (family, depth, name): np.argsort(gaps[family][depth][name])[seeds // 2]
-            for family, depth in plans for name in potentials}
+            for family, depth in plans
+            for name in potentials
+        }
         figures["grid"] = {
             name: check_on_grid(
                 models["planar", layers[-1]][i, middle["planar", layers[-1], name]],
-                np.median(gaps["planar"][layers[-1]][name]), name, log_z[name])
-            for i, name in enumerate(potentials)}
+                np.median(gaps["planar"][layers[-1]][name]),
+                name,
+                log_z[name],
+            )
+            for i, name in enumerate(potentials)
+        }
 
         progress.set_postfix(flow="planar", start="one mode")
         pair = ["U1", "U1"]  # the first row of flows without annealing
         flow = build("planar", 8, [2, seeds], seed, center=[2.0, 0.0], scale=0.3)
         fit(flow, pair, steps, np.array([0.0, annealing or 0.25]), seed, progress)
-        constant = {"U1": log_normaliser(POTENTIALS["U1"])}
+        constant = {"U1": log_normalizer(POTENTIALS["U1"])}
         values, _ = divergence(flow, pair, constant, samples, seed)
         figures["one_mode"] = {"not_annealed": values[0], "annealed": values[1]}
         models["not_annealed"], models["annealed"] = flow[0, 0], flow[1, 0]
@@ -181,7 +188,8 @@ def main(
     figures["processor_seconds"] = time.process_time() - start[1]
     print(
         f"seconds, without the imports: {figures['seconds']:.0f}, "
-        f"of processor time: {figures['processor_seconds']:.0f}")
+        f"of processor time: {figures['processor_seconds']:.0f}"
+    )
     return figures
 
 
@@ -220,7 +228,8 @@ def split_wave(z):
     z1, z2 = z[..., 0], z[..., 1]
     away = 3.0 * tf.exp(bump(z1 - 1.0, 0.6))
     return wall(z1) - log_sum(
-        bump(z2 - wave(z1), 0.35), bump(z2 - wave(z1) + away, 0.35))
+        bump(z2 - wave(z1), 0.35), bump(z2 - wave(z1) + away, 0.35)
+    )
 
 
 def forked_wave(z):
@@ -228,14 +237,15 @@ def forked_wave(z):
     z1, z2 = z[..., 0], z[..., 1]
     away = 3.0 * tf.sigmoid((z1 - 1.0) / 0.3)
     return wall(z1) - log_sum(
-        bump(z2 - wave(z1), 0.4), bump(z2 - wave(z1) + away, 0.35))
+        bump(z2 - wave(z1), 0.4), bump(z2 - wave(z1) + away, 0.35)
+    )
 
 
 POTENTIALS = {"U1": two_moons, "U2": one_wave, "U3": split_wave, "U4": forked_wave}
 
 
 def grid(points):
-    """Returns the centres of `points` squared cells, row by row from below."""
+    """Returns the centers of `points` squared cells, row by row from below."""
     line = (np.arange(points) + 0.5) * (2.0 * LIMIT / points) - LIMIT
     return np.stack(np.meshgrid(line, line), axis=-1).reshape(-1, 2)
 
@@ -245,7 +255,7 @@ def cell(points):
     return (2.0 * LIMIT / points) ** 2
 
 
-def log_normaliser(potential, points=600):
+def log_normalizer(potential, points=600):
     """Returns `log Z`, from the sum of `exp(-U)` over a fine grid."""
     z = tf.constant(grid(points))
     return float(np.log(cell(points)) + tf.reduce_logsumexp(-potential(z)))
@@ -271,28 +281,41 @@ def build(family, depth, batch, seed, center=(0.0, 0.0), scale=1.0):
       center: mean of the Gaussian before training.
       scale: its standard deviation, in all directions.
     """
-    gaussian = bijectors.never_stale(tfd.MultivariateNormalDiag(
-        tf.Variable(tf.broadcast_to(np.float32(center), [*batch, 2])),
-        tfp.util.TransformedVariable(tf.fill([*batch, 2], scale), tfb.Exp())))
+    gaussian = bijectors.never_stale(
+        tfd.MultivariateNormalDiag(
+            tf.Variable(tf.broadcast_to(np.float32(center), [*batch, 2])),
+            tfp.util.TransformedVariable(tf.fill([*batch, 2], scale), tfb.Exp()),
+        )
+    )
     if family == "Gaussian":
         return gaussian
     if family == "planar":
         # As `flows.planar`, with batch axes; the identity at first, as `u` is 0.
         normals = [*batch, depth, 2]
-        return tfd.TransformedDistribution(gaussian, build_trainable(
-            bijectors.PlanarStack, [*batch, 2], seed=seed,
-            stddev=dict(u=0.0, w=2**-0.5, b=1.0),
-            shapes=dict(u=normals, w=normals, b=normals[:-1])))
+        return tfd.TransformedDistribution(
+            gaussian,
+            make_trainable(
+                bijectors.PlanarStack,
+                [*batch, 2],
+                seed=seed,
+                stddev=dict(u=0.0, w=2**-0.5, b=1.0),
+                shapes=dict(u=normals, w=normals, b=normals[:-1]),
+            ),
+        )
     layers = [
-        build_trainable(
-            bijectors.Radial, [*batch, 2], seed=1000 * seed + i,
-            stddev=dict(center=1.0, radius=0.0, gain=0.0))
-        for i in range(depth)]
+        make_trainable(
+            bijectors.Radial,
+            [*batch, 2],
+            seed=1000 * seed + i,
+            stddev=dict(center=1.0, radius=0.0, gain=0.0),
+        )
+        for i in range(depth)
+    ]
     return tfd.TransformedDistribution(gaussian, tfb.Chain(layers[::-1]))
 
 
 def fit(flow, names, steps, annealing, seed, progress, points=128):
-    """Minimises the divergences of a batch of flows, less the constants `log Z`.
+    """Minimizes the divergences of a batch of flows, less the constants `log Z`.
 
     A hundred steps are one call of a compiled function: the way to Python and back
     takes longer than a step of a small flow.
@@ -311,7 +334,8 @@ def fit(flow, names, steps, annealing, seed, progress, points=128):
     # With a memory of 1000 gradients, its default, Adam now and then throws a flow out
     # of a mode: what faded to small gradients makes one leap when they grow again.
     optimizer = keras.optimizers.Adam(
-        keras.optimizers.schedules.CosineDecay(2e-2, steps), beta_2=0.99)
+        keras.optimizers.schedules.CosineDecay(2e-2, steps), beta_2=0.99
+    )
     optimizer.build(variables)
     steps_per_call = min(steps, 100)
     ramp = np.float32(np.maximum(annealing * steps, 1e-6)).reshape(-1, 1)
@@ -323,7 +347,8 @@ def fit(flow, names, steps, annealing, seed, progress, points=128):
             share = tf.minimum(1.0, 0.01 + tf.cast(step + 1, tf.float32) / ramp)
             with tf.GradientTape() as tape:
                 z, log_q = flow.experimental_sample_and_log_prob(
-                    points, seed=tf.stack([seed, step]))
+                    points, seed=tf.stack([seed, step])
+                )
                 nats = tf.reduce_mean(log_q + share * energies(names, z), axis=0)
                 loss = tf.reduce_sum(nats)  # each flow has parameters of its own
             optimizer.apply(tape.gradient(loss, variables), variables)
@@ -340,7 +365,8 @@ def divergence(flow, names, log_z, samples, seed, chunk=10_000):
     @tf.function(jit_compile=True)
     def nats(i):
         z, log_q = flow.experimental_sample_and_log_prob(
-            chunk, seed=tf.stack([seed + 1000, i]))
+            chunk, seed=tf.stack([seed + 1000, i])
+        )
         return log_q + energies(names, z)
 
     values = np.concatenate([nats(tf.constant(i)) for i in range(samples // chunk)])
@@ -380,18 +406,24 @@ def report(figures, layers):
             cells = (
                 f"{np.median(row[name]):7.3f} "
                 f"({np.min(row[name]):.3f} to {np.max(row[name]):.3f})"
-                for name in names)
+                for name in names
+            )
             title = f"{family} {depth}" if depth else family
             print(f"{title:12}", *(f"{cell:>22}" for cell in cells))
     largest = max(
-        np.max(row[name]) for depths in figures["standard_errors"].values()
-        for row in depths.values() for name in names)
+        np.max(row[name])
+        for depths in figures["standard_errors"].values()
+        for row in depths.values()
+        for name in names
+    )
     print(f"largest standard error: {largest:.4f}")
     print(f"\nplanar {layers[-1]}: samples, and sums of its density over the pixels")
     print(f"{'':12}", *(f"{name:>22}" for name in names))
     for key, title in [
-        ("gap", "samples"), ("reverse", "KL(q || p)"),
-        ("forward", "KL(p || q)"), ("mass", "mass of q"),
+        ("gap", "samples"),
+        ("reverse", "KL(q || p)"),
+        ("forward", "KL(p || q)"),
+        ("mass", "mass of q"),
     ]:
         cells = (f"{figures['grid'][name][key]:22.4f}" for name in names)
         print(f"{title:12}", *cells)
@@ -407,7 +439,8 @@ def draw(path, figures, models, middle, layers, seed):
     deepest = layers[-1]
     columns = len(drawn) + 4
     figure = matplotlib.figure.Figure(
-        figsize=(1.75 * columns, 1.85 * (len(names) + 1)), layout="constrained")
+        figsize=(1.75 * columns, 1.85 * (len(names) + 1)), layout="constrained"
+    )
     axes = figure.subplots(len(names) + 1, columns, squeeze=False)
     for i, (name, row) in enumerate(zip(names, axes)):
         target = np.exp(-POTENTIALS[name](grid(PIXELS)) - figures["log_z"][name])
@@ -424,17 +457,27 @@ def draw(path, figures, models, middle, layers, seed):
             ax.set_xlabel(f"{np.median(figures['gaps'][family][depth][name]):.3f} nats")
         x = chosen("planar", deepest).sample(20_000, seed=[seed, 2])
         row[1 + len(drawn)].hist2d(
-            *np.transpose(x), bins=60, range=[[-SHOWN, SHOWN]] * 2, cmap="magma")
+            *np.transpose(x), bins=60, range=[[-SHOWN, SHOWN]] * 2, cmap="magma"
+        )
         row[-1].axhline(
-            np.median(figures["gaps"]["Gaussian"][0][name]), color="gray",
-            linestyle=":", label="Gaussian")
+            np.median(figures["gaps"]["Gaussian"][0][name]),
+            color="gray",
+            linestyle=":",
+            label="Gaussian",
+        )
         for family, color in [("planar", "C0"), ("radial", "C1")]:
             gaps = np.array([figures["gaps"][family][depth][name] for depth in layers])
             row[-1].plot(
-                layers, np.median(gaps, axis=1), ".-", color=color, label=family)
+                layers, np.median(gaps, axis=1), ".-", color=color, label=family
+            )
             row[-1].fill_between(
-                layers, np.min(gaps, axis=1), np.max(gaps, axis=1), color=color,
-                alpha=0.25, linewidth=0.0)
+                layers,
+                np.min(gaps, axis=1),
+                np.max(gaps, axis=1),
+                color=color,
+                alpha=0.25,
+                linewidth=0.0,
+            )
         row[-1].set(xscale="log", yscale="log", ylim=(1e-3, 5.0))
         row[-1].set_xticks(layers, layers)
         row[-1].minorticks_off()
@@ -454,7 +497,7 @@ def draw(path, figures, models, middle, layers, seed):
         ax.tick_params(labelsize=7)
         ax.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=100)
-    with PIL.Image.open(path) as picture:  # 128 colours take half of the space
+    with PIL.Image.open(path) as picture:  # 128 colors take half of the space
         picture.convert("RGB").quantize(128).save(path, optimize=True)
 
 
@@ -466,7 +509,7 @@ def draw_one_mode(row, figures, models):
         flat = np.exp(-weight * (energy - np.min(energy)))
         image(ax, flat, np.max(flat))
         ax.set_title(f"exp(-{weight:g} U1)".replace("-1 ", "-"), fontsize=10)
-    limit = np.max(np.exp(-energy - log_normaliser(two_moons)))
+    limit = np.max(np.exp(-energy - log_normalizer(two_moons)))
     start = build("planar", 1, [], 0, center=[2.0, 0.0], scale=0.3)
     panels = [
         (start, "start", ""),
@@ -483,8 +526,7 @@ def draw_one_mode(row, figures, models):
     for x, key in enumerate(["not_annealed", "annealed"]):
         gaps = figures["one_mode"][key]
         ax.plot(np.full(len(gaps), x), gaps, "_", color="C0", markersize=12)
-    ax.set(
-        yscale="log", ylim=(1e-3, 5.0), xlim=(-0.6, 1.6), title="gaps, all seeds")
+    ax.set(yscale="log", ylim=(1e-3, 5.0), xlim=(-0.6, 1.6), title="gaps, all seeds")
     ax.title.set_fontsize(10)
     ax.set_xticks([0, 1], ["not\nannealed", "annealed"])
     ax.text(1.6, np.log(2.0) * 1.1, "log 2", ha="right", fontsize=7)
@@ -494,10 +536,15 @@ def draw_one_mode(row, figures, models):
 
 
 def image(ax, values, most):
-    """Draws values at the pixels, in the colours of a scale from 0 to `most`."""
+    """Draws values at the pixels, in the colors of a scale from 0 to `most`."""
     ax.imshow(
-        np.reshape(values, [PIXELS, PIXELS]), cmap="magma", origin="lower",
-        vmin=0.0, vmax=most, extent=[-LIMIT, LIMIT] * 2)
+        np.reshape(values, [PIXELS, PIXELS]),
+        cmap="magma",
+        origin="lower",
+        vmin=0.0,
+        vmax=most,
+        extent=[-LIMIT, LIMIT] * 2,
+    )
 
 
 if __name__ == "__main__":
@@ -505,8 +552,10 @@ if __name__ == "__main__":
     parser.add_argument("--steps", type=int, default=4000, help="training steps")
     parser.add_argument("--seeds", type=int, default=5, help="flows of each kind")
     parser.add_argument(
-        "--annealing", type=float, default=0.25, help="share of the steps")
+        "--annealing", type=float, default=0.25, help="share of the steps"
+    )
     parser.add_argument(
-        "--layers", type=int, nargs="+", default=[2, 8, 16, 32], help="depths")
+        "--layers", type=int, nargs="+", default=[2, 8, 16, 32], help="depths"
+    )
     parser.add_argument("--picture", default=PICTURE, help="where to write the picture")
     main(**vars(parser.parse_args()))

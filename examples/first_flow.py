@@ -79,9 +79,7 @@ MOONS = [-1.4, 2.4, -1.65, 2.15]  # what is drawn of the moons
 STRIPS = "#3b0f70", "#de4968"
 
 
-def main(
-    steps=2000, layers=32, points=50000, pixels=120, picture=PICTURE, seed=0
-):
+def main(steps=2000, layers=32, points=50000, pixels=120, picture=PICTURE, seed=0):
     """Takes the steps from one dimension to a fitted flow, and checks each.
 
     Args:
@@ -115,7 +113,8 @@ def main(
     figures["processor_seconds"] = time.process_time() - start[1]
     print(
         f"\nseconds, without the imports: {figures['seconds']:.0f}, "
-        f"of processor time: {figures['processor_seconds']:.0f}")
+        f"of processor time: {figures['processor_seconds']:.0f}"
+    )
     return figures
 
 
@@ -151,7 +150,8 @@ def one_dimension(points, seed):
     print(f"   p(x) alone         {figures['without_stretch']:.4f}, which is wrong")
     print(
         f"   y = x - tanh(2 x) has slopes down to {np.min(slope):.2f}, and takes "
-        f"{figures['folded']} points to y = 0.1")
+        f"{figures['folded']} points to y = 0.1"
+    )
     return {name: float(value) for name, value in figures.items()}
 
 
@@ -214,7 +214,8 @@ def layers_in_the_plane(points, pixels, seed):
                 }
                 print(
                     f"   {kind}  {base_name:7} {depth:2}  {check['integral']:8.4f}"
-                    f"  {check['log_det']:13.0e}  {check['round_trip']:16.0e}")
+                    f"  {check['log_det']:13.0e}  {check['round_trip']:16.0e}"
+                )
             rows.append((kind, base_name, panels))
     return checks, rows
 
@@ -244,9 +245,12 @@ def radial_by_hand(depth):
     center = np.array([[-0.4, 0.2], [1.2, -1.0], *random.uniform(-2.0, 2.0, [8, 2])])
     radius = np.array([0.3, 1.0, *[1.0, 0.2] * 4])
     gain = np.array([5.0, 0.25, *[0.3, 4.0] * 4])
-    return tfb.Chain([
-        bijectors.Radial(center[k], radius[k], gain[k])
-        for k in reversed(range(depth))])  # `Chain` applies its last one first
+    return tfb.Chain(
+        [
+            bijectors.Radial(center[k], radius[k], gain[k])
+            for k in reversed(range(depth))
+        ]
+    )  # `Chain` applies its last one first
 
 
 def grid(pixels, limit=LIMIT):
@@ -304,24 +308,35 @@ def two_moons(steps, layers, points, pixels, seed, batch=256):
       panels: list of `(title, samples, density)` for the picture.
     """
     train, test = (
-        np.float32(sklearn.datasets.make_moons(
-            points, noise=0.1, random_state=2 * seed + i)[0])
-        for i in range(2))
+        np.float32(
+            sklearn.datasets.make_moons(points, noise=0.1, random_state=2 * seed + i)[0]
+        )
+        for i in range(2)
+    )
     mean = np.mean(train, axis=0)
     scale = np.linalg.cholesky(np.cov(train.T)).astype(np.float32)
     noise = tfd.Sample(tfd.Normal(0.0, 1.0), 2)
-    flow = tfd.TransformedDistribution(noise, tfb.Chain([
-        tfb.Shift(mean), tfb.ScaleMatvecTriL(scale),
-        tfb.Invert(flows.planar(2, layers, seed=seed))]))
+    flow = tfd.TransformedDistribution(
+        noise,
+        tfb.Chain(
+            [
+                tfb.Shift(mean),
+                tfb.ScaleMatvecTriL(scale),
+                tfb.Invert(flows.planar(2, layers, seed=seed)),
+            ]
+        ),
+    )
     gaussian = tfd.MultivariateNormalTriL(mean, scale)
     arcs = np.float32(sklearn.datasets.make_moons(400, noise=None)[0])
     truth = tfd.MixtureSameFamily(
         tfd.Categorical(logits=tf.zeros(len(arcs))),
-        tfd.MultivariateNormalDiag(arcs, tf.fill([2], 0.1)))
+        tfd.MultivariateNormalDiag(arcs, tf.fill([2], 0.1)),
+    )
 
     variables = flow.trainable_variables
     optimizer = keras.optimizers.Adam(
-        keras.optimizers.schedules.CosineDecay(2e-2, steps), global_clipnorm=10.0)
+        keras.optimizers.schedules.CosineDecay(2e-2, steps), global_clipnorm=10.0
+    )
     optimizer.build(variables)
     x = tf.constant(train)
 
@@ -330,7 +345,8 @@ def two_moons(steps, layers, points, pixels, seed, batch=256):
         nats = 0.0
         for i in tf.range(number):  # many steps in one call, which saves time
             rows = tf.random.stateless_uniform(
-                [batch], seed + [0, i], 0, len(x), tf.int32)
+                [batch], seed + [0, i], 0, len(x), tf.int32
+            )
             with tf.GradientTape() as tape:
                 loss = -tf.reduce_mean(flow.log_prob(tf.gather(x, rows)))
             optimizer.apply(tape.gradient(loss, variables), variables)
@@ -341,7 +357,8 @@ def two_moons(steps, layers, points, pixels, seed, batch=256):
     untrained = log_prob(test)
     panels = [
         ("data", train, None),
-        panel("before training", flow, log_prob, pixels, seed)]
+        panel("before training", flow, log_prob, pixels, seed),
+    ]
     print(f"\n4. Two moons, {layers} planar layers")
     every = max(1, steps // 500) * 100
     for step in range(0, steps, 100):
@@ -359,7 +376,9 @@ def two_moons(steps, layers, points, pixels, seed, batch=256):
     }
     print("   held-out nats (standard error)")
     for title, prefix in [
-        ("Gaussian", "gaussian_"), ("flow, untrained", "untrained_"), ("flow", ""),
+        ("Gaussian", "gaussian_"),
+        ("flow, untrained", "untrained_"),
+        ("flow", ""),
         ("what made the data", "truth_"),
     ]:
         error = nats[prefix + "standard_error"]
@@ -406,13 +425,18 @@ def draw(path, rows, moons, nats):
     image(axes[1], moons[1][2], MOONS, highest)
     hexagons(axes[2], moons[2][1], MOONS, highest, 50)
     image(axes[3], moons[2][2], MOONS, highest)
-    for ax, text in zip(axes, [
-        "data", f"density before training,\n{nats['untrained_nats']:.2f} nats",
-        "samples after it", f"density after it,\n{nats['nats']:.2f} nats",
-    ]):
+    for ax, text in zip(
+        axes,
+        [
+            "data",
+            f"density before training,\n{nats['untrained_nats']:.2f} nats",
+            "samples after it",
+            f"density after it,\n{nats['nats']:.2f} nats",
+        ],
+    ):
         ax.set_xlabel(text)
     figure.savefig(path, dpi=100)
-    with PIL.Image.open(path) as picture:  # few colours take half of the space
+    with PIL.Image.open(path) as picture:  # few colors take half of the space
         picture.convert("RGB").quantize(80).save(path, optimize=True)
 
 
@@ -424,17 +448,19 @@ def draw_one_dimension(figure):
     y, stretch = push(x)
     density = np.exp(-0.5 * x**2) / (2.0 * np.pi) ** 0.5
     for ax, point, height, name in [
-        (axes[0], x, density, "x"), (axes[2], y, density / stretch, "y")
+        (axes[0], x, density, "x"),
+        (axes[2], y, density / stretch, "y"),
     ]:
         for i, edge in enumerate(np.arange(-3.5, 3.5, 0.25)):
             strip = (x > edge - 1e-6) & (x < edge + 0.25 + 1e-6)
             ax.fill_between(
-                point[strip], height[strip], color=STRIPS[i % 2], linewidth=0.0)
-        ax.set(
-            xlabel=name, ylabel=f"p({name})", xlim=(-4.6, 4.6), ylim=(0.0, 0.42))
+                point[strip], height[strip], color=STRIPS[i % 2], linewidth=0.0
+            )
+        ax.set(xlabel=name, ylabel=f"p({name})", xlim=(-4.6, 4.6), ylim=(0.0, 0.42))
     axes[1].plot(x, y, color=STRIPS[0])
     axes[1].set(
-        xlabel="x", ylabel="y", xlim=(-3.5, 3.5), ylim=(-4.6, 4.6), yticks=[-4, 0, 4])
+        xlabel="x", ylabel="y", xlim=(-3.5, 3.5), ylim=(-4.6, 4.6), yticks=[-4, 0, 4]
+    )
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
 
@@ -446,16 +472,30 @@ def hexagons(ax, samples, extent, highest, number=36):
     x, y = np.transpose(samples)
     share = np.full(len(x), 1.0 / (len(x) * area))
     ax.hexbin(
-        x, y, share, gridsize=size, extent=extent, reduce_C_function=np.sum,
-        cmap="magma", vmin=0.0, vmax=highest, linewidths=0.1)
+        x,
+        y,
+        share,
+        gridsize=size,
+        extent=extent,
+        reduce_C_function=np.sum,
+        cmap="magma",
+        vmin=0.0,
+        vmax=highest,
+        linewidths=0.1,
+    )
     frame(ax, extent)
 
 
 def image(ax, density, extent, highest):
     pixels = int(len(density) ** 0.5)
     ax.imshow(
-        np.reshape(density, [pixels, pixels]), cmap="magma", origin="lower", vmin=0.0,
-        vmax=highest, extent=extent)
+        np.reshape(density, [pixels, pixels]),
+        cmap="magma",
+        origin="lower",
+        vmin=0.0,
+        vmax=highest,
+        extent=extent,
+    )
     frame(ax, extent)
 
 

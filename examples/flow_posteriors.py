@@ -40,10 +40,10 @@ computations agree within two standard errors:
 so that no `q` has shaped its posteriors. Each family gets an encoder for it. Then the
 parameters of `q` are fitted to each image by itself. What is left is the approximation
 gap: no member of the family, or none that was found, is nearer. What the encoder lost
-before is the amortisation gap (Cremer et al. 2018, https://arxiv.org/abs/1801.03558).
+before is the amortization gap (Cremer et al. 2018, https://arxiv.org/abs/1801.03558).
 
                                 whole                  top rows
-                   approximation  amortisation approximation  amortisation
+                   approximation  amortization approximation  amortization
     Gaussian               0.388         1.469         0.435         0.276
     planar 4               0.133         0.944         0.190         0.228
     planar 16              0.062         0.654         0.127         0.204
@@ -52,7 +52,7 @@ before is the amortisation gap (Cremer et al. 2018, https://arxiv.org/abs/1801.0
     triangular 4           0.092         0.919         0.172         0.299
     IAF 4                  0.260         0.837         0.302         0.139
 
-Amortisation is the larger part for whole images: their posteriors are narrow, and the
+Amortization is the larger part for whole images: their posteriors are narrow, and the
 encoder has to tell where they are for images it was not trained on. There a flow lowers
 this part as well. Of the IAF only the Gaussian and the context are free for each image,
 not the weights, which may set it back. The picture has what each family can do at best.
@@ -136,9 +136,13 @@ tfd = tfp.distributions
 PICTURE = pathlib.Path(__file__).with_suffix(".png")
 VIEWS = {"whole": 8, "top rows": 3}  # how many rows of pixels are seen
 FAMILIES = {
-    "Gaussian": ("none", 1), "planar 4": ("planar", 4), "planar 16": ("planar", 16),
-    "radial 16": ("radial", 16), "orthogonal 4": ("orthogonal", 4),
-    "triangular 4": ("triangular", 4), "IAF 4": ("iaf", 4),
+    "Gaussian": ("none", 1),
+    "planar 4": ("planar", 4),
+    "planar 16": ("planar", 16),
+    "radial 16": ("radial", 16),
+    "orthogonal 4": ("orthogonal", 4),
+    "triangular 4": ("triangular", 4),
+    "IAF 4": ("iaf", 4),
 }
 CHECKED = ["Gaussian", "planar 16", "IAF 4"]
 MEASURED = ["Gaussian", "planar 4", "planar 16"]  # the variance of their gradients
@@ -163,7 +167,7 @@ def main(steps=2000, seeds=3, images=100, picture=PICTURE, seed=0):
       figures: dictionary of nats, means over images where it names none:
         `check`, a list of dictionaries, each of one image and one posterior, with
         `bound`, its `standard_error`, `divergence` and `log_p`;
-        `gaps[family][view]`: `approximation` and `amortisation`;
+        `gaps[family][view]`: `approximation` and `amortization`;
         `importance_weighted[family]`: the bounds for `COUNTS`, of `"log p"` the limit;
         `variance[family]`, no nats: what `gradient_variance` returns;
         `together[family][view]`: arrays over seeds, `bound`, `estimate` and `log_p`;
@@ -176,19 +180,19 @@ def main(steps=2000, seeds=3, images=100, picture=PICTURE, seed=0):
     test = views_of(test[:images])
     networks_trained = 1 + len(FAMILIES) * 1.5 + len(TOGETHER) * seeds + len(REMEDIES)
     progress = tqdm.tqdm(
-        total=int(steps * networks_trained), unit="step", unit_scale=True,
-        mininterval=5)
+        total=int(steps * networks_trained), unit="step", unit_scale=True, mininterval=5
+    )
 
     progress.set_description("decoder, by quadrature")
     decoder = build_decoder(seed)
     Trainer(lambda *at: exact(decoder, batch(train, *at), *at), decoder, steps).fit(
-        seed, progress)
+        seed, progress
+    )
     log_p = log_evidence(decoder, test)
     finer = log_evidence(decoder, test, CELL / 2.0)
     figures = {"quadrature": float(np.max(np.abs(finer - log_p)))}
     figures["exact"] = by_view(log_p=log_p)
-    figures |= {
-        "gaps": {}, "importance_weighted": {}, "variance": {}, "together": {}}
+    figures |= {"gaps": {}, "importance_weighted": {}, "variance": {}, "together": {}}
 
     models, refined, best, gaps = {}, {}, {}, {}
     for name in FAMILIES:
@@ -198,21 +202,27 @@ def main(steps=2000, seeds=3, images=100, picture=PICTURE, seed=0):
         encoded = model.encoder(test)
         terms = model.draw(test, encoded, seed)
         refined[name], best[name] = refine(
-            model, test, encoded, terms, steps // 2, seed, progress)
+            model, test, encoded, terms, steps // 2, seed, progress
+        )
         gaps[name] = log_p - variational.elbo(best[name]).numpy()
         figures["gaps"][name] = by_view(
             approximation=gaps[name],
-            amortisation=log_p - variational.elbo(terms) - gaps[name])
+            amortization=log_p - variational.elbo(terms) - gaps[name],
+        )
         figures["importance_weighted"][name] = [
-            importance_weighted(terms, count) for count in COUNTS]
+            importance_weighted(terms, count) for count in COUNTS
+        ]
         if name in MEASURED:
             figures["variance"][name] = gradient_variance(
-                model, test, {"encoder": encoded, "each image": refined[name]}, seed)
+                model, test, {"encoder": encoded, "each image": refined[name]}, seed
+            )
     figures["importance_weighted"]["log p"] = float(np.mean(log_p))
     cases = interesting(gaps["Gaussian"])
     figures["check"] = [
         check(name, models[name], test, refined[name], best[name], log_p, case)
-        for case in cases[1::2] for name in CHECKED]
+        for case in cases[1::2]
+        for name in CHECKED
+    ]
     drawn = densities(models, refined, test, decoder, log_p, cases)
 
     for name in TOGETHER:
@@ -223,12 +233,15 @@ def main(steps=2000, seeds=3, images=100, picture=PICTURE, seed=0):
             each.append(models[name].evaluate(test, seed))
         figures["together"][name] = {
             view: {key: np.array([one[view][key] for one in each]) for key in one[view]}
-            for one in each[:1] for view in VIEWS}
+            for one in each[:1]
+            for view in VIEWS
+        }
 
     progress.set_description("collapse")
     figures["collapse"] = {
         remedy: collapse(train, test[:images], steps, seed, progress, *how)
-        for remedy, how in REMEDIES.items()}
+        for remedy, how in REMEDIES.items()
+    }
     progress.close()
     figures["seconds"] = time.perf_counter() - start[0]
     figures["processor_seconds"] = time.process_time() - start[1]
@@ -260,8 +273,10 @@ def by_view(**values):
     return {
         view: {
             name: float(np.mean(np.split(np.asarray(value), len(VIEWS))[i]))
-            for name, value in values.items()}
-        for i, view in enumerate(VIEWS)}
+            for name, value in values.items()
+        }
+        for i, view in enumerate(VIEWS)
+    }
 
 
 def build_decoder(seed):
@@ -273,7 +288,8 @@ def log_likelihood(decoder, z, seen):
     """Returns `log p(x | z)` of the pixels that are seen, `[S, N]`."""
     logits = decoder(z)
     return tf.reduce_sum(
-        tf.nn.relu(seen) * logits - tf.abs(seen) * tf.nn.softplus(logits), axis=-1)
+        tf.nn.relu(seen) * logits - tf.abs(seen) * tf.nn.softplus(logits), axis=-1
+    )
 
 
 def log_joint(decoder, z, seen):
@@ -298,7 +314,8 @@ def log_evidence(decoder, seen, cell=CELL):
     """Returns `log p(x)` of each image, an integral over the plane."""
     parts = np.split(seen.numpy(), range(50, len(seen), 50))
     return np.concatenate([integral(decoder, grid(cell), part) for part in parts]) + (
-        2.0 * np.float32(np.log(cell)))
+        2.0 * np.float32(np.log(cell))
+    )
 
 
 @tf.function(jit_compile=True)
@@ -320,19 +337,24 @@ def exact(decoder, seen, seed, step, cell=0.2):
 
 def penalty(decoder):
     """Keeps decoders smooth, whatever they are trained with."""
-    return 5e-4 * tf.add_n([
-        tf.reduce_sum(weight**2) for weight in decoder.trainable_variables
-        if weight.shape.rank > 1])
+    return 5e-4 * tf.add_n(
+        [
+            tf.reduce_sum(weight**2)
+            for weight in decoder.trainable_variables
+            if weight.shape.rank > 1
+        ]
+    )
 
 
 def batch(train, seed, step, size=200):
     rows = tf.random.stateless_uniform(
-        [size], tf.stack([seed, step]), 0, len(train), tf.int32)
+        [size], tf.stack([seed, step]), 0, len(train), tf.int32
+    )
     return views_of(tf.gather(train, rows))
 
 
 class Trainer:
-    """Maximises an objective, many steps a call, with what it compiled kept.
+    """Maximizes an objective, many steps a call, with what it compiled kept.
 
     Args:
       objective: callable from `seed` and `step` to a scalar.
@@ -345,7 +367,8 @@ class Trainer:
         self.objective, self.module, self.steps = objective, module, steps
         self.variables = module.trainable_variables
         self.optimizer = keras.optimizers.Adam(
-            keras.optimizers.schedules.CosineDecay(rate, steps), global_clipnorm=10.0)
+            keras.optimizers.schedules.CosineDecay(rate, steps), global_clipnorm=10.0
+        )
         self.optimizer.build(self.variables)
         self.initial = [each.numpy() for each in self.optimizer.variables]
 
@@ -386,25 +409,30 @@ class Autoencoder(tf.Module):
         self.decoder = build_decoder(seed)
         kind, layers = FAMILIES[name]
         options = dict(hidden_units=(32,)) if kind == "iaf" else {}
-        self.family = flows.amortised_posterior(
-            2, kind, layers, seed=seed, **options)
+        self.family = flows.amortized_posterior(2, kind, layers, seed=seed, **options)
         self.encoder = networks.MLP(
-            64, [self.family.num_parameters], (64, 64), seed=seed + 100)
+            64, [self.family.num_parameters], (64, 64), seed=seed + 100
+        )
         if train is not None:
             self._trainer = Trainer(
-                lambda *at: self.objective(batch(train, *at), *at), self, steps)
+                lambda *at: self.objective(batch(train, *at), *at), self, steps
+            )
 
     def objective(self, seen, seed, step):
-        terms = self.terms(
-            seen, self.encoder(seen), 1, tf.stack([seed + 1, step]))
+        terms = self.terms(seen, self.encoder(seen), 1, tf.stack([seed + 1, step]))
         return tf.reduce_mean(variational.elbo(terms)) - penalty(self.decoder)
 
     def terms(self, seen, parameters, samples, seed, stop=False):
         """Returns samples of `q(z | x)`, and the terms of the bounds there."""
         stopped = self.family(tf.stop_gradient(parameters)) if stop else None
-        return variational.draw(
-            self.family(parameters), lambda z: log_likelihood(self.decoder, z, seen),
-            PRIOR, samples, seed=seed, stopped_posterior=stopped)
+        return variational.sample_and_log_probs(
+            self.family(parameters),
+            lambda z: log_likelihood(self.decoder, z, seen),
+            PRIOR,
+            samples,
+            seed=seed,
+            stopped_posterior=stopped,
+        )
 
     def fit(self, seed, progress, decoder=None):
         """Trains the encoder, and the decoder unless it is given."""
@@ -420,7 +448,8 @@ class Autoencoder(tf.Module):
         """Returns `Terms` of many samples."""
         parts = [
             self._draw(seen, parameters, tf.constant([seed, i]))
-            for i in range(samples // 500)]
+            for i in range(samples // 500)
+        ]
         return tf.nest.map_structure(lambda *each: tf.concat(each, axis=0), *parts)
 
     @tf.function(jit_compile=True)
@@ -433,13 +462,18 @@ class Autoencoder(tf.Module):
         return by_view(
             bound=variational.elbo(self.draw(seen, parameters, seed)),
             estimate=self._estimate(seen, parameters),
-            log_p=log_evidence(self.decoder, seen))
+            log_p=log_evidence(self.decoder, seen),
+        )
 
     @tf.function(jit_compile=True)
     def _estimate(self, seen, parameters):
         return variational.log_marginal_likelihood(
-            self.family(parameters), lambda z: log_likelihood(self.decoder, z, seen),
-            PRIOR, 5000, seed=2)
+            self.family(parameters),
+            lambda z: log_likelihood(self.decoder, z, seen),
+            PRIOR,
+            5000,
+            seed=2,
+        )
 
 
 def refine(model, seen, encoded, terms, steps, seed, progress):
@@ -468,16 +502,18 @@ def refine(model, seen, encoded, terms, steps, seed, progress):
     ends = tf.split(free.parameters, 2)
     drawn = [model.draw(seen, end, seed) for end in ends]
     better = variational.elbo(drawn[0]) > variational.elbo(drawn[1])
-    terms = variational.Terms(
+    terms = variational.PosteriorSamples(
         tf.where(better[:, tf.newaxis], drawn[0].z, drawn[1].z),
-        *[tf.where(better, *each) for each in zip(drawn[0][1:], drawn[1][1:])])
+        *[tf.where(better, *each) for each in zip(drawn[0][1:], drawn[1][1:])],
+    )
     return tf.where(better[:, tf.newaxis], *ends), terms
 
 
 def importance_weighted(terms, count):
     """Returns the mean bound of so many samples, over all groups that were drawn."""
     groups = tf.nest.map_structure(
-        lambda value: tf.reshape(value, [count, -1, *value.shape[1:]]), terms)
+        lambda value: tf.reshape(value, [count, -1, *value.shape[1:]]), terms
+    )
     return float(tf.reduce_mean(variational.importance_weighted_bound(groups)))
 
 
@@ -511,7 +547,8 @@ def gradient_variance(model, seen, at, seed, draws=200):
 
     return {
         name: float(np.median(variance(here, True) / variance(here, False)))
-        for name, here in at.items()}
+        for name, here in at.items()
+    }
 
 
 def interesting(gaps):
@@ -529,11 +566,12 @@ def check(name, model, seen, parameters, terms, log_p, case):
     log_q = np.float64(tf.function(model.family(parameters[case]).log_prob)(z))
     log_posterior = log_joint(model.decoder, z, seen[case : case + 1])[0] - log_p[case]
     return {
-        "posterior": name, "image": int(case), "log_p": float(log_p[case]),
+        "posterior": name,
+        "image": int(case),
+        "log_p": float(log_p[case]),
         "bound": float(np.mean(weights)),
         "standard_error": float(np.std(weights) / len(weights) ** 0.5),
-        "divergence": float(
-            CELL**2 * np.sum(np.exp(log_q) * (log_q - log_posterior))),
+        "divergence": float(CELL**2 * np.sum(np.exp(log_q) * (log_q - log_posterior))),
     }
 
 
@@ -550,19 +588,22 @@ def collapse(train, seen, steps, seed, progress, warm_up, free_nats):
       free_nats: as for `variational.elbo`.
     """
     model = Autoencoder("Gaussian", None, None, seed)
-    model.neighbours = tf.Variable(tf.zeros([64, 64]))
+    model.neighbors = tf.Variable(tf.zeros([64, 64]))
     earlier = np.triu(np.ones([64, 64], np.float32), 1)
 
     def terms(seen, samples, seed):
-        bias = tf.matmul(seen, model.neighbours * earlier)
-        return variational.draw(
+        bias = tf.matmul(seen, model.neighbors * earlier)
+        return variational.sample_and_log_probs(
             model.family(model.encoder(seen)),
             lambda z: log_likelihood(lambda z: model.decoder(z) + bias, z, seen),
-            PRIOR, samples, seed=seed)
+            PRIOR,
+            samples,
+            seed=seed,
+        )
 
     def objective(seed, step):
         seen = batch(train, seed, step)[:200]  # as a whole
-        beta = variational.warm_up(step, int(warm_up * steps))
+        beta = variational.kl_warm_up(step, int(warm_up * steps))
         drawn = terms(seen, 1, tf.stack([seed + 1, step]))
         return tf.reduce_mean(variational.elbo(drawn, beta, free_nats))
 
@@ -582,13 +623,17 @@ def report(figures):
         print(
             f"   image {row['image']:3} {row['posterior']:10} "
             f"{row['bound']:8.3f} ({row['standard_error']:.3f}) + "
-            f"{row['divergence']:6.3f} = {total:8.3f}   log p {row['log_p']:8.3f}")
+            f"{row['divergence']:6.3f} = {total:8.3f}   log p {row['log_p']:8.3f}"
+        )
     print("\n2. Given a decoder: gaps in nats")
     print(f"   {'':14}" + "".join(f"{view:>26}" for view in VIEWS))
-    print(f"   {'':14}" + f"{'approximation':>14}{'amortisation':>14}" * 2)
+    print(f"   {'':14}" + f"{'approximation':>14}{'amortization':>14}" * 2)
     for name, row in figures["gaps"].items():
-        cells = (f"{row[view][gap]:14.3f}" for view in VIEWS
-                 for gap in ("approximation", "amortisation"))
+        cells = (
+            f"{row[view][gap]:14.3f}"
+            for view in VIEWS
+            for gap in ("approximation", "amortization")
+        )
         print(f"   {name:14}" + "".join(cells))
     print("\n3. Importance-weighted bounds, both views, of samples:")
     print(f"   {'':14}" + "".join(f"{count:9}" for count in COUNTS))
@@ -607,18 +652,24 @@ def report(figures):
             row = figures["together"][name][view]
             cells = {
                 key: f"{np.mean(value):8.3f} ({np.min(value):.3f}, {np.max(value):.3f})"
-                for key, value in row.items()}
-            print(f"   {name:14}{cells['bound']:>27}"
-                  f"{np.mean(row['estimate']):16.3f}{cells['log_p']:>26}")
+                for key, value in row.items()
+            }
+            print(
+                f"   {name:14}{cells['bound']:>27}"
+                f"{np.mean(row['estimate']):16.3f}{cells['log_p']:>26}"
+            )
         exactly = figures["exact"][view]["log_p"]
         print(f"   {'no posterior':14}{'':43}{exactly:8.3f}")
     print("\n6. A decoder that sees the pixels before")
     for remedy, row in figures["collapse"].items():
-        print(f"   {remedy:14} divergence {row['divergence']:.3f}, "
-              f"bound {row['bound']:.3f}")
+        print(
+            f"   {remedy:14} divergence {row['divergence']:.3f}, "
+            f"bound {row['bound']:.3f}"
+        )
     print(
         f"\nseconds, without the imports: {figures['seconds']:.0f}, "
-        f"of processor time: {figures['processor_seconds']:.0f}")
+        f"of processor time: {figures['processor_seconds']:.0f}"
+    )
 
 
 def densities(models, refined, seen, decoder, log_p, cases, pixels=100):
@@ -633,11 +684,12 @@ def densities(models, refined, seen, decoder, log_p, cases, pixels=100):
     truth = np.exp(log_joint(decoder, z, chosen).numpy() - log_p[cases, np.newaxis])
     extents = []
     for mass in truth * CELL**2:
-        inside = z.numpy()[mass > np.quantile(mass, 1 - np.mean(
-            np.cumsum(np.sort(mass)) > 0.01))]
-        centre = (np.max(inside, axis=0) + np.min(inside, axis=0)) / 2.0
+        inside = z.numpy()[
+            mass > np.quantile(mass, 1 - np.mean(np.cumsum(np.sort(mass)) > 0.01))
+        ]
+        center = (np.max(inside, axis=0) + np.min(inside, axis=0)) / 2.0
         half = np.max(np.ptp(inside, axis=0)) / 2.0 + 0.1
-        extents.append(np.stack([centre - half, centre + half], axis=1).reshape(-1))
+        extents.append(np.stack([center - half, center + half], axis=1).reshape(-1))
     unit = np.stack(np.meshgrid(*[(np.arange(pixels) + 0.5) / pixels] * 2), axis=-1)
     low, high = np.array(extents)[:, [0, 2]], np.array(extents)[:, [1, 3]]
     points = np.float32(low + unit.reshape(-1, 1, 2) * (high - low))
@@ -645,9 +697,17 @@ def densities(models, refined, seen, decoder, log_p, cases, pixels=100):
     def square(log_density):
         return np.exp(np.transpose(log_density)).reshape(-1, pixels, pixels)
 
-    values = {"truth": square(np.stack([
-        log_joint(decoder, points[:, i], chosen[i : i + 1])[0] - log_p[case]
-        for i, case in enumerate(cases)], axis=1))}
+    values = {
+        "truth": square(
+            np.stack(
+                [
+                    log_joint(decoder, points[:, i], chosen[i : i + 1])[0] - log_p[case]
+                    for i, case in enumerate(cases)
+                ],
+                axis=1,
+            )
+        )
+    }
     for name, model in models.items():
         family = model.family(tf.gather(refined[name], cases))
         values[name] = square(tf.function(family.log_prob)(points))
@@ -662,15 +722,22 @@ def draw(path, figures, drawn, gaps, seen, cases, decoder):
     top, bottom = figure.subfigures(2, 1, height_ratios=[7.0, 3.4])
     top.suptitle(
         "What is seen, its posterior, and the best q of each family: KL(q || p) below; "
-        "brightness is the square root of density", fontsize=10)
+        "brightness is the square root of density",
+        fontsize=10,
+    )
     axes = top.subplots(len(cases), 1 + len(values))
     for i, (case, row) in enumerate(zip(cases, axes)):
         row[0].imshow(
-            np.reshape(seen[case], [8, 8]), cmap="gray_r", vmin=-1.0, vmax=1.0)
+            np.reshape(seen[case], [8, 8]), cmap="gray_r", vmin=-1.0, vmax=1.0
+        )
         for ax, (name, density) in zip(row[1:], values.items()):
             ax.imshow(
-                density[i], cmap="magma", origin="lower", extent=extents[i],
-                norm=matplotlib.colors.PowerNorm(0.5, 0.0, np.max(values["truth"][i])))
+                density[i],
+                cmap="magma",
+                origin="lower",
+                extent=extents[i],
+                norm=matplotlib.colors.PowerNorm(0.5, 0.0, np.max(values["truth"][i])),
+            )
             if name in gaps:
                 ax.set_xlabel(f"{gaps[name][case]:.2f} nats", labelpad=2)
         for ax in row:
@@ -683,26 +750,44 @@ def draw(path, figures, drawn, gaps, seen, cases, decoder):
     z = np.stack(np.meshgrid(line, line), axis=-1)[::-1]
     digits = tf.sigmoid(decoder(z)).numpy().reshape(13, 13, 8, 8)
     plane.imshow(
-        np.swapaxes(digits, 1, 2).reshape(104, 104), cmap="gray_r",
-        extent=[-2.6, 2.6] * 2)
+        np.swapaxes(digits, 1, 2).reshape(104, 104),
+        cmap="gray_r",
+        extent=[-2.6, 2.6] * 2,
+    )
     plane.set(title="Images along the plane of z", xticks=[-2, 0, 2], yticks=[-2, 0, 2])
     place = np.arange(len(FAMILIES))
     for view, color, offset in zip(VIEWS, ["C0", "C1"], [-0.2, 0.2]):
         rows = [figures["gaps"][name][view] for name in FAMILIES]
         approximation = [row["approximation"] for row in rows]
-        bars.bar(place + offset, approximation, 0.36, color=color,
-                 label=f"{view}: approximation")
-        bars.bar(place + offset, [row["amortisation"] for row in rows], 0.36,
-                 approximation, color=color, alpha=0.4, label=f"{view}: amortisation")
+        bars.bar(
+            place + offset,
+            approximation,
+            0.36,
+            color=color,
+            label=f"{view}: approximation",
+        )
+        bars.bar(
+            place + offset,
+            [row["amortization"] for row in rows],
+            0.36,
+            approximation,
+            color=color,
+            alpha=0.4,
+            label=f"{view}: amortization",
+        )
     bars.set_xticks(place, [name.replace(" ", "\n") for name in FAMILIES], fontsize=7)
     bars.set_title("log p(x) - ELBO, in nats", fontsize=10)
     bars.legend(fontsize=8, frameon=False)
     for name, color in zip(CHECKED, ["black", "C3", "C0"]):
         curves.plot(
-            COUNTS, figures["importance_weighted"][name], ".-", color=color, label=name)
+            COUNTS, figures["importance_weighted"][name], ".-", color=color, label=name
+        )
     curves.axhline(
-        figures["importance_weighted"]["log p"], color="gray", linestyle=":",
-        label="log p(x)")
+        figures["importance_weighted"]["log p"],
+        color="gray",
+        linestyle=":",
+        label="log p(x)",
+    )
     curves.set(xscale="log", xlabel="samples", title="Importance-weighted bound, nats")
     curves.set_xticks(COUNTS, COUNTS)
     curves.minorticks_off()
@@ -712,7 +797,7 @@ def draw(path, figures, drawn, gaps, seen, cases, decoder):
     for ax in [bars, curves]:
         ax.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=90)
-    with PIL.Image.open(path) as image:  # 128 colours take half of the space
+    with PIL.Image.open(path) as image:  # 128 colors take half of the space
         image.convert("RGB").quantize(128).save(path, optimize=True)
 
 
@@ -720,7 +805,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=2000, help="training steps")
     parser.add_argument(
-        "--seeds", type=int, default=3, help="runs of decoder and encoder together")
+        "--seeds", type=int, default=3, help="runs of decoder and encoder together"
+    )
     parser.add_argument("--images", type=int, default=100, help="to test on")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--picture", default=PICTURE, help="where to write the picture")

@@ -1,11 +1,11 @@
-"""A GAN, a VAE and a flow on the same data: what each minimises, what each can answer.
+"""A GAN, a VAE and a flow on the same data: what each minimizes, what each can answer.
 
 All three turn noise z, standard normal, into data x by a network. They differ in what
 they can say of an x that is given, and hence in how they learn. Write p for the density
 of the data, and q for that of the model.
 
 A flow is invertible, so that q is known (see `first_flow.py`), and so is what maximum
-likelihood minimises, but for the entropy of the data, which no model changes:
+likelihood minimizes, but for the entropy of the data, which no model changes:
 
     KL(p || q) = E_p[log p(x) - log q(x)].
 
@@ -18,7 +18,7 @@ bound of it, and the gap is a divergence between two posteriors:
 
     log q(x) - KL(r(z | x) || q(z | x)) = E_r[log q(x | z) + log q(z) - log r(z | x)].
 
-Training maximises the right side, for decoder and encoder at once. Many draws from r,
+Training maximizes the right side, for decoder and encoder at once. Many draws from r,
 weighted, estimate log q(x) itself: `variational.log_marginal_likelihood`.
 
 A GAN (Goodfellow et al. 2014, https://arxiv.org/abs/1406.2661) has a generator,
@@ -29,7 +29,7 @@ changes the made ones until D cannot.
 
 The best D is p / (p + q), and with it the game is worth 2 JS(p, q) - log 4, where JS is
 the Jensen-Shannon divergence, from 0 to log 2 = 0.69. Any other D gives a lower bound
-of it. In practice G minimises -log D(G(z)) instead: log(1 - D) has hardly a slope where
+of it. In practice G minimizes -log D(G(z)) instead: log(1 - D) has hardly a slope where
 D is sure. So no number goes down in training. Where true and made points do not
 overlap, D is sure everywhere; noise on what D sees, which fades, lets them overlap at
 first (Sonderby et al. 2017, https://arxiv.org/abs/1610.04490). Run
@@ -134,9 +134,7 @@ DRAWS = 500  # for the density of a VAE
 compiled = functools.partial(tf.function, jit_compile=True, reduce_retracing=True)
 
 
-def main(
-    steps=3000, digit_steps=600, points=20000, seeds=3, picture=PICTURE, seed=0
-):
+def main(steps=3000, digit_steps=600, points=20000, seeds=3, picture=PICTURE, seed=0):
     """Fits the three models to both data sets, and asks them the same questions.
 
     Args:
@@ -157,7 +155,8 @@ def main(
     start = time.perf_counter(), time.process_time()
     figures, panels = {}, {}
     figures["plane"], figures["gans"], panels["plane"] = plane(
-        steps, points, seeds, seed)
+        steps, points, seeds, seed
+    )
     figures["digits"], panels["digits"] = digits(digit_steps, seed)
     if picture is not None:
         draw(picture, panels, figures)
@@ -165,12 +164,13 @@ def main(
     figures["processor_seconds"] = time.process_time() - start[1]
     print(
         f"\nseconds, without the imports: {figures['seconds']:.0f}, "
-        f"of processor time: {figures['processor_seconds']:.0f}")
+        f"of processor time: {figures['processor_seconds']:.0f}"
+    )
     return figures
 
 
 # 1. The three models. Each has a `step` of training, `sample` and `decode`. Flow and
-# VAE have `bound`, a number of nats to maximise, and `encode`, too.
+# VAE have `bound`, a number of nats to maximize, and `encode`, too.
 
 
 class Likelihood:
@@ -194,7 +194,8 @@ class Flow(Likelihood):
     def __init__(self, size, num_layers, hidden, to_data, optimizer, seed):
         flow = flows.neural_spline(size, num_layers, hidden, seed=seed)
         self.model = tfd.TransformedDistribution(
-            flow.distribution, tfb.Chain([*to_data, flow.bijector]))
+            flow.distribution, tfb.Chain([*to_data, flow.bijector])
+        )
         self.build(self.model.trainable_variables, optimizer)
         self.log_prob = self.bound = compiled(self.model.log_prob)
         self.encode = compiled(self.model.bijector.inverse)
@@ -215,10 +216,8 @@ class VAE(Likelihood):
       likelihood: callable from outputs, `[..., outputs]`, to `q(x | z)`.
     """
 
-    def __init__(
-        self, size, latent_size, hidden, outputs, likelihood, optimizer, seed
-    ):
-        self.family = flows.amortised_posterior(latent_size, "planar", num_layers=4)
+    def __init__(self, size, latent_size, hidden, outputs, likelihood, optimizer, seed):
+        self.family = flows.amortized_posterior(latent_size, "planar", num_layers=4)
         self.encoder = mlp(size, hidden, self.family.num_parameters, 0.1, seed)
         self.decoder = mlp(latent_size, hidden, outputs, 1.0, seed + 1)
         self.prior = tfd.Sample(tfd.Normal(0.0, 1.0), latent_size)
@@ -238,20 +237,29 @@ class VAE(Likelihood):
         return self.likelihood(tf.reshape(flat, shape))
 
     def terms(self, x, samples, seed):
-        return variational.draw(
-            self.posterior(x), lambda z: self.given(z).log_prob(x), self.prior, samples,
-            seed=seed)
+        return variational.sample_and_log_probs(
+            self.posterior(x),
+            lambda z: self.given(z).log_prob(x),
+            self.prior,
+            samples,
+            seed=seed,
+        )
 
     def nats(self, x, seed, progress):
         # Little weight on the divergence at first, or the decoder learns without z.
-        beta = variational.warm_up(progress, 0.25, start=0.1)
+        beta = variational.kl_warm_up(progress, 0.25, start=0.1)
         return variational.elbo(self.terms(x, 1, seed), beta)
 
     def marginal(self, x):
         """Estimates `log q(x)` by draws from the encoder, weighted."""
         return variational.log_marginal_likelihood(
-            self.posterior(x), lambda z: self.given(z).log_prob(x), self.prior, DRAWS,
-            seed=0, samples_at_once=20)
+            self.posterior(x),
+            lambda z: self.given(z).log_prob(x),
+            self.prior,
+            DRAWS,
+            seed=0,
+            samples_at_once=20,
+        )
 
     def sample(self, number, seed):
         z = self.prior.sample(number, seed=[seed, 3])
@@ -279,8 +287,11 @@ class GAN:
         self.variables = weights(self.generator)
         self.optimizers = []
         for network in (self.generator, self.judge):
-            self.optimizers.append(keras.optimizers.Adam(
-                keras.optimizers.schedules.CosineDecay(rate, steps), beta_1=0.5))
+            self.optimizers.append(
+                keras.optimizers.Adam(
+                    keras.optimizers.schedules.CosineDecay(rate, steps), beta_1=0.5
+                )
+            )
             self.optimizers[-1].build(weights(network))
 
     def step(self, x, seed, progress):
@@ -290,12 +301,14 @@ class GAN:
         # `judge` returns the logit of D: log D is -softplus(-logit).
         for_true, for_made = (
             self.noise * (1.0 - progress) * tf.random.stateless_normal(x.shape, each)
-            for each in seeds[1:])
+            for each in seeds[1:]
+        )
         made = self.decode(z)
         with tf.GradientTape() as tape:
             loss = tf.reduce_mean(
                 softplus(-self.judge(x + for_true))
-                + softplus(self.judge(made + for_made)))
+                + softplus(self.judge(made + for_made))
+            )
         variables = weights(self.judge)
         self.optimizers[1].apply(tape.gradient(loss, variables), variables)
         with tf.GradientTape() as tape:
@@ -318,10 +331,15 @@ def mlp(size, hidden, outputs, gain, seed):
     layers = [keras.Input([size])]
     for i, units in enumerate([*hidden, outputs]):
         last = i == len(hidden)
-        layers.append(keras.layers.Dense(
-            units, None if last else "leaky_relu",
-            kernel_initializer=keras.initializers.VarianceScaling(
-                gain if last else 2.0, seed=100 * seed + i)))
+        layers.append(
+            keras.layers.Dense(
+                units,
+                None if last else "leaky_relu",
+                kernel_initializer=keras.initializers.VarianceScaling(
+                    gain if last else 2.0, seed=100 * seed + i
+                ),
+            )
+        )
     return keras.Sequential(layers)
 
 
@@ -332,7 +350,8 @@ def weights(network):
 def adam(rate, steps, decay=0.0):
     """Returns Adam with step sizes that fall along a cosine."""
     return keras.optimizers.AdamW(
-        keras.optimizers.schedules.CosineDecay(rate, steps), decay, global_clipnorm=5.0)
+        keras.optimizers.schedules.CosineDecay(rate, steps), decay, global_clipnorm=5.0
+    )
 
 
 def train(
@@ -357,7 +376,8 @@ def train(
             step = first + i
             seeds = tf.unstack(tfp.random.split_seed(tf.stack([seed, step]), n=3))
             rows = tf.random.stateless_uniform(
-                [batch], seeds[0], 0, len(data), tf.int32)
+                [batch], seeds[0], 0, len(data), tf.int32
+            )
             x = prepare(tf.gather(data, rows), seeds[1])
             total += model.step(x, seeds[2], tf.cast(step, tf.float32) / steps)
         return total / tf.cast(number, tf.float32)
@@ -392,17 +412,20 @@ def plane(steps, points, seeds, seed):
     data, test, others = (
         CENTERS[random.randint(8, size=n)]
         + SCALE * np.float32(random.normal(size=[n, 2]))
-        for n in (points, points // 10, points // 10))
+        for n in (points, points // 10, points // 10)
+    )
 
     lengths = {"flow": steps, "VAE": 3 * steps}
     models = {
         "truth": None,
         "flow": Flow(2, 4, (64, 64), [], adam(5e-3, steps), seed),
-        "VAE": VAE(2, 2, (128, 128), 4, gaussian, adam(3e-3, lengths["VAE"]), seed)}
+        "VAE": VAE(2, 2, (128, 128), 4, gaussian, adam(3e-3, lengths["VAE"]), seed),
+    }
     for i in range(seeds):
         for noise in (0.5, 0.0):
             models[noise, seed + i] = GAN(
-                2, 2, (128, 128), tf.identity, noise, 1e-3, 2 * steps, 10 * (seed + i))
+                2, 2, (128, 128), tf.identity, noise, 1e-3, 2 * steps, 10 * (seed + i)
+            )
     made, figures = {"truth": others}, {"truth": from_samples(others, test)}
     print("1. The plane")
     for name in list(models)[1:]:
@@ -410,12 +433,14 @@ def plane(steps, points, seeds, seed):
         loss, seconds = train(model, data, length, seed, 256)
         made[name] = model.sample(len(test), seed)
         figures[name] = from_samples(made[name], test) | dict(
-            loss=loss, seconds=seconds)
+            loss=loss, seconds=seconds
+        )
         if isinstance(model, GAN):
             print(
                 "   GAN, noise {}, seed {}: {modes} modes, shares from {least:.2f} to "
                 "{most:.2f}, loss of D {loss:.3f}".format(*name, **figures[name]),
-                flush=True)
+                flush=True,
+            )
     gans = {name: figures.pop(name) for name in models if isinstance(name, tuple)}
     worst = min(gans, key=lambda name: gans[name]["least"])
     models["GAN"], made["GAN"] = models[0.5, seed], made[0.5, seed]
@@ -424,12 +449,15 @@ def plane(steps, points, seeds, seed):
     vae, grid = models["VAE"], pixels()
     around = vae.given(vae.prior.sample(points, seed=[seed, 6]))
     mixtures = {
-        "truth": TRUTH, "VAE": (around.mean().numpy(), around.stddev().numpy()),
-        "GAN": kernel_estimate(made["GAN"], data)}
+        "truth": TRUTH,
+        "VAE": (around.mean().numpy(), around.stddev().numpy()),
+        "GAN": kernel_estimate(made["GAN"], data),
+    }
     for name, row in figures.items():
         row |= densities(models[name], made[name], test)
         row["kernel"] = float(
-            np.mean(log_mixture(test, *kernel_estimate(made[name], data))))
+            np.mean(log_mixture(test, *kernel_estimate(made[name], data)))
+        )
         row |= imputed(models[name], mixtures.get(name), test[:500])
         row |= codes(models[name], test, points, seed)
     print_table(figures)
@@ -438,8 +466,11 @@ def plane(steps, points, seeds, seed):
         ("truth: log-density", log_mixture(grid, *TRUTH)),
         ("flow: exact log-density", models["flow"].log_prob(grid)),
         ("VAE: estimate of it", log_mixture(grid, *mixtures["VAE"])),
-        ("GAN, noise {}, seed {}: {modes} modes".format(*worst, **gans[worst]),
-         made[worst])]
+        (
+            "GAN, noise {}, seed {}: {modes} modes".format(*worst, **gans[worst]),
+            made[worst],
+        ),
+    ]
     return figures, gans, panels
 
 
@@ -463,7 +494,8 @@ def from_samples(samples, test):
         "log_p": float(np.mean(log_mixture(samples, *TRUTH))),
         "off": off(samples),
         "modes": int(np.sum(share >= 0.25)),
-        "least": float(np.min(share)), "most": float(np.max(share)),
+        "least": float(np.min(share)),
+        "most": float(np.max(share)),
         "energy": energy_distance(samples, test),
     }
 
@@ -524,7 +556,8 @@ def codes(model, test, points, seed):
     way = np.float32(z[::2] * (1.0 - share) + z[1::2] * share)
     return dict(
         coded=float(np.mean(error**2) ** 0.5),
-        between=off(decode(way.reshape(-1, way.shape[-1]))))
+        between=off(decode(way.reshape(-1, way.shape[-1]))),
+    )
 
 
 def off(points):
@@ -536,7 +569,8 @@ def log_mixture(x, loc, scale):
     """Returns the log-density, at `[N, D]`, of Gaussians around `[K, D]`, all alike."""
     parts = [
         log_mixture_of_few(part, loc, scale)
-        for part in np.split(np.float32(x), range(500, len(x), 500))]
+        for part in np.split(np.float32(x), range(500, len(x), 500))
+    ]
     return np.concatenate(parts)
 
 
@@ -551,14 +585,16 @@ def kernel_estimate(samples, data):
     """Returns Gaussians around samples, of the width that suits the data best."""
     widths = [np.full_like(samples, 0.1 * 2.0**k) for k in range(-2, 5)]
     return samples, max(
-        widths, key=lambda width: np.mean(log_mixture(data[:1000], samples, width)))
+        widths, key=lambda width: np.mean(log_mixture(data[:1000], samples, width))
+    )
 
 
 def energy_distance(x, y):
     """Returns `2 E|x - y| - E|x - x'| - E|y - y'|`; around 0 for the same density."""
     same = sum(
         np.sum(distances(each, each)) / (len(each) * (len(each) - 1.0))
-        for each in (x, y))
+        for each in (x, y)
+    )
     return float(2.0 * np.mean(distances(x, y)) - same)
 
 
@@ -566,7 +602,8 @@ def score(name, values):
     """Returns the mean of values, and its standard error."""
     return {
         name: float(np.mean(values)),
-        name + "_error": float(np.std(values) / len(values) ** 0.5)}
+        name + "_error": float(np.std(values) / len(values) ** 0.5),
+    }
 
 
 def print_table(figures):
@@ -606,21 +643,28 @@ def digits(steps, seed):
     order = np.random.RandomState(0).permutation(len(bunch.data))
     levels, labels = np.float32(bunch.data[order]), bunch.target[order]
     data, validation, test = np.split(levels, [1260, 1400])
-    validation = dequantise(np.tile(validation, [5, 1]), [seed, 7])
+    validation = dequantize(np.tile(validation, [5, 1]), [seed, 7])
     classifier = sklearn.svm.SVC(gamma=1e-3).fit(levels[:1400], labels[:1400])
     frequency = np.bincount(labels) / len(labels)
 
     sigmoid = tfb.Sigmoid(-0.02, 1.02)  # a margin, so that no pixel goes to infinity
-    z = sigmoid.inverse(dequantise(data, [seed, 8])).numpy()
+    z = sigmoid.inverse(dequantize(data, [seed, 8])).numpy()
     to_data = [sigmoid, tfb.Shift(np.mean(z, axis=0)), tfb.Scale(np.std(z, axis=0))]
 
     lengths = {"flow": steps, "VAE": 3 * steps, "GAN": 10 * steps}
     models = {
         "flow": Flow(SIZE, 4, (128, 128), to_data, adam(2e-3, steps, 4.0), seed),
         "VAE": VAE(
-            SIZE, 8, (128, 128), SIZE * LEVELS, histograms,
-            adam(2e-3, lengths["VAE"], 0.1), seed),
-        "GAN": GAN(SIZE, 32, (256, 256), tf.sigmoid, 0.3, 5e-4, lengths["GAN"], seed)}
+            SIZE,
+            8,
+            (128, 128),
+            SIZE * LEVELS,
+            histograms,
+            adam(2e-3, lengths["VAE"], 0.1),
+            seed,
+        ),
+        "GAN": GAN(SIZE, 32, (256, 256), tf.sigmoid, 0.3, 5e-4, lengths["GAN"], seed),
+    }
 
     def to_training(levels):
         return float(np.mean(np.min(distances(levels, data), axis=1))) / SIZE**0.5
@@ -632,7 +676,8 @@ def digits(steps, seed):
             least=float(np.min(share / frequency)),
             most=float(np.max(share / frequency)),
             nearest=to_training(levels),
-            energy=energy_distance(levels, test) / SIZE**0.5)
+            energy=energy_distance(levels, test) / SIZE**0.5,
+        )
 
     # What training data score, but for the distance to themselves.
     figures = {"data": judge((data + 0.5) / LEVELS)}
@@ -640,15 +685,22 @@ def digits(steps, seed):
     panels = [("held-out digits", (test[:36] + 0.5) / LEVELS)]
     for name, model in models.items():
         loss, seconds = train(
-            model, data, lengths[name], seed, 100, dequantise,
-            None if name == "GAN" else validation)
+            model,
+            data,
+            lengths[name],
+            seed,
+            100,
+            dequantize,
+            None if name == "GAN" else validation,
+        )
         images = model.sample(1000, seed)
         figures[name] = judge(images) | dict(loss=loss, seconds=seconds)
         panels.append((f"{name}: samples", images[:36]))
-    points = [dequantise(test[:200], [seed, 10 + i]) for i in range(5)]
+    points = [dequantize(test[:200], [seed, 10 + i]) for i in range(5)]
     # All draws of the noise have one density in the VAE.
     figures["flow"] |= score(
-        "nats", np.mean([models["flow"].log_prob(x) for x in points], axis=0))
+        "nats", np.mean([models["flow"].log_prob(x) for x in points], axis=0)
+    )
     figures["VAE"] |= score("nats", models["VAE"].log_prob(points[0]))
     figures["VAE"]["bound"] = float(np.mean(models["VAE"].bound(points[0])))
     print("\n2. Digits")
@@ -660,12 +712,16 @@ def histograms(outputs):
     """Returns `q(x | z)`: a density for each pixel that is flat within a level."""
     shape = tf.concat([tf.shape(outputs)[:-1], [SIZE, LEVELS]], axis=0)
     edges = np.float32(np.arange(LEVELS + 1) / LEVELS)
-    return tfd.Independent(tfd.MixtureSameFamily(
-        tfd.Categorical(logits=tf.reshape(outputs, shape)),
-        tfd.Uniform(edges[:-1], edges[1:])), 1)
+    return tfd.Independent(
+        tfd.MixtureSameFamily(
+            tfd.Categorical(logits=tf.reshape(outputs, shape)),
+            tfd.Uniform(edges[:-1], edges[1:]),
+        ),
+        1,
+    )
 
 
-def dequantise(levels, seed):
+def dequantize(levels, seed):
     """Spreads each level evenly over its interval: points in [0, 1)."""
     noise = tf.random.stateless_uniform(tf.shape(levels), seed)
     return tf.minimum((levels + noise) / LEVELS, 1.0 - 1e-6)
@@ -683,18 +739,26 @@ def draw(path, panels, figures):
         if values.shape[-1] == SIZE:
             padded = np.pad(values.reshape(6, 6, 8, 8), [(0, 0)] * 2 + [(1, 1)] * 2)
             ax.imshow(
-                padded.transpose(0, 2, 1, 3).reshape(60, 60), cmap="gray_r", vmin=0.0,
-                vmax=1.0)
+                padded.transpose(0, 2, 1, 3).reshape(60, 60),
+                cmap="gray_r",
+                vmin=0.0,
+                vmax=1.0,
+            )
         elif values.ndim == 2:
             ax.scatter(*values.T, s=2.0, color="black", alpha=0.4, linewidths=0.0)
             ax.set(xlim=(-LIMIT, LIMIT), ylim=(-LIMIT, LIMIT), aspect="equal")
         else:
             image = ax.imshow(
-                values.reshape(PIXELS, PIXELS), cmap="magma", origin="lower",
-                vmin=highest - 12.0, vmax=highest, extent=[-LIMIT, LIMIT] * 2)
+                values.reshape(PIXELS, PIXELS),
+                cmap="magma",
+                origin="lower",
+                vmin=highest - 12.0,
+                vmax=highest,
+                extent=[-LIMIT, LIMIT] * 2,
+            )
     figure.colorbar(image, ax=axes, label="log-density, nats", shrink=0.3)
     figure.savefig(path, dpi=100)
-    with PIL.Image.open(path) as picture:  # few colours take half of the space
+    with PIL.Image.open(path) as picture:  # few colors take half of the space
         picture.convert("RGB").quantize(255).save(path, optimize=True)
 
 

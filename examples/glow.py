@@ -36,7 +36,7 @@ digits took 5 minutes in all. The others had the options
 On the digits, 1260 images, Glow fits the training data better than RealNVP, and those
 held out worse: weight decay and early stopping help it, and smaller networks. With
 `--num-steps 6 --hidden 64 --weight-decay 0` it had 2.376. The samples of MNIST after 4
-minutes have strokes; those of CIFAR-10 colours and edges, and no objects.
+minutes have strokes; those of CIFAR-10 colors and edges, and no objects.
 """
 
 import argparse
@@ -52,7 +52,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 import tqdm
 
-from tfp_flows import flows
+from tfp_flows import dequantization, flows, latent_space, normalization
 
 tfb, tfd = tfp.bijectors, tfp.distributions
 
@@ -107,20 +107,34 @@ def main(
         flow = build(name, shape, num_values, num_levels, num_steps, hidden, seed)
         folder = None if checkpoint is None else pathlib.Path(checkpoint, name)
         spent, steps = fit(
-            flow, train, validation, num_values, seconds, batch, learning_rate,
-            weight_decay, folder, seed, name)
+            flow,
+            train,
+            validation,
+            num_values,
+            seconds,
+            batch,
+            learning_rate,
+            weight_decay,
+            folder,
+            seed,
+            name,
+        )
         nats = score(flow, held_out, num_values, seed)
         figures[name] = dict(
-            nats=np.mean(nats), standard_error=np.std(nats) / len(nats) ** 0.5,
-            bits_per_dimension=flows.bits_per_dimension(np.mean(nats), shape),
-            steps=steps, seconds=spent)
+            nats=np.mean(nats),
+            standard_error=np.std(nats) / len(nats) ** 0.5,
+            bits_per_dimension=dequantization.bits_per_dimension(np.mean(nats), shape),
+            steps=steps,
+            seconds=spent,
+        )
         trained[name] = flow
     print(f"\n{'':8}  nats (standard error)  bits per dimension   steps  seconds")
     for name, row in figures.items():
         print(
             f"{name:8}  {row['nats']:12.2f} ({row['standard_error']:.2f})"
             f"  {row['bits_per_dimension']:18.3f}  {row['steps']:6d}"
-            f"  {row['seconds']:7.0f}")
+            f"  {row['seconds']:7.0f}"
+        )
     if picture is not None:
         draw(picture, trained, held_out, num_values, seed)
     return figures
@@ -136,7 +150,9 @@ def load(data, test, bits):
     train, validation = np.split(train, [-min(500, len(train) // 4)])
     images = [train, validation, load_images(test)]
     if bits is not None:
-        images = [flows.reduce_bits(part, bits).numpy() for part in images]
+        images = [
+            dequantization.reduce_bit_depth(part, bits).numpy() for part in images
+        ]
     return *images, 2 ** (bits or 8)
 
 
@@ -151,36 +167,59 @@ def build(name, shape, num_values, num_levels, num_steps, hidden, seed):
     """Returns a flow of images by its name."""
     if name == "Glow":
         return flows.glow(
-            shape, num_levels, num_steps, hidden, seed=seed, num_values=num_values)
+            shape, num_levels, num_steps, hidden, seed=seed, num_values=num_values
+        )
     if name == "RealNVP":
         return flows.real_nvp_image(
-            shape, num_levels, max(1, num_steps // 2), hidden // 2, 1, seed=seed,
-            num_values=num_values)
+            shape,
+            num_levels,
+            max(1, num_steps // 2),
+            hidden // 2,
+            1,
+            seed=seed,
+            num_values=num_values,
+        )
     size = int(np.prod(shape))
     nice = flows.nice(size, 5, (4 * hidden,) * 3, base=tfd.Normal, seed=seed)
-    to_data = tfb.Chain([
-        tfb.Scale(float(num_values)), tfb.Shift(0.5), tfb.Scale(0.3),
-        tfb.Reshape(shape, [size]), nice.bijector])
+    to_data = tfb.Chain(
+        [
+            tfb.Scale(float(num_values)),
+            tfb.Shift(0.5),
+            tfb.Scale(0.3),
+            tfb.Reshape(shape, [size]),
+            nice.bijector,
+        ]
+    )
     return tfd.TransformedDistribution(nice.distribution, to_data)
 
 
 def fit(
-    flow, train, validation, num_values, seconds, batch, learning_rate, weight_decay,
-    folder, seed, name,
+    flow,
+    train,
+    validation,
+    num_values,
+    seconds,
+    batch,
+    learning_rate,
+    weight_decay,
+    folder,
+    seed,
+    name,
 ):
-    """Maximises the likelihood for so many seconds, with new noise for each batch.
+    """Maximizes the likelihood for so many seconds, with new noise for each batch.
 
     Returns:
       spent: seconds of training, those before an interruption among them.
       steps: number of steps. `flow` is left with the variables that were the best on
         the validation data.
     """
-    first = flows.dequantise(train[:512], seed=seed, num_values=num_values)
-    if any(hasattr(module, "started") for module in flow.submodules):
-        flows.start_from_data(flow, first)
+    first = dequantization.dequantize(train[:512], seed=seed, num_values=num_values)
+    if any(hasattr(module, "initialized") for module in flow.submodules):
+        normalization.initialize_from_data(flow, first)
     variables = flow.trainable_variables
     optimizer = keras.optimizers.AdamW(
-        learning_rate, weight_decay=weight_decay, global_clipnorm=50.0)
+        learning_rate, weight_decay=weight_decay, global_clipnorm=50.0
+    )
     optimizer.exclude_from_weight_decay([v for v in variables if v.shape.rank < 2])
     optimizer.build(variables)
     images = tf.constant(train)
@@ -195,12 +234,17 @@ def fit(
             nats = tf.reduce_mean(flow.log_prob(y))
             loss = -nats
         optimizer.apply(tape.gradient(loss, variables), variables)
-        return flows.bits_per_dimension(nats, train.shape[1:])
+        return dequantization.bits_per_dimension(nats, train.shape[1:])
 
     best = [tf.Variable(variable, trainable=False) for variable in variables]
     state = tf.train.Checkpoint(
-        variables=flow.variables, best=best, optimizer=optimizer.variables,
-        steps=tf.Variable(0), spent=tf.Variable(0.0), least=tf.Variable(np.inf))
+        variables=flow.variables,
+        best=best,
+        optimizer=optimizer.variables,
+        steps=tf.Variable(0),
+        spent=tf.Variable(0.0),
+        least=tf.Variable(np.inf),
+    )
     manager = None
     if folder is not None:
         manager = tf.train.CheckpointManager(state, folder, max_to_keep=1)
@@ -219,8 +263,9 @@ def fit(
                 recent.append(train_step(tf.constant(int(state.steps))))
                 state.steps.assign_add(1)
             state.spent.assign_add(time.perf_counter() - start)
-            bits = flows.bits_per_dimension(
-                np.mean(score(flow, validation, num_values, seed)), train.shape[1:])
+            bits = dequantization.bits_per_dimension(
+                np.mean(score(flow, validation, num_values, seed)), train.shape[1:]
+            )
             progress.update(min(round(seconds), round(float(state.spent))) - progress.n)
             progress.set_postfix(train=f"{np.mean(recent):.3f}", held_out=f"{bits:.3f}")
             if bits < state.least:
@@ -236,11 +281,12 @@ def fit(
 
 def score(flow, images, num_values, seed, size=500):
     """Returns the log density of each image, in units of its whole numbers."""
-    y = flows.dequantise(images, seed=(seed, 1), num_values=num_values)
+    y = dequantization.dequantize(images, seed=(seed, 1), num_values=num_values)
     if not hasattr(flow, "scorer"):
         flow.scorer = tf.function(flow.log_prob, reduce_retracing=True)
-    return np.concatenate([
-        flow.scorer(y[i : i + size]) for i in range(0, len(y), size)])
+    return np.concatenate(
+        [flow.scorer(y[i : i + size]) for i in range(0, len(y), size)]
+    )
 
 
 def draw(path, trained, images, num_values, seed):
@@ -250,28 +296,39 @@ def draw(path, trained, images, num_values, seed):
     y = tf.cast(images[:columns], tf.float32) + 0.5
     rows = [("images held out", y)]
     for temperature in TEMPERATURES:
-        rows.append((
-            f"Glow, temperature {temperature}",
-            flows.sample_at_temperature(glow, columns, temperature, seed=(seed, 3))))
+        rows.append(
+            (
+                f"Glow, temperature {temperature}",
+                latent_space.sample_at_temperature(
+                    glow, columns, temperature, seed=(seed, 3)
+                ),
+            )
+        )
     for name, flow in trained.items():
         if name != "Glow":
             samples = flow.sample(columns, seed=(seed, 3))
             rows.append((f"{name}, temperature 1", samples))
     for i in (0, 2):
-        way = flows.interpolate(glow, y[i], y[i + 1], columns)
+        way = latent_space.interpolate(glow, y[i], y[i + 1], columns)
         rows.append(("between two images", way))
     brightness = np.mean(images[:2000], axis=(1, 2, 3))
-    direction = flows.attribute_direction(
-        glow, tf.cast(images[:2000], tf.float32) + 0.5,
-        brightness > np.median(brightness))
+    direction = latent_space.attribute_direction(
+        glow,
+        tf.cast(images[:2000], tf.float32) + 0.5,
+        brightness > np.median(brightness),
+    )
     for i in (4, 5):
         amounts = np.linspace(-1.5, 1.5, columns)
-        way = [flows.move(glow, y[i : i + 1], direction, a)[0] for a in amounts]
+        way = [
+            latent_space.manipulate(glow, y[i : i + 1], direction, a)[0]
+            for a in amounts
+        ]
         rows.append(("less and more brightness", tf.stack(way)))
 
     height, width, channels = images.shape[1:]
     figure = matplotlib.figure.Figure(
-        figsize=(8.0, 8.0 / columns * len(rows) * height / width))
+        figsize=(8.0, 8.0 / columns * len(rows) * height / width)
+    )
     axes = figure.subplots(len(rows), 1, gridspec_kw=dict(hspace=0.08))
     for ax, (title, row) in zip(axes, rows):
         shown = np.floor(np.clip(row, 0, num_values - 1)) / (num_values - 1)
@@ -283,7 +340,7 @@ def draw(path, trained, images, num_values, seed):
         ax.set(xticks=[], yticks=[])
         ax.spines[:].set_visible(False)
     figure.savefig(path, dpi=90, bbox_inches="tight")
-    with PIL.Image.open(path) as image:  # few colours take less than half of the space
+    with PIL.Image.open(path) as image:  # few colors take less than half of the space
         image.convert("RGB").quantize(64).save(path, optimize=True)
 
 

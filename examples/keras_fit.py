@@ -55,15 +55,21 @@ PICTURE = pathlib.Path(__file__).with_suffix(".png")
 FLOWS = {
     "maf": flows.maf,
     "real_nvp": functools.partial(
-        flows.real_nvp, num_layers=10, hidden_units=(128, 128)),
+        flows.real_nvp, num_layers=10, hidden_units=(128, 128)
+    ),
     "spline": functools.partial(
-        flows.neural_spline, num_layers=4, hidden_units=(128, 128)),
+        flows.neural_spline, num_layers=4, hidden_units=(128, 128)
+    ),
 }
 WEIGHT_DECAY = dict(maf=2.0, real_nvp=4.0, spline=4.0)  # in units of learning rates
 
 
 def main(
-    flow="spline", epochs=200, path="keras_fit.keras", picture=PICTURE, seed=0,
+    flow="spline",
+    epochs=200,
+    path="keras_fit.keras",
+    picture=PICTURE,
+    seed=0,
     verbose="auto",
 ):
     """Fits the flow, prints how good it is, and draws it.
@@ -90,7 +96,8 @@ def main(
     model = DensityModel(on_pixels(FLOWS[flow](SIZE, seed=seed), train))
     model.compile(
         keras.optimizers.AdamW(2e-3, WEIGHT_DECAY[flow], global_clipnorm=5.0),
-        metrics=["nats", "bits_per_dimension"])
+        metrics=["nats", "bits_per_dimension"],
+    )
     model.summary()
     start = time.process_time()
     history = model.fit(
@@ -104,7 +111,8 @@ def main(
             keras.callbacks.ReduceLROnPlateau(factor=0.5, patience=8),
             keras.callbacks.EarlyStopping(patience=18, restore_best_weights=True),
             keras.callbacks.ModelCheckpoint(path, save_best_only=True),
-        ])
+        ],
+    )
     seconds = time.process_time() - start
 
     points = with_noise(np.tile(test, [10, 1]))  # ten draws of the noise
@@ -122,7 +130,8 @@ def main(
         difference_of_saved=abs(np.mean(nats) - scores["nats"]),
         epochs=len(history.epoch),
         best_epoch=1 + np.argmin(history.history["val_loss"]),
-        seconds=seconds)
+        seconds=seconds,
+    )
     print(
         f"\nheld out, {flow}: {figures['nats']:.2f} ({figures['standard_error']:.2f}) "
         f"nats, {figures['bits_per_dimension']:.3f} bits per dimension\n"
@@ -160,9 +169,12 @@ def on_pixels(flow, levels):
     """
     sigmoid = tfb.Sigmoid(-0.02 * LEVELS, 1.02 * LEVELS)
     x = sigmoid.inverse(with_noise(levels)).numpy()
-    return tfd.TransformedDistribution(flow, tfb.Chain([
-        sigmoid, tfb.Shift(np.mean(x, axis=0)), tfb.Scale(np.std(x, axis=0))
-    ]))
+    return tfd.TransformedDistribution(
+        flow,
+        tfb.Chain(
+            [sigmoid, tfb.Shift(np.mean(x, axis=0)), tfb.Scale(np.std(x, axis=0))]
+        ),
+    )
 
 
 def draw(path, digits, samples, history):

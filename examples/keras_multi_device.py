@@ -88,8 +88,10 @@ def main(epochs=6, batch=96, devices=None, backup=None, seed=0):
         model = DensityModel(with_units(flow, train), seed=seed)
         steps = epochs * -(-len(train) // batch)
         optimizer = keras.optimizers.AdamW(
-            keras.optimizers.schedules.CosineDecay(2e-3, steps), weight_decay=4.0,
-            global_clipnorm=5.0)
+            keras.optimizers.schedules.CosineDecay(2e-3, steps),
+            weight_decay=4.0,
+            global_clipnorm=5.0,
+        )
         model.compile(optimizer, metrics=["bits_per_dimension"])
 
     clock = Clock()
@@ -97,13 +99,21 @@ def main(epochs=6, batch=96, devices=None, backup=None, seed=0):
     if backup is not None:
         callbacks.append(BackupAndRestore(backup, save_freq=10))
     history = model.fit(
-        train, validation_data=(validation,), batch_size=batch, epochs=epochs,
-        callbacks=callbacks, verbose=0)
+        train,
+        validation_data=(validation,),
+        batch_size=batch,
+        epochs=epochs,
+        callbacks=callbacks,
+        verbose=0,
+    )
     loss = model.evaluate(test, batch_size=batch, verbose=0, return_dict=True)["loss"]
     print(f"held out: {-loss:.2f} nats, on {strategy.num_replicas_in_sync} replica(s)")
     return dict(
         {name: history.history.get(name, []) for name in ["loss", "val_loss"]},
-        seconds=clock.seconds, replicas=strategy.num_replicas_in_sync, nats=-loss)
+        seconds=clock.seconds,
+        replicas=strategy.num_replicas_in_sync,
+        nats=-loss,
+    )
 
 
 def strategy_for(devices):
@@ -145,7 +155,7 @@ def split_processor(number):
 
 
 def load_digits(seed):
-    """Returns dequantised digits in [0, 1) for training, validation and test.
+    """Returns dequantized digits in [0, 1) for training, validation and test.
 
     Each digit comes with ten draws of the noise, so that no draw is learnt by heart.
     """
@@ -153,10 +163,12 @@ def load_digits(seed):
     levels = levels[np.random.RandomState(0).permutation(len(levels))]
     random = np.random.RandomState(seed)  # alike on all machines
     return [
-        np.concatenate([
-            np.float32((part + random.uniform(size=part.shape)) / LEVELS)
-            for _ in range(10)
-        ])
+        np.concatenate(
+            [
+                np.float32((part + random.uniform(size=part.shape)) / LEVELS)
+                for _ in range(10)
+            ]
+        )
         for part in np.split(levels, [1260, 1400])
     ]
 
@@ -164,12 +176,14 @@ def load_digits(seed):
 def with_units(flow, train):
     """Returns the flow with the location and scale of the logits of the data."""
     margin = 0.02  # keeps the logarithms away from 0
-    to_data = [
-        tfb.Scale(1.0 / (1.0 - 2.0 * margin)), tfb.Shift(-margin), tfb.Sigmoid()]
+    to_data = [tfb.Scale(1.0 / (1.0 - 2.0 * margin)), tfb.Shift(-margin), tfb.Sigmoid()]
     logits = tfb.Chain(to_data).inverse(train).numpy()
     mean, scale = np.mean(logits, axis=0), np.std(logits, axis=0)
-    return flow.copy(bijector=tfb.Chain(
-        [*to_data, tfb.Shift(mean), tfb.Scale(scale), *flow.bijector.bijectors]))
+    return flow.copy(
+        bijector=tfb.Chain(
+            [*to_data, tfb.Shift(mean), tfb.Scale(scale), *flow.bijector.bijectors]
+        )
+    )
 
 
 class Clock(keras.callbacks.Callback):
@@ -186,7 +200,9 @@ class Clock(keras.callbacks.Callback):
         self.seconds.append(time.perf_counter() - self._start)
         print(
             f"epoch {epoch + 1:3}  loss {logs['loss']:8.3f}  validation "
-            f"{logs['val_loss']:8.3f}  {self.seconds[-1]:6.2f} s", flush=True)
+            f"{logs['val_loss']:8.3f}  {self.seconds[-1]:6.2f} s",
+            flush=True,
+        )
 
 
 def start_workers(number, arguments):
@@ -222,5 +238,6 @@ if __name__ == "__main__":
         main(**options)
     else:
         given = [
-            f"--{name}={value}" for name, value in options.items() if value is not None]
+            f"--{name}={value}" for name, value in options.items() if value is not None
+        ]
         sys.exit(max(map(abs, start_workers(workers, given))))

@@ -77,7 +77,12 @@ DRAWN = 6  # rows whose densities are drawn
 
 
 def main(
-    data="digits", seeds=5, epochs=100, batch=128, hidden=128, dropout=0.2,
+    data="digits",
+    seeds=5,
+    epochs=100,
+    batch=128,
+    hidden=128,
+    dropout=0.2,
     picture=PICTURE,
 ):
     """Trains the network with both heads, and prints how good they are.
@@ -109,9 +114,11 @@ def main(
             model.compile(
                 keras.optimizers.Adam(2e-3, global_clipnorm=5.0),
                 loss=NegativeLogLikelihood(layer),
-                jit_compile=False)  # it takes longer than it saves in so small a model
+                jit_compile=False,
+            )  # it takes longer than it saves in so small a model
             model.fit(
-                x[train], y[train],
+                x[train],
+                y[train],
                 batch_size=batch,
                 validation_data=(x[validation], y[validation]),
                 validation_batch_size=4096,
@@ -120,8 +127,10 @@ def main(
                 callbacks=[
                     keras.callbacks.ReduceLROnPlateau(factor=0.5, patience=5),
                     keras.callbacks.EarlyStopping(
-                        patience=10, restore_best_weights=True),
-                ])
+                        patience=10, restore_best_weights=True
+                    ),
+                ],
+            )
             seconds = time.process_time() - start
             outputs = model(x[test], training=False)
             result = evaluate(layer, outputs, y[test], units)
@@ -142,8 +151,10 @@ def main(
         shares = "".join(f"{100 * row[share]:7.1f}%" for share in INTERVALS)
         print(f"{head:10}{in_words(row):>24}{shares}")
     print(f"{'gain':10}{in_words(figures['gain']):>24}")
-    print("seconds of processor time of a training:", *(
-        f"{head} {figures[head]['seconds']:.0f}" for head in HEADS))
+    print(
+        "seconds of processor time of a training:",
+        *(f"{head} {figures[head]['seconds']:.0f}" for head in HEADS),
+    )
     if picture is not None:
         images = inputs if data == "digits" else None
         draw(picture, results, images)
@@ -172,7 +183,7 @@ def load(name):
 
 
 def prepare(inputs, targets, seed):
-    """Splits the rows, and standardises them by those to train on.
+    """Splits the rows, and standardizes them by those to train on.
 
     Whole numbers have no density, as a narrow peak on each would win: such targets are
     spread evenly over the unit interval above them.
@@ -199,21 +210,31 @@ def network(head, num_inputs, hidden, dropout, seed):
     keras.utils.set_random_seed(seed)
     if head == "flow":
         # An affine flow of one number is a Gaussian: splines are not.
-        outputs, family = hidden, flows.neural_spline(
-            1, num_layers=1, hidden_units=(64,), kind="autoregressive",
-            context_size=hidden, seed=seed)
+        outputs, family = (
+            hidden,
+            flows.neural_spline(
+                1,
+                num_layers=1,
+                hidden_units=(64,),
+                kind="autoregressive",
+                context_size=hidden,
+                seed=seed,
+            ),
+        )
     else:
         outputs, family = 2, gaussian
     layer = DistributionLayer(family)
-    return keras.Sequential([
-        keras.Input([num_inputs]),
-        keras.layers.Dense(hidden, "relu"),
-        keras.layers.Dropout(dropout),
-        keras.layers.Dense(hidden, "relu"),
-        keras.layers.Dropout(dropout),
-        keras.layers.Dense(outputs),
-        layer,
-    ]), layer
+    return keras.Sequential(
+        [
+            keras.Input([num_inputs]),
+            keras.layers.Dense(hidden, "relu"),
+            keras.layers.Dropout(dropout),
+            keras.layers.Dense(hidden, "relu"),
+            keras.layers.Dropout(dropout),
+            keras.layers.Dense(outputs),
+            layer,
+        ]
+    ), layer
 
 
 @keras.saving.register_keras_serializable("keras_regression")  # for `model.save`
@@ -228,7 +249,7 @@ def evaluate(layer, outputs, y, units):
     Args:
       layer: the last layer of the network.
       outputs: what the network returns for the inputs.
-      y: standardised targets `[N]`.
+      y: standardized targets `[N]`.
       units: mean and standard deviation of the targets.
 
     Returns:
@@ -249,9 +270,12 @@ def evaluate(layer, outputs, y, units):
     some = np.repeat(outputs[:DRAWN], len(grid), axis=0)
     there = layer.log_prob(np.resize(grid, len(some)), some)
     return dict(
-        nats=nats, probability=below.numpy(), targets=mean + scale * y[:DRAWN],
+        nats=nats,
+        probability=below.numpy(),
+        targets=mean + scale * y[:DRAWN],
         grid=mean + scale * grid,
-        densities=np.reshape(np.exp(there) / scale, [-1, len(grid)]))
+        densities=np.reshape(np.exp(there) / scale, [-1, len(grid)]),
+    )
 
 
 def summary(results):
@@ -273,7 +297,8 @@ def mean_and_error(splits):
     errors = [np.std(rows, ddof=1) / len(rows) ** 0.5 for rows in splits]
     return dict(
         nats=float(np.mean([np.mean(rows) for rows in splits])),
-        standard_error=float(np.mean(errors)))
+        standard_error=float(np.mean(errors)),
+    )
 
 
 def in_words(row):
@@ -316,16 +341,27 @@ def draw(path, results, images):
         observed = [within(below, share) for share in shares]
         axes[0].plot(shares, observed, f"C{color}", label=head)
         axes[1].hist(
-            below, np.linspace(0.0, 1.0, 11), density=True, histtype="step",
-            color=f"C{color}", linewidth=1.5)
+            below,
+            np.linspace(0.0, 1.0, 11),
+            density=True,
+            histtype="step",
+            color=f"C{color}",
+            linewidth=1.5,
+        )
     axes[0].set(
-        title="Targets within the central interval", xlabel="its probability",
-        ylabel="share of targets")
+        title="Targets within the central interval",
+        xlabel="its probability",
+        ylabel="share of targets",
+    )
     axes[0].legend(frameon=False)
     axes[1].axhline(1.0, color="gray", linestyle="--")
     axes[1].set(
-        title="Predicted probability below the target", xlabel="probability",
-        ylabel="density", xlim=(0.0, 1.0), yticks=[0, 1])
+        title="Predicted probability below the target",
+        xlabel="probability",
+        ylabel="density",
+        xlim=(0.0, 1.0),
+        yticks=[0, 1],
+    )
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=100)

@@ -15,7 +15,7 @@ probability is the same in both directions, so that `p(missing | observed)` stay
 it is, and the walk comes to it from anywhere. All rows walk at once, as one batch:
 `tfp.mcmc.RandomWalkMetropolis` with steps that are 0 where an entry is observed.
 
-*Monte Carlo EM.* For whole rows one maximises `log p(x)`. With holes it is the mean of
+*Monte Carlo EM.* For whole rows one maximizes `log p(x)`. With holes it is the mean of
 `log p(x)` over draws of the missing entries from the current model. That is the EM
 algorithm: by Jensen's inequality, the likelihood of what was observed gains in a round
 at least what this mean gains, up to the noise of the draws. Here a round is 10 steps of
@@ -161,7 +161,8 @@ def main(
     table, holed = (table - mean) / scale, (holed - mean) / scale
     print(
         f"{data}: {len(train)} rows to train on, {len(test)} held out, {len(names)} "
-        f"columns, {np.mean(np.isnan(holed)):.1%} of the entries missing")
+        f"columns, {np.mean(np.isnan(holed)):.1%} of the entries missing"
+    )
 
     start = time.perf_counter(), time.process_time()
     model = fit(holed[train], seed=seed, **options)
@@ -179,10 +180,12 @@ def main(
         nats[name] = np.sum(each, axis=1, where=gone)
         below[name] = scipy.stats.norm.cdf(errors)[gone]
         figures[name] = dict(rmse=root_mean_square((errors * width)[gone]))
-        errors = np.stack([
-            imputer.transform(without(truth, j))[:, j] - truth[:, j]
-            for j in range(len(names))
-        ])
+        errors = np.stack(
+            [
+                imputer.transform(without(truth, j))[:, j] - truth[:, j]
+                for j in range(len(names))
+            ]
+        )
         figures[name]["rmse_one"] = root_mean_square(errors)
     for name, method in [("Gaussian", gaussian), ("flow", model)]:
         nats[name], effective = conditional_log_prob(method, truth, gone, seed=seed)
@@ -192,10 +195,12 @@ def main(
         errors = np.mean(completed, axis=0) - truth
         figures[name] = dict(rmse=root_mean_square(errors[gone]))
         one[name] = [entry_density(method, truth, j) for j in range(len(names))]
-        errors = np.stack([
-            np.trapezoid(p * grid, grid, axis=0) - truth[:, j]
-            for j, (grid, p, _) in enumerate(one[name])
-        ])
+        errors = np.stack(
+            [
+                np.trapezoid(p * grid, grid, axis=0) - truth[:, j]
+                for j, (grid, p, _) in enumerate(one[name])
+            ]
+        )
         figures[name]["rmse_one"] = root_mean_square(errors)
     figures["flow"]["effective"] = float(np.percentile(effective, 5))
     figures["flow"]["seconds"], figures["flow"]["processor_seconds"] = seconds
@@ -216,8 +221,20 @@ def main(
     report(figures, missing)
     if picture is not None:
         y = int(np.argmax(np.mean(one["flow"][2] - one["Gaussian"][2], axis=1)))
-        draw(picture, names, y, table, holed, test, imputers, gaussian, model, one,
-             below, seed)
+        draw(
+            picture,
+            names,
+            y,
+            table,
+            holed,
+            test,
+            imputers,
+            gaussian,
+            model,
+            one,
+            below,
+            seed,
+        )
     return figures
 
 
@@ -225,7 +242,7 @@ def load(name, random):
     """Returns a table `[N, D]`, and the names of its columns.
 
     Measurements are rounded, and a value that comes many times has no density. Entries
-    get noise: the median step between neighbouring values of their column, times a
+    get noise: the median step between neighboring values of their column, times a
     uniform number between -1/2 and 1/2.
     """
     if name == "breast_cancer":
@@ -235,15 +252,16 @@ def load(name, random):
         names = [str(name).removeprefix("mean ") for name in names]
     elif name == "digits":
         images = sklearn.datasets.load_digits().data
-        centred = images - np.mean(images, axis=0)
-        table = centred @ np.linalg.svd(centred, full_matrices=False)[2][:8].T
+        centered = images - np.mean(images, axis=0)
+        table = centered @ np.linalg.svd(centered, full_matrices=False)[2][:8].T
         names = [f"component {i + 1}" for i in range(8)]
     else:
         path, _, array = name.rpartition(":")
         if not path:
             raise ValueError(
                 "`data` must be 'breast_cancer', 'digits' or PATH.npz:ARRAY; "
-                f"got {name!r}.")
+                f"got {name!r}."
+            )
         if not pathlib.Path(path).is_file():
             raise FileNotFoundError(f"{path} must be a file with the array {array!r}.")
         with np.load(path) as arrays:
@@ -293,7 +311,7 @@ class Model:
     def _walk(self):
         return metropolis(self.density)
 
-    def standardise(self, x):
+    def standardize(self, x):
         return (x - self.location) / self.scale
 
     def restore(self, x):
@@ -301,8 +319,16 @@ class Model:
 
 
 def fit(
-    x, layers=4, hidden=(32, 32), bins=4, rounds=40, steps=10, batch=128,
-    learning_rate=2e-3, weight_decay=4.0, seed=0,
+    x,
+    layers=4,
+    hidden=(32, 32),
+    bins=4,
+    rounds=40,
+    steps=10,
+    batch=128,
+    learning_rate=2e-3,
+    weight_decay=4.0,
+    seed=0,
 ):
     """Fits a flow to rows with missing entries, by Monte Carlo EM.
 
@@ -333,28 +359,33 @@ def fit(
         if np.all(np.isnan(column)):
             raise ValueError(
                 "Each column of `x` must have observed entries; got none in column "
-                f"{j}.")
+                f"{j}."
+            )
         if np.nanmin(column) == np.nanmax(column):
             raise ValueError(
                 "Each column of `x` must have several values; got only "
-                f"{np.nanmin(column)} in column {j}.")
+                f"{np.nanmin(column)} in column {j}."
+            )
     x = x[~np.all(np.isnan(x), axis=1)]  # the others tell nothing
     if len(x) < 10:
         raise ValueError(
-            f"`x` must have at least 10 rows with an observed entry; got {len(x)}.")
+            f"`x` must have at least 10 rows with an observed entry; got {len(x)}."
+        )
     location, scale = np.nanmean(x, axis=0), np.nanstd(x, axis=0)
     x = (x - location) / scale
     gaussian = fit_gaussian(x)
     flow = flows.neural_spline(x.shape[1], layers, hidden, seed=seed, num_bins=bins)
     density = tfd.TransformedDistribution(
-        flow.distribution,
-        tfb.Chain([*of_gaussian(gaussian), *flow.bijector.bijectors]))
+        flow.distribution, tfb.Chain([*of_gaussian(gaussian), *flow.bijector.bijectors])
+    )
     model = Model(location, scale, gaussian, density)
 
     variables = density.trainable_variables
     optimizer = keras.optimizers.AdamW(
         keras.optimizers.schedules.CosineDecay(learning_rate, rounds * steps),
-        weight_decay=weight_decay, global_clipnorm=5.0)
+        weight_decay=weight_decay,
+        global_clipnorm=5.0,
+    )
     optimizer.build(variables)
 
     @tf.function(jit_compile=True)
@@ -372,8 +403,7 @@ def fit(
     with tqdm.trange(rounds + 1, desc="fit", unit="round") as progress:
         for i in progress:
             if i % 4 == 0 or i == rounds:
-                nats = np.mean(
-                    observed_log_prob(model, held_out, 100, seed)[0])
+                nats = np.mean(observed_log_prob(model, held_out, 100, seed)[0])
                 progress.set_postfix(validation=nats)
                 if nats > best_nats:
                     best, best_nats = [v.numpy() for v in variables], nats
@@ -412,10 +442,11 @@ def impute(model, x, draws, seed, chains=10, burn_in=200):
     x = check_rows(x)
     if x.shape[1] != len(model.location):
         raise ValueError(
-            f"Rows of `x` must have {len(model.location)} entries; got {x.shape[1]}.")
+            f"Rows of `x` must have {len(model.location)} entries; got {x.shape[1]}."
+        )
     random = np.random.RandomState(seed)
     chains = min(chains, draws)
-    mean, root = gaussian_conditional(model.gaussian, model.standardise(x))
+    mean, root = gaussian_conditional(model.gaussian, model.standardize(x))
     rows = mean + (root @ random.normal(size=[chains, *mean.shape, 1]))[..., 0]
     rows, root = np.reshape(rows, [-1, x.shape[1]]), np.tile(root, [chains, 1, 1])
     for _ in range(burn_in // MOVES):
@@ -444,14 +475,17 @@ def metropolis(density):
         def propose(parts, seed):
             [rows], seeds = parts, tfp.random.split_seed(seed, n=2)
             noise = tf.random.stateless_normal(tf.shape(rows), seeds[0])
-            length = tf.exp(tf.random.stateless_uniform(
-                [len(rows), 1], seeds[1], np.log(0.1), np.log(3.0)))
+            length = tf.exp(
+                tf.random.stateless_uniform(
+                    [len(rows), 1], seeds[1], np.log(0.1), np.log(3.0)
+                )
+            )
             return [rows + length * tf.linalg.matvec(root, noise)]
 
         kernel = tfp.mcmc.RandomWalkMetropolis(density.log_prob, propose)
         return tfp.mcmc.sample_chain(
-            1, rows, kernel=kernel, num_burnin_steps=MOVES - 1, trace_fn=None,
-            seed=seed)[0]
+            1, rows, kernel=kernel, num_burnin_steps=MOVES - 1, trace_fn=None, seed=seed
+        )[0]
 
     return walk
 
@@ -481,7 +515,8 @@ def check_rows(x):
         row, column = np.argwhere(np.isinf(x))[0]
         raise ValueError(
             "Entries must be finite, or NaN where they are missing; got "
-            f"{x[row, column]} in row {row}, column {column}.")
+            f"{x[row, column]} in row {row}, column {column}."
+        )
     return x
 
 
@@ -563,7 +598,9 @@ def observed_log_prob(model, x, samples, seed, degrees=5.0):
     constant = (
         scipy.special.gammaln((degrees + count) / 2.0)
         - scipy.special.gammaln(degrees / 2.0)
-        - count / 2.0 * np.log(degrees * np.pi) - np.sum(np.log(diagonal), axis=1))
+        - count / 2.0 * np.log(degrees * np.pi)
+        - np.sum(np.log(diagonal), axis=1)
+    )
     log_weight = []
     for _ in range(samples // 100):
         z = random.normal(size=[100, *x.shape])
@@ -592,7 +629,7 @@ def conditional_log_prob(model, truth, missing, seed, samples=1000):
       nats: log densities `[N]`, 0 for rows without missing entries.
       effective: effective numbers of samples `[N]`.
     """
-    rows = model.standardise(truth)
+    rows = model.standardize(truth)
     holed = np.where(missing, np.nan, rows)
     observed, effective = observed_log_prob(model, holed, samples, seed)
     units = np.sum(np.broadcast_to(np.log(model.scale), rows.shape), 1, where=missing)
@@ -607,7 +644,7 @@ def entry_density(model, rows, column, nodes=400):
       density: `p(entry | others)` there.
       nats: its logarithm `[N]` at the entry of the row.
     """
-    x = model.standardise(rows)
+    x = model.standardize(rows)
     mean, root = gaussian_conditional(model.gaussian, without(x, column))
     offsets = np.sinh(np.linspace(-4.0, 4.0, nodes))[:, np.newaxis]  # up to 27
     grid = mean[:, column] + root[:, column, column] * offsets
@@ -664,20 +701,26 @@ def report(figures, missing):
         row = figures[name]
         cells = [f"{row['rmse']:.3f}" if "rmse" in row else ""]
         cells.append(f"{row['nats']:6.2f} ({row['standard_error']:.2f})")
-        cells.append("".join(
-            f"{100.0 * row[share]:7.1f}" if share in row else 7 * " "
-            for share in INTERVALS))
+        cells.append(
+            "".join(
+                f"{100.0 * row[share]:7.1f}" if share in row else 7 * " "
+                for share in INTERVALS
+            )
+        )
         cells.append(f"{row['rmse_one']:.3f}" if "rmse_one" in row else "")
         if "nats_one" in row:
             cells.append(f"{row['nats_one']:6.2f} ({row['standard_error_one']:.2f})")
         widths = [5, 13, 28, 11, 13]
-        print(f"{name:14}" + "".join(
-            f"{cell:>{width}}" for cell, width in zip(cells, widths)))
+        print(
+            f"{name:14}"
+            + "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths))
+        )
     row = figures["flow"]
     print(
         f"effective importance samples, of 1000: {row['effective']:.0f} or more in 95 "
         f"% of the rows\nseconds of training: {row['seconds']:.0f}, of processor time "
-        f"{row['processor_seconds']:.0f}")
+        f"{row['processor_seconds']:.0f}"
+    )
 
 
 def draw(
@@ -708,8 +751,10 @@ def draw(
     low, high = np.nanpercentile(table[:, [x, y]], [0.5, 99.5], axis=0)
     margin = 0.25 * (high - low)
     axes[0].set(
-        ylabel=names[y], xlim=(low[0] - margin[0], high[0] + margin[0]),
-        ylim=(low[1] - margin[1], high[1] + margin[1]))
+        ylabel=names[y],
+        xlim=(low[0] - margin[0], high[0] + margin[0]),
+        ylim=(low[1] - margin[1], high[1] + margin[1]),
+    )
 
     left, right = bottom.subfigures(1, 2, width_ratios=[1.8, 1.0])
     left.suptitle(f"Density of {names[y]} given the rest of a row, three held out")
@@ -726,8 +771,11 @@ def draw(
         ends = np.append(np.ravel(ends), value)
         room = 0.05 * np.ptp(ends)
         ax.set(
-            yticks=[], ylim=(0.0, None), xlabel=names[y],
-            xlim=(np.min(ends) - room, np.max(ends) + room))
+            yticks=[],
+            ylim=(0.0, None),
+            xlabel=names[y],
+            xlim=(np.min(ends) - room, np.max(ends) + room),
+        )
         ax.spines[["left", "top", "right"]].set_visible(False)
     left.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     ax = right.subplots()
@@ -738,7 +786,9 @@ def draw(
         ax.plot(shares, observed, color=COLORS[name], label=name)
     ax.set(
         title="Removed entries within central intervals",
-        xlabel="probability of the interval", ylabel="share of entries in it")
+        xlabel="probability of the interval",
+        ylabel="share of entries in it",
+    )
     ax.legend(frameon=False)
     ax.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=100)

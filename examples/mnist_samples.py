@@ -86,19 +86,22 @@ def main(data=None, test=None, steps=1500, picture=PICTURE, seed=0):
         test, levels = load_images(test), 256
         nice_units, real_nvp_units = (400, 400, 400), (256, 256)
     size = train.shape[-1]
-    x = dequantise(train, levels, seed)
+    x = dequantize(train, levels, seed)
     models = {
         "NICE": started_at(flows.nice(size, 5, nice_units, seed=seed), x),
         "RealNVP": started_at(
             flows.real_nvp(size, 6, real_nvp_units, mask="alternating", seed=seed),
-            x, [unit_interval()], floor=0.03),
+            x,
+            [unit_interval()],
+            floor=0.03,
+        ),
     }
-    points = dequantise(test, levels, seed)
+    points = dequantize(test, levels, seed)
     figures, samples = {}, {}
     for name, flow in models.items():
         fit(
-            flow, train, dequantise(validation, levels, seed), levels, steps, seed,
-            name)
+            flow, train, dequantize(validation, levels, seed), levels, steps, seed, name
+        )
         log_prob = tf.function(flow.log_prob)
         nats = np.concatenate([log_prob(x) for x in np.array_split(points, 10)])
         figures[name] = score(nats, size, levels)
@@ -108,14 +111,16 @@ def main(data=None, test=None, steps=1500, picture=PICTURE, seed=0):
     for name, row in figures.items():
         print(
             f"{name:10}  {row['nats']:12.2f} ({row['standard_error']:.2f})"
-            f"  {row['bits_per_dimension']:18.3f}")
+            f"  {row['bits_per_dimension']:18.3f}"
+        )
     if picture is not None:
         draw(picture, {"Data": points[:64], **samples})
     figures["seconds"] = time.perf_counter() - start[0]
     figures["processor_seconds"] = time.process_time() - start[1]
     print(
         f"seconds, without the imports: {figures['seconds']:.0f}, "
-        f"of processor time: {figures['processor_seconds']:.0f}")
+        f"of processor time: {figures['processor_seconds']:.0f}"
+    )
     return figures
 
 
@@ -133,7 +138,7 @@ def load_images(path):
     return images.reshape(len(images), -1).astype(np.float32)
 
 
-def dequantise(pixels, levels, seed):
+def dequantize(pixels, levels, seed):
     """Spreads each level evenly over its interval, in [0, 1)."""
     noise = tf.random.stateless_uniform(pixels.shape, [seed, 1])
     return ((pixels + noise) / levels).numpy()
@@ -163,19 +168,23 @@ def started_at(flow, x, last_layers=(), floor=0.0):
     z = last.inverse(x).numpy()
     spread = np.maximum(np.std(z, axis=0), floor * np.std(z))
     to_data = [
-        last, tfb.Shift(np.mean(z, axis=0)), flow.bijector,
-        tfb.Scale(spread / flow.distribution.stddev())]
+        last,
+        tfb.Shift(np.mean(z, axis=0)),
+        flow.bijector,
+        tfb.Scale(spread / flow.distribution.stddev()),
+    ]
     return tfd.TransformedDistribution(flow.distribution, tfb.Chain(to_data))
 
 
 def fit(flow, train, validation, levels, steps, seed, name, batch=100):
-    """Maximises the likelihood, with new noise for each batch.
+    """Maximizes the likelihood, with new noise for each batch.
 
     `flow` is left with the variables that were the best on the validation data.
     """
     variables = flow.trainable_variables
     optimizer = keras.optimizers.Adam(
-        keras.optimizers.schedules.CosineDecay(1e-3, steps), global_clipnorm=100.0)
+        keras.optimizers.schedules.CosineDecay(1e-3, steps), global_clipnorm=100.0
+    )
     optimizer.build(variables)
     pixels = tf.Variable(train, trainable=False)
 
@@ -215,7 +224,8 @@ def score(nats, size, levels):
         "nats": float(mean),
         "standard_error": float(np.std(nats, ddof=1) / len(nats) ** 0.5),
         "bits_per_dimension": float(
-            (size * np.log(levels) - mean) / (size * np.log(2.0))),
+            (size * np.log(levels) - mean) / (size * np.log(2.0))
+        ),
     }
 
 
@@ -227,15 +237,17 @@ def draw(path, images):
         side = round(points.shape[-1] ** 0.5)
         padded = np.pad(
             np.reshape(np.clip(points, 0.0, 1.0), [8, 8, side, side]),
-            [(0, 0)] * 2 + [(1, 1)] * 2)
+            [(0, 0)] * 2 + [(1, 1)] * 2,
+        )
         side += 2
         ax.imshow(
             np.reshape(padded.transpose(0, 2, 1, 3), [8 * side, 8 * side]),
-            cmap="gray_r")
+            cmap="gray_r",
+        )
         ax.set_title(title if title == "Data" else f"Samples of {title}")
         ax.set_axis_off()
     figure.savefig(path, dpi=100)
-    with PIL.Image.open(path) as image:  # 32 greys take less than half of the space
+    with PIL.Image.open(path) as image:  # 32 grays take less than half of the space
         image.convert("RGB").quantize(32).save(path, optimize=True)
 
 

@@ -4,13 +4,13 @@ A flow has two uses in a probabilistic program, and the second one builds on the
 
 - as a surrogate posterior. A model is a `tfd.JointDistribution`; its bijector to the
   support, a `tfb.Split` and the flow make one `tfb.Chain` from noise to the parts of
-  the model, and `tfp.vi.fit_surrogate_posterior` maximises the ELBO. `flows.iaf` goes
+  the model, and `tfp.vi.fit_surrogate_posterior` maximizes the ELBO. `flows.iaf` goes
   from noise to points by one pass of each network;
 - as a preconditioner. `tfp.mcmc.TransformedTransitionKernel(hmc, flow)` moves in the
   noise, where the posterior is as round as the flow is good, and HMC corrects the flow
   where it gets to: NeuTra, Hoffman et al. (2019), https://arxiv.org/abs/1903.03704.
 
-Three posteriors, all centred, so that scales tie up with what they scale:
+Three posteriors, all centered, so that scales tie up with what they scale:
 
 - funnel: Neal's, in 10 dimensions. The log variance `v` is known to be N(0, 3^2);
 - eight schools, Rubin (1981). Of mean and spread a grid has the truth;
@@ -92,8 +92,14 @@ COLOURS = dict(zip(SAMPLERS, ["tab:orange", "tab:green", "tab:blue"]))
 
 
 def main(
-    targets=("funnel", "eight schools", "diabetes"), steps=2000, layers=3, hidden=64,
-    chains=16, draws=2000, picture=PICTURE, seed=0,
+    targets=("funnel", "eight schools", "diabetes"),
+    steps=2000,
+    layers=3,
+    hidden=64,
+    chains=16,
+    draws=2000,
+    picture=PICTURE,
+    seed=0,
 ):
     """Fits surrogate posteriors, samples through them, and compares.
 
@@ -130,7 +136,8 @@ def main(
     for name in targets:
         target = TARGETS[name]()
         rows, bijectors, samples = compare(
-            target, steps, layers, hidden, chains, draws, seed)
+            target, steps, layers, hidden, chains, draws, seed
+        )
         figures[name] = rows | {"truth": target.truth}
         report(name, figures[name])
         if name == "funnel":
@@ -141,7 +148,8 @@ def main(
     figures["processor_seconds"] = time.process_time() - start[1]
     print(
         f"\nseconds, without the imports: {figures['seconds']:.0f}, "
-        f"of processor time: {figures['processor_seconds']:.0f}")
+        f"of processor time: {figures['processor_seconds']:.0f}"
+    )
     return figures
 
 
@@ -169,9 +177,9 @@ class Target:
 
     def log_prob(self, z):
         """Returns the log density of unconstrained vectors, but for a constant."""
-        return (
-            self.posterior.unnormalized_log_prob(self.to_model.forward(z))
-            + self.to_model.forward_log_det_jacobian(z, event_ndims=1))
+        return self.posterior.unnormalized_log_prob(
+            self.to_model.forward(z)
+        ) + self.to_model.forward_log_det_jacobian(z, event_ndims=1)
 
 
 def vector_to_model(posterior):
@@ -180,12 +188,16 @@ def vector_to_model(posterior):
     shapes = to_support.inverse_event_shape(posterior.event_shape)
     parts = tf.nest.flatten(shapes)
     sizes = [part.num_elements() for part in parts]
-    return tfb.Chain([
-        to_support,
-        tfb.Restructure(tf.nest.pack_sequence_as(shapes, range(len(parts)))),
-        tfb.JointMap([tfb.Reshape(*pair) for pair in zip(parts, [[n] for n in sizes])]),
-        tfb.Split(sizes),
-    ])
+    return tfb.Chain(
+        [
+            to_support,
+            tfb.Restructure(tf.nest.pack_sequence_as(shapes, range(len(parts)))),
+            tfb.JointMap(
+                [tfb.Reshape(*pair) for pair in zip(parts, [[n] for n in sizes])]
+            ),
+            tfb.Split(sizes),
+        ]
+    )
 
 
 def funnel(size=10):
@@ -205,7 +217,7 @@ ERROR = np.float32([15.0, 10.0, 16.0, 11.0, 9.0, 11.0, 10.0, 18.0])  # table 1
 
 
 def eight_schools():
-    """Effects of coaching in eight schools, around a common mean, centred.
+    """Effects of coaching in eight schools, around a common mean, centered.
 
     Rubin (1981), Estimation in parallel randomized experiments, with the priors usual
     for it today. Given mean and spread, the effects integrate in closed form: a grid
@@ -235,13 +247,14 @@ def eight_schools():
     truth = dict(
         evidence=float(np.log(total * (mean[1, 0] - mean[0, 0]) * 0.01)),
         mean=float(first),
-        sd=float(np.sqrt(np.sum(of_spread * (log_spread - first) ** 2))))
+        sd=float(np.sqrt(np.sum(of_spread * (log_spread - first) ** 2))),
+    )
     posterior = model.experimental_pin(effect=EFFECT)
     return Target(posterior, lambda point: tf.math.log(point.spread), truth)
 
 
 def diabetes():
-    """Linear regression with a horseshoe prior, centred, on 442 patients.
+    """Linear regression with a horseshoe prior, centered, on 442 patients.
 
     Carvalho, Polson and Scott (2010). Each of the 10 coefficients has a scale of its
     own, and all share one.
@@ -274,12 +287,19 @@ def compare(target, steps, layers, hidden, chains, draws, seed):
         "Gaussian": fit(target, gaussian, steps // 2, 3e-2, seed),
     }
     # The flow goes on from the Gaussian: it is the same at the start.
-    frozen = tfb.Chain([
-        tfb.Shift(tf.identity(gaussian.bijectors[0].shift)),
-        tfb.ScaleMatvecTriL(gaussian.bijectors[1].scale.to_dense())])
+    frozen = tfb.Chain(
+        [
+            tfb.Shift(tf.identity(gaussian.bijectors[0].shift)),
+            tfb.ScaleMatvecTriL(gaussian.bijectors[1].scale.to_dense()),
+        ]
+    )
     iaf = flows.iaf(
-        target.size, layers, (hidden, hidden), seed=seed,
-        transformer=transformers.Affine())
+        target.size,
+        layers,
+        (hidden, hidden),
+        seed=seed,
+        transformer=transformers.Affine(),
+    )
     flow = tfb.Chain([frozen, iaf.bijector])
     rows["flow"] = fit(target, flow, steps, 3e-3, seed)
 
@@ -291,7 +311,8 @@ def compare(target, steps, layers, hidden, chains, draws, seed):
     for name, bijector in bijectors.items():
         start = frozen.forward(noise) if name == "plain HMC" else noise
         rows[name], samples[name] = sample(
-            target, bijector, start, draws * CHEAPER[name], seed)
+            target, bijector, start, draws * CHEAPER[name], seed
+        )
         in_all = spent[name] + rows[name]["seconds_in_all"]
         rows[name]["seconds_in_all"] = in_all
         rows[name]["ess_per_second_in_all"] = rows[name]["ess"] / in_all
@@ -305,12 +326,13 @@ def affine(size, full):
         scale = tfb.Scale(log_scale=tf.Variable(tf.zeros(size)))
         return never_stale(tfb.Chain([shift, scale]))
     scale_tril = tfp.util.TransformedVariable(
-        tf.eye(size), tfb.FillScaleTriL(tfb.Exp(), diag_shift=None))
+        tf.eye(size), tfb.FillScaleTriL(tfb.Exp(), diag_shift=None)
+    )
     return never_stale(tfb.Chain([shift, tfb.ScaleMatvecTriL(scale_tril)]))
 
 
 def fit(target, bijector, steps, rate, seed, batch=64):
-    """Maximises the ELBO of noise that went through a bijector.
+    """Maximizes the ELBO of noise that went through a bijector.
 
     Returns:
       row: dictionary of numbers: `elbo`, `standard_error` and `seconds`.
@@ -318,27 +340,38 @@ def fit(target, bijector, steps, rate, seed, batch=64):
     start = time.process_time()
     surrogate = tfd.TransformedDistribution(
         tfd.Sample(tfd.Normal(0.0, 1.0), target.size),
-        tfb.Chain([target.to_model, bijector]))
+        tfb.Chain([target.to_model, bijector]),
+    )
     variables = bijector.trainable_variables
     optimizer = keras.optimizers.Adam(
-        keras.optimizers.schedules.CosineDecay(rate, steps), global_clipnorm=10.0)
+        keras.optimizers.schedules.CosineDecay(rate, steps), global_clipnorm=10.0
+    )
     optimizer.build(variables)
     tfp.vi.fit_surrogate_posterior(
-        target.posterior.unnormalized_log_prob, surrogate, optimizer, steps,
-        sample_size=batch, trainable_variables=variables, jit_compile=True,
-        seed=[seed, 1])
+        target.posterior.unnormalized_log_prob,
+        surrogate,
+        optimizer,
+        steps,
+        sample_size=batch,
+        trainable_variables=variables,
+        jit_compile=True,
+        seed=[seed, 1],
+    )
     seconds = time.process_time() - start
 
     @tf.function(jit_compile=True)
     def evaluate():
         point, log_prob = surrogate.experimental_sample_and_log_prob(
-            10000, seed=[seed, 2])
+            10000, seed=[seed, 2]
+        )
         return target.posterior.unnormalized_log_prob(point) - log_prob
 
     nats = np.float64(evaluate())
     return dict(
-        elbo=np.mean(nats), standard_error=np.std(nats) / len(nats) ** 0.5,
-        seconds=seconds)
+        elbo=np.mean(nats),
+        standard_error=np.std(nats) / len(nats) ** 0.5,
+        seconds=seconds,
+    )
 
 
 def sample(target, bijector, noise, draws, seed):
@@ -364,8 +397,11 @@ def sample(target, bijector, noise, draws, seed):
         return tfp.mcmc.TransformedTransitionKernel(
             tfp.mcmc.DualAveragingStepSizeAdaptation(
                 tfp.mcmc.HamiltonianMonteCarlo(target.log_prob, 0.1, leapfrogs),
-                num_adaptation_steps=draws // 2, target_accept_prob=0.8),
-            bijector)
+                num_adaptation_steps=draws // 2,
+                target_accept_prob=0.8,
+            ),
+            bijector,
+        )
 
     @tf.function(jit_compile=True)
     def begin(leapfrogs):
@@ -375,10 +411,16 @@ def sample(target, bijector, noise, draws, seed):
     @tf.function(jit_compile=True)
     def run(state, results, leapfrogs, seed):
         return tfp.mcmc.sample_chain(
-            draws, state, results, kernel(leapfrogs), seed=seed,
+            draws,
+            state,
+            results,
+            kernel(leapfrogs),
+            seed=seed,
             trace_fn=lambda state, results: (
-                results.inner_results.inner_results.is_accepted),
-            return_final_kernel_results=True)
+                results.inner_results.inner_results.is_accepted
+            ),
+            return_final_kernel_results=True,
+        )
 
     start, best = time.process_time(), None
     for leapfrogs in map(tf.constant, LEAPFROGS):
@@ -399,28 +441,35 @@ def sample(target, bijector, noise, draws, seed):
         ess=ess,
         ess_per_second=ess / seconds,
         ess_per_gradient=ess / (draws * len(noise) * int(leapfrogs)),
-        r_hat=np.max(tfp.mcmc.potential_scale_reduction(
-            with_squares(states), split_chains=True)),
-        mean=np.mean(log_scale), sd=np.std(log_scale),
-        acceptance=np.mean(accepted), leapfrog_steps=int(leapfrogs), draws=draws,
-        seconds=seconds, seconds_in_all=now - start)
+        r_hat=np.max(
+            tfp.mcmc.potential_scale_reduction(with_squares(states), split_chains=True)
+        ),
+        mean=np.mean(log_scale),
+        sd=np.std(log_scale),
+        acceptance=np.mean(accepted),
+        leapfrog_steps=int(leapfrogs),
+        draws=draws,
+        seconds=seconds,
+        seconds_in_all=now - start,
+    )
     return {name: float(value) for name, value in row.items()}, states
 
 
 def with_squares(states):
-    """Returns standardised elements, and their squares, standardised, too."""
+    """Returns standardized elements, and their squares, standardized, too."""
 
-    def standardise(x):
+    def standardize(x):
         return (x - np.mean(x, axis=(0, 1))) / np.std(x, axis=(0, 1))
 
-    elements = standardise(np.float64(states))
-    return np.concatenate([elements, standardise(elements**2)], axis=-1)
+    elements = standardize(np.float64(states))
+    return np.concatenate([elements, standardize(elements**2)], axis=-1)
 
 
 def effective_sizes(states):
     """Returns effective sample sizes of all chains together, `[2 D]`."""
     return tfp.mcmc.effective_sample_size(
-        with_squares(states), filter_beyond_positive_pairs=True, cross_chain_dims=1)
+        with_squares(states), filter_beyond_positive_pairs=True, cross_chain_dims=1
+    )
 
 
 def report(name, rows):
@@ -435,14 +484,16 @@ def report(name, rows):
         print(f"  {'log evidence':12}{truth['evidence']:11.2f}")
     print(
         f"{'':14}{'ESS':>6}{'per second':>12}{'in all':>8}{'R-hat':>8}{'mean':>7}"
-        f"{'sd':>6}{'L':>4}{'seconds':>9}")
+        f"{'sd':>6}{'L':>4}{'seconds':>9}"
+    )
     for sampler in SAMPLERS:
         row = rows[sampler]
         print(
             f"  {sampler:12}{row['ess']:6.0f}{row['ess_per_second']:12.0f}"
             f"{row['ess_per_second_in_all']:8.1f}{row['r_hat']:8.2f}"
             f"{row['mean']:7.2f}{row['sd']:6.2f}{row['leapfrog_steps']:4.0f}"
-            f"{row['seconds']:9.1f}")
+            f"{row['seconds']:9.1f}"
+        )
     if truth:
         print(f"  {'truth':12}{truth['mean']:41.2f}{truth['sd']:6.2f}")
     print(end="", flush=True)
@@ -458,23 +509,35 @@ def draw(path, figures, seed, target, bijectors, samples):
         contours(ax)
         dots(ax, points[rows, 1], points[rows, 0], COLOURS[name])
         ax.set(
-            title=f"{name}: draws", xlabel="$x_1$", ylabel="log variance $v$",
-            xlim=(-25, 25), ylim=(-10.5, 10.5), yticks=[-10, -5, 0, 5, 10])
+            title=f"{name}: draws",
+            xlabel="$x_1$",
+            ylabel="log variance $v$",
+            xlim=(-25, 25),
+            ylim=(-10.5, 10.5),
+            yticks=[-10, -5, 0, 5, 10],
+        )
 
     ax = axes[0, 2]
     v = np.linspace(-11.0, 11.0, 200)
     ax.fill_between(v, tfd.Normal(0.0, 3.0).prob(v), color="0.85", label="truth")
     for name in SAMPLERS:
         ax.hist(
-            samples[name][..., 0].ravel(), np.linspace(-11.0, 11.0, 45), density=True,
-            histtype="step", color=COLOURS[name], label=name, linewidth=1.4)
+            samples[name][..., 0].ravel(),
+            np.linspace(-11.0, 11.0, 45),
+            density=True,
+            histtype="step",
+            color=COLOURS[name],
+            label=name,
+            linewidth=1.4,
+        )
     ax.set(title="Log variance", xlabel="$v$", ylabel="density", ylim=(0.0, 0.27))
     ax.legend(fontsize=8, loc="upper left")
 
     standard = tf.random.stateless_normal([2500, target.size], [seed, 6])
     log_variance = 3.0 * standard[:, :1]
     exact = tf.concat(
-        [log_variance, tf.exp(log_variance / 2.0) * standard[:, 1:]], axis=-1)
+        [log_variance, tf.exp(log_variance / 2.0) * standard[:, 1:]], axis=-1
+    )
     for ax, name, title in zip(
         axes[1], ["Gaussian HMC", "NeuTra"], ["the Gaussian", "the flow"]
     ):
@@ -483,14 +546,22 @@ def draw(path, figures, seed, target, bijectors, samples):
         for share in [0.5, 0.9, 0.99]:
             radius = np.sqrt(-2.0 * np.log1p(-share))
             ax.plot(
-                radius * np.cos(angle), radius * np.sin(angle), color="0.45",
-                linewidth=0.8)
+                radius * np.cos(angle),
+                radius * np.sin(angle),
+                color="0.45",
+                linewidth=0.8,
+            )
         dots(ax, noise[:, 1], noise[:, 0], COLOURS[name])
         ax.set(
             title=f"Exact draws seen through {title}\n"
-            "(circles: 50, 90, 99 % of a Gaussian)", xlabel="noise of $x_1$",
-            ylabel="noise of $v$", xlim=(-6, 6), ylim=(-6, 6),
-            xticks=[-5, 0, 5], yticks=[-5, 0, 5])
+            "(circles: 50, 90, 99 % of a Gaussian)",
+            xlabel="noise of $x_1$",
+            ylabel="noise of $v$",
+            xlim=(-6, 6),
+            ylim=(-6, 6),
+            xticks=[-5, 0, 5],
+            yticks=[-5, 0, 5],
+        )
         ax.set_aspect("equal")
 
     ax = axes[1, 2]
@@ -498,17 +569,19 @@ def draw(path, figures, seed, target, bijectors, samples):
     for i, sampler in enumerate(SAMPLERS):
         heights = [figures[name][sampler]["ess_per_second"] for name in names]
         bars = ax.bar(
-            np.arange(len(names)) + 0.27 * (i - 1), heights, 0.25, log=True,
-            color=COLOURS[sampler])
+            np.arange(len(names)) + 0.27 * (i - 1),
+            heights,
+            0.25,
+            log=True,
+            color=COLOURS[sampler],
+        )
         for bar, name in zip(bars, names):
             if figures[name][sampler]["r_hat"] > LARGEST_R_HAT:
                 bar.set(alpha=0.35, hatch="///")
     ax.set_xticks(np.arange(len(names)), names)
-    ax.set(
-        title="Effective draws per second\n"
-        f"(hatched: R-hat above {LARGEST_R_HAT})")
+    ax.set(title=f"Effective draws per second\n(hatched: R-hat above {LARGEST_R_HAT})")
     figure.savefig(path, dpi=100)
-    with PIL.Image.open(path) as image:  # 64 colours take a third of the space
+    with PIL.Image.open(path) as image:  # 64 colors take a third of the space
         image.convert("RGB").quantize(64).save(path, optimize=True)
 
 
@@ -518,12 +591,18 @@ def contours(ax):
     nats = tfd.Normal(0.0, 3.0).log_prob(np.float32(v))
     nats = nats + tfd.Normal(0.0, np.float32(np.exp(v / 2.0))).log_prob(np.float32(x))
     ax.contour(
-        x, v, nats, levels=[-11.0, -9.0, -7.0, -5.0, -3.0, -1.0], colors="0.45",
-        linewidths=0.7, linestyles="solid")
+        x,
+        v,
+        nats,
+        levels=[-11.0, -9.0, -7.0, -5.0, -3.0, -1.0],
+        colors="0.45",
+        linewidths=0.7,
+        linestyles="solid",
+    )
 
 
-def dots(ax, x, y, colour):
-    ax.scatter(x, y, s=3.0, color=colour, alpha=0.35, linewidths=0.0)
+def dots(ax, x, y, color):
+    ax.scatter(x, y, s=3.0, color=color, alpha=0.35, linewidths=0.0)
 
 
 if __name__ == "__main__":

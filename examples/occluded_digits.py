@@ -6,7 +6,8 @@ pixels above and to the left. Their product is the probability of the image:
 
     log p(x) = log p(x_1) + log p(x_2 | x_1) + log p(x_3 | x_1, x_2) + ...
 
-`flows.autoregressive_levels(networks.PixelCNN(...), num_levels)` is that distribution.
+`flows.discrete_autoregressive(networks.PixelCNN(...), num_levels)` is that
+distribution.
 
 - `log_prob(x)` takes one pass of the network, with images of whole numbers as they are.
 - `sample(n)` needs as many passes as it takes until no pixel changes any more.
@@ -86,23 +87,30 @@ def main(steps=500, layers=4, directory=None, picture=PICTURE, seed=0):
     start = time.perf_counter(), time.process_time()
     train, validation, test = load_digits()
     network = networks.PixelCNN(
-        [SIDE, SIDE, 1], LEVELS, hidden_channels=32, num_layers=layers,
-        first_kernel_size=5, context_size=CLASSES, seed=seed)
-    model = flows.autoregressive_levels(network, LEVELS)
+        [SIDE, SIDE, 1],
+        LEVELS,
+        hidden_channels=32,
+        num_layers=layers,
+        first_kernel_size=5,
+        context_size=CLASSES,
+        seed=seed,
+    )
+    model = flows.discrete_autoregressive(network, LEVELS)
     settings = dict(steps=steps, layers=layers, seed=seed)
     fit(model, train, validation, steps, seed, directory, settings)
 
     # The label of a model is bound by `condition`: zeros for one that is not known.
     unknown = flows.condition(model, tf.zeros([CLASSES]))
-    labelled = flows.condition(model, one_hot(test.target))
+    labeled = flows.condition(model, one_hot(test.target))
     figures = {
         **score("pixel_cnn", unknown.log_prob(test.images)),
-        **score("given_class", labelled.log_prob(test.images)),
+        **score("given_class", labeled.log_prob(test.images)),
     }
     # The histograms need no validation, and have all of the training data.
     table = histograms(
         np.concatenate([train.images, validation.images]),
-        np.concatenate([train.target, validation.target]))
+        np.concatenate([train.target, validation.target]),
+    )
     figures |= score("histograms", log_prob_of(table[-1:], test, given_class=False))
     figures |= score("histograms_given_class", log_prob_of(table, test, True))
     print(f"\n{'held out':28}  nats (standard error)  bits per dimension")
@@ -121,7 +129,7 @@ def main(steps=500, layers=4, directory=None, picture=PICTURE, seed=0):
     nearest.fit(train.images.reshape([-1, SIDE**2]), train.target)
     drawn = [
         flows.complete(bound, test.images, KNOWN, seed=[seed, i])
-        for i, bound in enumerate([unknown, labelled])
+        for i, bound in enumerate([unknown, labeled])
     ]
     for name, title, images in [
         ("known_whole", "the digits themselves", test.images),
@@ -130,14 +138,15 @@ def main(steps=500, layers=4, directory=None, picture=PICTURE, seed=0):
     ]:
         guess = nearest.predict(np.reshape(images, [-1, SIDE**2]))
         figures[name] = float(np.mean(guess == test.target))
-        print(f"nearest neighbour finds the class of {title}: {figures[name]:.4f}")
+        print(f"nearest neighbor finds the class of {title}: {figures[name]:.4f}")
     if picture is not None:
         draw(picture, model, test, seed)
     figures["seconds"] = time.perf_counter() - start[0]
     figures["processor_seconds"] = time.process_time() - start[1]
     print(
         f"seconds, without the imports: {figures['seconds']:.0f}, "
-        f"of processor time: {figures['processor_seconds']:.0f}")
+        f"of processor time: {figures['processor_seconds']:.0f}"
+    )
     return figures
 
 
@@ -158,14 +167,16 @@ def one_hot(labels):
 
 
 def fit(model, train, validation, steps, seed, directory, settings, batch=128):
-    """Maximises the probability of the images, of half of them given their labels.
+    """Maximizes the probability of the images, of half of them given their labels.
 
     It leaves `model` with the variables that were the best on the validation data.
     """
     variables = model.trainable_variables
     optimizer = keras.optimizers.AdamW(
         keras.optimizers.schedules.CosineDecay(3e-3, steps),
-        weight_decay=0.1, global_clipnorm=5.0)
+        weight_decay=0.1,
+        global_clipnorm=5.0,
+    )
     optimizer.build(variables)
     images, labels = tf.constant(train.images), tf.constant(one_hot(train.target))
 
@@ -173,7 +184,8 @@ def fit(model, train, validation, steps, seed, directory, settings, batch=128):
     def train_step(step):
         # The step decides the batch: a training that goes on sees what it would have.
         rows = tf.random.stateless_uniform(
-            [batch], [step, seed], 0, len(images), tf.int32)
+            [batch], [step, seed], 0, len(images), tf.int32
+        )
         half = tf.cast(tf.range(batch) % 2, tf.float32)[:, tf.newaxis]
         context = half * tf.gather(labels, rows)
         with tf.GradientTape() as tape:
@@ -183,14 +195,21 @@ def fit(model, train, validation, steps, seed, directory, settings, batch=128):
         return -loss
 
     contexts = np.stack([one_hot(validation.target), np.zeros([140, CLASSES])])
-    held_out = tf.function(lambda: tf.reduce_mean(
-        flows.condition(model, np.float32(contexts)).log_prob(validation.images)))
+    held_out = tf.function(
+        lambda: tf.reduce_mean(
+            flows.condition(model, np.float32(contexts)).log_prob(validation.images)
+        )
+    )
 
     best = [tf.Variable(variable) for variable in variables]
     done, best_nats = tf.Variable(0), tf.Variable(-np.float32(np.inf))
     state = tf.train.Checkpoint(
-        model=model, optimizer=[v.value for v in optimizer.variables], best=best,
-        done=done, best_nats=best_nats)
+        model=model,
+        optimizer=[v.value for v in optimizer.variables],
+        best=best,
+        done=done,
+        best_nats=best_nats,
+    )
     manager = open_checkpoint(state, directory, settings)
     every = max(1, steps // 40)
     with tqdm.tqdm(total=steps, initial=int(done), desc="fit", unit="step") as progress:
@@ -237,9 +256,12 @@ def histograms(images, target):
         of all classes together.
     """
     groups = [images[target == label] for label in range(CLASSES)] + [images]
-    counts = 0.5 + np.stack([
-        [np.sum(group == level, axis=0) for level in range(LEVELS)] for group in groups
-    ])
+    counts = 0.5 + np.stack(
+        [
+            [np.sum(group == level, axis=0) for level in range(LEVELS)]
+            for group in groups
+        ]
+    )
     return counts / np.sum(counts, axis=1, keepdims=True)
 
 
@@ -258,7 +280,7 @@ def score(name, nats):
     return {name + end: float(value) for end, value in values.items()}
 
 
-def draw(path, model, test, seed, free=6, labelled=3):
+def draw(path, model, test, seed, free=6, labeled=3):
     """Draws a digit of each class, the first held out, and ways to complete it."""
     rows = [np.flatnonzero(test.target == label)[0] for label in range(CLASSES)]
     images = test.images[rows]
@@ -269,7 +291,7 @@ def draw(path, model, test, seed, free=6, labelled=3):
         return flows.complete(bound, images, KNOWN, seed, sample_shape=[number])
 
     without = completions(tf.zeros([CLASSES]), free, [seed, 1])
-    given = completions(tf.eye(CLASSES), labelled, [seed, 2])
+    given = completions(tf.eye(CLASSES), labeled, [seed, 2])
     columns = [
         ("held-out\ndigit", images[np.newaxis]),
         ("what is\nshown", np.where(KNOWN, images, 0)[np.newaxis]),
@@ -278,14 +300,16 @@ def draw(path, model, test, seed, free=6, labelled=3):
     ]
     counts = [len(column) for _, column in columns]
     figure = matplotlib.figure.Figure(
-        figsize=(0.62 * sum(counts) + 0.9, 7.1), layout="constrained")
-    for i, (ax, (title, column)) in enumerate(zip(
-        figure.subplots(1, len(columns), width_ratios=counts), columns)
+        figsize=(0.62 * sum(counts) + 0.9, 7.1), layout="constrained"
+    )
+    for i, (ax, (title, column)) in enumerate(
+        zip(figure.subplots(1, len(columns), width_ratios=counts), columns)
     ):
         padded = np.pad(np.array(column)[..., 0], [(0, 0)] * 2 + [(1, 1)] * 2)
         tiles = padded.transpose(1, 2, 0, 3)  # class, row, draw, column
         ax.imshow(
-            tiles.reshape([CLASSES * (SIDE + 2), -1]), cmap="gray_r", vmax=LEVELS - 1)
+            tiles.reshape([CLASSES * (SIDE + 2), -1]), cmap="gray_r", vmax=LEVELS - 1
+        )
         ax.set_title(title, fontsize=10)
         ax.set(xticks=[], yticks=[])
         ax.spines[:].set_visible(False)
@@ -295,8 +319,13 @@ def draw(path, model, test, seed, free=6, labelled=3):
             ax.set_ylabel("label")
             ax.tick_params(length=0)
         else:  # lines above what is hidden or drawn
-            ax.hlines(middle, -0.5, tiles.shape[2] * tiles.shape[3] - 0.5,
-                      color="tab:red", linewidth=0.6)
+            ax.hlines(
+                middle,
+                -0.5,
+                tiles.shape[2] * tiles.shape[3] - 0.5,
+                color="tab:red",
+                linewidth=0.6,
+            )
     figure.savefig(path, dpi=100)
 
 

@@ -62,13 +62,13 @@ def main(steps=1500, picture=PICTURE, seed=0):
 
     # Layers from data to noise, the first one first; `tfb.Chain` applies its last one
     # first. A distribution's bijector goes from noise to data, hence `tfb.Invert`.
-    to_noise = gaussianise(train, seed) + trainable_layers(seed)
+    to_noise = gaussianize(train, seed) + trainable_layers(seed)
     flow = tfd.TransformedDistribution(
         tfd.Sample(tfd.Normal(0.0, 1.0), SIZE), tfb.Invert(tfb.Chain(to_noise[::-1]))
     )
     any_number = tf.TensorSpec([None, SIZE])  # so that one trace serves all
     log_prob = tf.function(flow.log_prob, input_signature=[any_number])
-    points = dequantise(test, seed, draws=10)
+    points = dequantize(test, seed, draws=10)
     untrained = log_prob(points)
     curve = fit(flow, log_prob, train, validation, steps, seed)
 
@@ -110,11 +110,11 @@ def load_digits():
     return np.split(levels[order], [1260, 1400])
 
 
-def dequantise(levels, seed, draws=1):
+def dequantize(levels, seed, draws=1):
     """Spreads each level evenly over its interval: `draws` times the data, in [0, 1).
 
     The density of whole numbers has no bound: a narrow peak on each would win. That of
-    the dequantised data does: but for a constant, its mean logarithm is at most the log
+    the dequantized data does: but for a constant, its mean logarithm is at most the log
     probability that the model gives to the levels.
     """
     shape = [draws, *levels.shape]
@@ -122,7 +122,7 @@ def dequantise(levels, seed, draws=1):
     return tf.reshape((levels + noise) / LEVELS, [-1, SIZE])
 
 
-def gaussianise(levels, seed):
+def gaussianize(levels, seed):
     """Returns layers that make the data as normal as it gets without training.
 
     First each pixel for itself. Its distribution function is piecewise linear, with one
@@ -142,10 +142,11 @@ def gaussianise(levels, seed):
         layers.append(tfb.Shift(mass[k - 1]))
     layers += [tfb.Shift(tail), tfb.Invert(tfb.NormalCDF())]
 
-    z = tfb.Chain(layers[::-1]).forward(dequantise(levels, seed, draws=10)).numpy()
+    z = tfb.Chain(layers[::-1]).forward(dequantize(levels, seed, draws=10)).numpy()
     whiten = np.linalg.inv(np.linalg.cholesky(np.cov(z.T)))
     return layers + [
-        tfb.Shift(-np.mean(z, axis=0)), tfb.ScaleMatvecTriL(np.float32(whiten))
+        tfb.Shift(-np.mean(z, axis=0)),
+        tfb.ScaleMatvecTriL(np.float32(whiten)),
     ]
 
 
@@ -158,14 +159,14 @@ def trainable_layers(seed):
     return [
         tfp_flows.flows.sylvester(SIZE, 2, seed=seed, basis="triangular"),
         tfp_flows.flows.planar(SIZE, 256, seed=seed),
-        tfp_flows.trainable.build_trainable(
+        tfp_flows.bijectors._trainable.make_trainable(
             tfp_flows.bijectors.Radial, [SIZE], seed=seed
         ),
     ]
 
 
 def fit(flow, log_prob, train, validation, steps, seed, batch=128):
-    """Maximises the likelihood, with new noise for each batch.
+    """Maximizes the likelihood, with new noise for each batch.
 
     Returns:
       curve: list of `(step, training nats, validation nats)`. `flow` is left with the
@@ -174,7 +175,10 @@ def fit(flow, log_prob, train, validation, steps, seed, batch=128):
     variables = flow.trainable_variables
     optimizer = keras.optimizers.AdamW(
         keras.optimizers.schedules.CosineDecay(1e-2, steps),
-        weight_decay=0.1, beta_2=0.99, global_clipnorm=5.0)
+        weight_decay=0.1,
+        beta_2=0.99,
+        global_clipnorm=5.0,
+    )
     optimizer.build(variables)
     levels = tf.constant(train)
 
@@ -190,7 +194,7 @@ def fit(flow, log_prob, train, validation, steps, seed, batch=128):
         optimizer.apply(tape.gradient(loss, variables), variables)
         return nats
 
-    validation = dequantise(validation, seed, draws=5)
+    validation = dequantize(validation, seed, draws=5)
     every = max(1, steps // 30)
     curve, recent, best = [], [], None
     with tqdm.trange(1, steps + 1, desc="fit", unit="step") as progress:
@@ -210,8 +214,8 @@ def fit(flow, log_prob, train, validation, steps, seed, batch=128):
 
 
 def fit_gaussian(levels, seed):
-    """Returns the Gaussian with the mean and covariance of the dequantised data."""
-    x = dequantise(levels, seed, draws=10).numpy()
+    """Returns the Gaussian with the mean and covariance of the dequantized data."""
+    x = dequantize(levels, seed, draws=10).numpy()
     covariance = np.cov(x.T) + 1e-4 * np.eye(SIZE)
     return tfd.MultivariateNormalTriL(
         np.mean(x, axis=0), np.float32(np.linalg.cholesky(covariance))

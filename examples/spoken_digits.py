@@ -6,7 +6,7 @@ levels by the mu-law of the paper's section 2.2, so that quiet sounds keep their
 and the network has a logit for each level. Three calls make a model of it:
 
 - `networks.WaveNet(256, ..., context_size=10)` is the network: a digit is its context;
-- `flows.autoregressive_levels(network, event_shape=[T])` is the distribution of clips
+- `flows.discrete_autoregressive(network, event_shape=[T])` is the distribution of clips
   of `T` samples; the same network does for clips of each length;
 - `flows.condition(levels, tf.one_hot(digits, 10))` binds digits. Its `log_prob` takes
   one pass of the network. Its `sample` goes through time once: each layer keeps what it
@@ -18,7 +18,7 @@ same `log_prob`, given all digits in turn, tells which of them was most likely s
 
 The data are a file of clips of 8000 samples a second, such as those of one speaker of
 the Free Spoken Digit Dataset (see `load`). Takes 0 to 4 are held out, 5 and 6 choose
-the best weights. Without a file, notes are synthesised, a pitch for each class. Run
+the best weights. Without a file, notes are synthesized, a pitch for each class. Run
 
     pip install -e ".[examples]"
     python examples/spoken_digits.py
@@ -28,7 +28,7 @@ The second goes on where it was interrupted, and writes its samples as `.wav` fi
 Held-out clips had
 
                                 bits per sample (standard error over clips)
-                                spoken digits  synthesised notes
+                                spoken digits  synthesized notes
     levels alone (order 0)      6.158          7.342
     pairs of levels (bigram)    4.921          5.981
     WaveNet given the digit     3.973 (0.039)  5.077 (0.060)
@@ -82,7 +82,7 @@ def main(
     """Fits a WaveNet, prints how good it is, and writes what it says.
 
     Args:
-      data: path of a file of clips, see `load`; None for those of `synthesise`.
+      data: path of a file of clips, see `load`; None for those of `synthesize`.
       steps: number of training steps; by default 800, and 400 without `data`.
       layers: number of layers of the network, with dilations 1, 2, 4, ...; by default
         9, all twice, and 8, once, without `data`.
@@ -107,33 +107,47 @@ def main(
       ValueError: it lacks an array; `directory` has a training with other settings.
     """
     small = data is None
-    clips = synthesise(seed) if small else load(data)
+    clips = synthesize(seed) if small else load(data)
     steps = steps or (400 if small else 800)
     layers = layers or (8 if small else 9)
     channels = channels or (24 if small else 32)
     crop = crop or (1000 if small else 2000)
     settings = dict(
-        data=str(data), steps=steps, layers=layers, channels=channels, crop=crop,
-        batch=batch, mixture=mixture, seed=seed)
+        data=str(data),
+        steps=steps,
+        layers=layers,
+        channels=channels,
+        crop=crop,
+        batch=batch,
+        mixture=mixture,
+        seed=seed,
+    )
     test = [clip for clip in clips if clip[2] in TEST]
     validation = [clip for clip in clips if clip[2] in VALIDATION]
     train = [clip for clip in clips if clip[2] not in {*TEST, *VALIDATION}]
 
     dilations = [2**i for i in range(layers)] * (1 if small else 2)
     network = networks.WaveNet(
-        3 * mixture if mixture else LEVELS, channels, 2 * channels, dilations,
-        seed=seed, context_size=CLASSES)
+        3 * mixture if mixture else LEVELS,
+        channels,
+        2 * channels,
+        dilations,
+        seed=seed,
+        context_size=CLASSES,
+    )
     count = sum(math.prod(v.shape) for v in network.trainable_variables)
     print(
         f"{len(train)} clips to train on, {len(validation)} for validation, "
         f"{len(test)} held out\n{len(dilations)} layers, {count} weights, "
         f"{network.receptive_field} samples back ({network.receptive_field / RATE:.3f} "
-        f"s), {steps} steps")
+        f"s), {steps} steps"
+    )
 
     def model(length, digits):
         """The distribution of clips of so many samples, one for each of the digits."""
-        levels = flows.autoregressive_levels(
-            network, LEVELS, mixture, event_shape=[length])
+        levels = flows.discrete_autoregressive(
+            network, LEVELS, mixture, event_shape=[length]
+        )
         return flows.condition(levels, tf.one_hot(digits, CLASSES))
 
     figures = fit(network, model, train, validation, settings, directory)
@@ -149,16 +163,19 @@ def main(
     print(f"{'pairs of levels (bigram)':30}  {figures['bigram']:.3f}")
     print(
         f"{'WaveNet given the digit':30}  {figures['bits']:.3f} "
-        f"({figures['standard_error']:.3f})")
+        f"({figures['standard_error']:.3f})"
+    )
     print(
         f"accuracy of the digit that makes a clip most probable: "
         f"{figures['accuracy']:.2f}\nbest weights at step {figures['step']}; seconds "
-        f"of training: {figures['seconds']:.0f}")
+        f"of training: {figures['seconds']:.0f}"
+    )
 
     length = 2 * crop
     speak = tf.function(
         lambda: model(length, np.arange(CLASSES)).sample(3, seed=[seed, 2]),
-        jit_compile=True)
+        jit_compile=True,
+    )
     if picture is not None or directory is not None:
         samples = decode(speak().numpy())
     if directory is not None:
@@ -189,7 +206,7 @@ def load(path):
         return list(zip(clips, file["digit"].tolist(), file["take"].tolist()))
 
 
-def synthesise(seed, takes=30):
+def synthesize(seed, takes=30):
     """Returns clips of notes instead of digits, a pitch for each class.
 
     A note has some harmonics, each with an amplitude and a decay of its own, and some
@@ -224,7 +241,7 @@ def decode(levels):
 
 
 def fit(network, model, train, validation, settings, directory):
-    """Maximises the likelihood of crops of clips given their digits.
+    """Maximizes the likelihood of crops of clips given their digits.
 
     The network is left with the weights that were the best on the validation data. As
     in `density_estimation.py`, one call runs all steps from an evaluation to the next.
@@ -232,7 +249,8 @@ def fit(network, model, train, validation, settings, directory):
     steps, crop, batch = (settings[name] for name in ["steps", "crop", "batch"])
     variables = network.trainable_variables
     optimizer = keras.optimizers.Adam(
-        keras.optimizers.schedules.CosineDecay(4e-3, steps), global_clipnorm=1.0)
+        keras.optimizers.schedules.CosineDecay(4e-3, steps), global_clipnorm=1.0
+    )
     optimizer.build(variables)
     every = math.ceil(steps / EVALUATIONS)
     crops = Crops(train, crop)
@@ -251,7 +269,8 @@ def fit(network, model, train, validation, settings, directory):
         _, total = tf.while_loop(
             lambda i, total: i < count,
             lambda i, total: (i + 1, total + train_step(starts[i], digits[i])),
-            (tf.constant(0), tf.constant(0.0)))
+            (tf.constant(0), tf.constant(0.0)),
+        )
         return total / tf.cast(count, tf.float32)
 
     # What a training needs to go on: all of it is saved.
@@ -259,8 +278,14 @@ def fit(network, model, train, validation, settings, directory):
     step, best_step = tf.Variable(0), tf.Variable(0)
     best_bits, spent = tf.Variable(np.float32(np.inf)), tf.Variable(0.0)
     state = tf.train.Checkpoint(
-        network=network, optimizer=[v.value for v in optimizer.variables], best=best,
-        step=step, best_step=best_step, best_bits=best_bits, spent=spent)
+        network=network,
+        optimizer=[v.value for v in optimizer.variables],
+        best=best,
+        step=step,
+        best_step=best_step,
+        best_bits=best_bits,
+        spent=spent,
+    )
     manager = open_checkpoint(state, directory, settings)
 
     start = time.perf_counter() - float(spent)
@@ -269,10 +294,14 @@ def fit(network, model, train, validation, settings, directory):
             count = min(every, steps - int(step))
             starts, digits = crops.draw([settings["seed"], int(step)], every, batch)
             bits = float(run(starts, digits, tf.constant(count)))
-            now = score(*zip(*[
-                (model(len(x), digit).log_prob(x), len(x))
-                for x, digit, _ in validation
-            ]))["bits"]
+            now = score(
+                *zip(
+                    *[
+                        (model(len(x), digit).log_prob(x), len(x))
+                        for x, digit, _ in validation
+                    ]
+                )
+            )["bits"]
             step.assign_add(count)
             if now < best_bits:
                 best_step.assign(step)
@@ -287,7 +316,8 @@ def fit(network, model, train, validation, settings, directory):
     for variable, value in zip(variables, best):
         variable.assign(value)
     return dict(
-        step=int(best_step), validation_bits=float(best_bits), seconds=float(spent))
+        step=int(best_step), validation_bits=float(best_bits), seconds=float(spent)
+    )
 
 
 class Crops:
@@ -303,8 +333,7 @@ class Crops:
 
     def __init__(self, clips, length, silence=500):
         padded = [
-            np.pad(x, [0, max(silence, length - len(x))],
-                   constant_values=encode(0.0))
+            np.pad(x, [0, max(silence, length - len(x))], constant_values=encode(0.0))
             for x, *_ in clips
         ]
         self.stream = np.concatenate(padded)
@@ -383,10 +412,10 @@ def write(path, sound):
 def draw(path, real, samples, length):
     """Draws waveforms and spectrograms of a held-out clip and a sample a class."""
     figure = matplotlib.figure.Figure(figsize=(12.0, 4.8), layout="constrained")
-    axes = figure.subplots(
-        4, CLASSES, sharex=True, height_ratios=[1, 2, 1, 2])
+    axes = figure.subplots(4, CLASSES, sharex=True, height_ratios=[1, 2, 1, 2])
     for rows, clips, title in [
-        (axes[:2], real, "held out"), (axes[2:], samples, "sample")
+        (axes[:2], real, "held out"),
+        (axes[2:], samples, "sample"),
     ]:
         for digit, clip in enumerate(clips):
             clip = np.pad(clip, [0, max(0, length - len(clip))])[:length]
@@ -397,9 +426,14 @@ def draw(path, real, samples, length):
             frames = np.lib.stride_tricks.sliding_window_view(clip, 256)[::32]
             power = np.abs(np.fft.rfft(frames * np.hanning(256))) ** 2
             below.imshow(
-                10.0 * np.log10(power.T / np.max(power) + 1e-6), origin="lower",
-                aspect="auto", cmap="gray_r", vmin=-45.0, vmax=0.0,
-                extent=[128 / RATE, (length - 128) / RATE, 0.0, RATE / 2000.0])
+                10.0 * np.log10(power.T / np.max(power) + 1e-6),
+                origin="lower",
+                aspect="auto",
+                cmap="gray_r",
+                vmin=-45.0,
+                vmax=0.0,
+                extent=[128 / RATE, (length - 128) / RATE, 0.0, RATE / 2000.0],
+            )
             below.set(xticks=[], yticks=[])
         rows[0, 0].set_ylabel(title)
     for digit, ax in enumerate(axes[0]):
@@ -412,7 +446,7 @@ def draw(path, real, samples, length):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
-    add("--data", metavar="PATH.npz", help="clips; by default some are synthesised")
+    add("--data", metavar="PATH.npz", help="clips; by default some are synthesized")
     add("--steps", type=int, help="training steps")
     add("--layers", type=int, help="layers, with dilations 1, 2, 4, ...")
     add("--channels", type=int, help="channels of the network")

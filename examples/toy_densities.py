@@ -21,7 +21,7 @@ Kullback-Leibler divergence. Run
     pip install -e ".[examples]"
     python examples/toy_densities.py
 
-It draws `toy_densities.png`, with densities in the colours of one scale for each row.
+It draws `toy_densities.png`, with densities in the colors of one scale for each row.
 With 3000 steps for each fit and seed 0 the nats lost were, with their standard error,
 
                               RealNVP              MAF    neural spline
@@ -110,7 +110,8 @@ def main(steps=3000, layers=5, points=20000, picture=PICTURE, seed=0):
     for data_name, scores in figures.items():
         cells = (
             f"{scores[name]['lost']:7.4f} ({scores[name]['standard_error']:.4f})"
-            for name in models)
+            for name in models
+        )
         print(f"{data_name:32}", *cells)
     if picture is not None:
         draw(picture, rows)
@@ -118,7 +119,8 @@ def main(steps=3000, layers=5, points=20000, picture=PICTURE, seed=0):
     figures["processor_seconds"] = time.process_time() - start[1]
     print(
         f"seconds, without the imports: {figures['seconds']:.0f}, "
-        f"of processor time: {figures['processor_seconds']:.0f}")
+        f"of processor time: {figures['processor_seconds']:.0f}"
+    )
     return figures
 
 
@@ -129,14 +131,21 @@ def densities():
     moons = np.concatenate([outer, [1.0, 0.5] - outer])  # as in scikit-learn
     angles = 2.0 * np.pi / 8 * np.arange(8)
     ring = 2.8 * np.stack([np.cos(angles), np.sin(angles)], axis=-1)
-    corners = np.array([
-        [i, j] for i in range(-2, 2) for j in range(-2, 2) if (i + j) % 2 == 0])
+    corners = np.array(
+        [[i, j] for i in range(-2, 2) for j in range(-2, 2) if (i + j) % 2 == 0]
+    )
     return {
         "two moons": gaussians(2.0 * (moons - [0.5, 0.25]), 0.2),
         "pinwheel": tfd.TransformedDistribution(arms(), Twist(0.6)),
         "eight Gaussians": gaussians(ring, 0.3),
-        "checkerboard": mixture(tfd.Independent(tfd.Uniform(
-            np.float32(1.75 * corners), np.float32(1.75 * (corners + 1))), 1)),
+        "checkerboard": mixture(
+            tfd.Independent(
+                tfd.Uniform(
+                    np.float32(1.75 * corners), np.float32(1.75 * (corners + 1))
+                ),
+                1,
+            )
+        ),
     }
 
 
@@ -148,8 +157,7 @@ def mixture(components):
 
 def gaussians(centers, scale):
     """Returns the mixture of round Gaussians of one size."""
-    return mixture(tfd.MultivariateNormalDiag(
-        np.float32(centers), tf.fill([2], scale)))
+    return mixture(tfd.MultivariateNormalDiag(np.float32(centers), tf.fill([2], scale)))
 
 
 def arms(number=5):
@@ -158,9 +166,12 @@ def arms(number=5):
     along = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
     across = np.stack([-np.sin(angle), np.cos(angle)], axis=-1)
     scale = np.stack([0.65 * along, 0.18 * across], axis=-1)
-    return mixture(tfd.MultivariateNormalTriL(
-        np.float32(2.0 * along),
-        tf.linalg.cholesky(np.float32(scale @ scale.transpose(0, 2, 1)))))
+    return mixture(
+        tfd.MultivariateNormalTriL(
+            np.float32(2.0 * along),
+            tf.linalg.cholesky(np.float32(scale @ scale.transpose(0, 2, 1))),
+        )
+    )
 
 
 class Twist(tfb.Bijector):
@@ -170,14 +181,19 @@ class Twist(tfb.Bijector):
         parameters = dict(locals())
         self.rate = rate
         super().__init__(
-            forward_min_event_ndims=1, is_constant_jacobian=True, dtype=tf.float32,
-            parameters=parameters, name=name)
+            forward_min_event_ndims=1,
+            is_constant_jacobian=True,
+            dtype=tf.float32,
+            parameters=parameters,
+            name=name,
+        )
 
     def _turn(self, x, rate):
         angle = rate * tf.norm(x, axis=-1)
         c, s = tf.cos(angle), tf.sin(angle)
         return tf.stack(
-            [c * x[..., 0] - s * x[..., 1], s * x[..., 0] + c * x[..., 1]], axis=-1)
+            [c * x[..., 0] - s * x[..., 1], s * x[..., 0] + c * x[..., 1]], axis=-1
+        )
 
     def _forward(self, x):
         return self._turn(x, self.rate)
@@ -202,7 +218,8 @@ class Trainer:
         self.steps, self.steps_per_call = steps, min(steps, steps_per_call)
         self.variables = flow.trainable_variables
         self.optimizer = keras.optimizers.Adam(
-            keras.optimizers.schedules.CosineDecay(5e-3, steps), global_clipnorm=10.0)
+            keras.optimizers.schedules.CosineDecay(5e-3, steps), global_clipnorm=10.0
+        )
         self.optimizer.build(self.variables)
         self.state = [*self.variables, *self.optimizer.variables]
         self.initial = [variable.numpy() for variable in self.state]
@@ -210,7 +227,7 @@ class Trainer:
         self.log_prob = tf.function(flow.log_prob, jit_compile=True)
 
     def fit(self, data, seed, progress):
-        """Maximises the likelihood of data of shape `[N, 2]`."""
+        """Maximizes the likelihood of data of shape `[N, 2]`."""
         for variable, value in zip(self.state, self.initial):
             variable.assign(value)
         for i in range(self.steps // self.steps_per_call):
@@ -244,8 +261,13 @@ def draw(path, rows):
         for i in range(len(DRAWN)):
             lost, density, samples = results[3 * i : 3 * i + 3]
             row[1 + 2 * i].imshow(
-                np.reshape(density, [PIXELS, PIXELS]), cmap="magma", origin="lower",
-                vmin=0.0, vmax=np.max(true_density), extent=[-LIMIT, LIMIT] * 2)
+                np.reshape(density, [PIXELS, PIXELS]),
+                cmap="magma",
+                origin="lower",
+                vmin=0.0,
+                vmax=np.max(true_density),
+                extent=[-LIMIT, LIMIT] * 2,
+            )
             row[1 + 2 * i].set_xlabel(f"{lost:.3f} nats lost")
             scatter(row[2 + 2 * i], samples)
         for ax in row:
@@ -257,7 +279,7 @@ def draw(path, rows):
     for ax, title in zip(axes[0], titles):
         ax.set_title(title)
     figure.savefig(path, dpi=100)
-    with PIL.Image.open(path) as image:  # 64 colours take half of the space
+    with PIL.Image.open(path) as image:  # 64 colors take half of the space
         image.convert("RGB").quantize(64).save(path, optimize=True)
 
 

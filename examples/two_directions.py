@@ -102,7 +102,7 @@ import sklearn.datasets
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows import bijectors, flows
+from tfp_flows import bijectors, dequantization, flows, normalization
 
 tfb, tfd = tfp.bijectors, tfp.distributions
 
@@ -110,15 +110,17 @@ PICTURE = pathlib.Path(__file__).with_suffix(".png")
 AFFINE = bijectors.transformers.Affine()  # y = x exp(s) + m, with a bounded s
 RECIPES = {
     "MAF": (flows.maf, dict(num_layers=5, hidden_units=(256, 256))),
-    "IAF": (
-        flows.iaf, dict(num_layers=5, hidden_units=(256, 256), transformer=AFFINE)),
+    "IAF": (flows.iaf, dict(num_layers=5, hidden_units=(256, 256), transformer=AFFINE)),
     "RealNVP": (flows.real_nvp, dict(num_layers=10, hidden_units=(128, 128))),
     "Glow": (flows.glow, dict(num_levels=2, num_steps=4, hidden_channels=32)),
     "MAF, 1 layer": (flows.maf, dict(num_layers=1, hidden_units=(256, 256))),
     "RealNVP, 2 layers": (flows.real_nvp, dict(num_layers=2, hidden_units=(128, 128))),
 }
 WEIGHT_DECAY = {  # of the flows that are fitted
-    "MAF, 1 layer": 2.0, "RealNVP, 2 layers": 4.0, "MAF": 2.0, "RealNVP": 4.0,
+    "MAF, 1 layer": 2.0,
+    "RealNVP, 2 layers": 4.0,
+    "MAF": 2.0,
+    "RealNVP": 4.0,
     "Glow": 2.0,
 }
 LEVELS = 17  # of a pixel of the digits
@@ -151,7 +153,8 @@ def main(sizes=(16, 64, 256), batch=100, seconds=20.0, picture=PICTURE, seed=0):
     figures["processor_seconds"] = time.process_time() - start[1]
     print(
         f"\nseconds, without the imports: {figures['seconds']:.0f}, "
-        f"of processor time: {figures['processor_seconds']:.0f}")
+        f"of processor time: {figures['processor_seconds']:.0f}"
+    )
     return figures
 
 
@@ -212,7 +215,8 @@ def by_hand(seed, size=64, units=256, points=100):
     elementwise = AFFINE(network(y))
     x = elementwise.inverse(y)
     log_det = tf.reduce_sum(
-        elementwise.inverse_log_det_jacobian(y, event_ndims=0), axis=-1)
+        elementwise.inverse_log_det_jacobian(y, event_ndims=0), axis=-1
+    )
     figures = {"score": largest(noise.log_prob(x) + log_det - maf.log_prob(y.numpy()))}
 
     # To sample: noise to data. The network is to see the data that it helps to make.
@@ -239,7 +243,8 @@ def by_hand(seed, size=64, units=256, points=100):
         f"   sample, each unit once{figures['once']:32.0e}"
         f"{figures['products_once']:22}\n"
         f"   sample, TFP{figures['tfp']:43.0e}\n"
-        f"   Passes until nothing changes: {passes}")
+        f"   Passes until nothing changes: {passes}"
+    )
     return figures
 
 
@@ -301,7 +306,8 @@ def both_directions(sizes, batch, seed):
         # The other ways to sample this MAF make the same points, or it raises.
         for name, function in other_samplers(flow.bijector.bijectors).items():
             times["MAF", f"sample, {name}", size] = milliseconds(
-                function, noise, expected=points)
+                function, noise, expected=points
+            )
     print(f"\n   milliseconds of processor time for {batch} points, compiled")
     print(f"   {'':27}" + "".join(f"{f'D = {size}':>10}" for size in sizes))
     for name, what in sorted({key[:2] for key in times}):
@@ -312,16 +318,20 @@ def both_directions(sizes, batch, seed):
 
 def other_samplers(layers):
     """Returns the loop and TFP's bijector for all layers of a MAF, on its networks."""
+
     def loop(x):
         for layer in reversed(layers):  # `Chain` applies its last one first
             x = a_pass_an_element(layer.conditioner, x)
         return x
 
-    theirs = tfb.Chain([
-        tfb.MaskedAutoregressiveFlow(
-            bijector_fn=lambda y, layer=layer: AFFINE(layer.conditioner(y)))
-        for layer in layers
-    ])
+    theirs = tfb.Chain(
+        [
+            tfb.MaskedAutoregressiveFlow(
+                bijector_fn=lambda y, layer=layer: AFFINE(layer.conditioner(y))
+            )
+            for layer in layers
+        ]
+    )
     return {"D passes": loop, "TFP": theirs.forward}
 
 
@@ -334,7 +344,8 @@ def leave_identity(flow, seed):
         if variable.shape.rank == 2 and not np.any(variable):
             scale = 0.3 / variable.shape[0] ** 0.5
             variable.assign(
-                scale * tf.random.stateless_normal(variable.shape, [seed, i]))
+                scale * tf.random.stateless_normal(variable.shape, [seed, i])
+            )
 
 
 def milliseconds(function, x, expected=None, at_least=5, seconds=0.5):
@@ -374,16 +385,17 @@ def fit_digits(seconds, seed):
     digits = sklearn.datasets.load_digits().images[..., np.newaxis].astype(np.int32)
     digits = digits[np.random.RandomState(0).permutation(len(digits))]
     train, validation, held_out = np.split(digits, [1260, 1400])
-    test = [dequantise(held_out, seed, 20 + i) for i in range(10)]
-    known = [dequantise(digits[:1400], seed, 40 + i) for i in range(10)]
+    test = [dequantize(held_out, seed, 20 + i) for i in range(10)]
+    known = [dequantize(digits[:1400], seed, 40 + i) for i in range(10)]
     figures = {"Gaussian": score(gaussian(np.concatenate(known)), test)}
     print(f"\n3. Digits, {seconds:g} s of processor time to train each")
     print(
         f"   {'':17} weights  steps  nats (standard error)  bits/dim"
-        "  log_prob    sample")
+        "  log_prob    sample"
+    )
     trained = {}
     for name in WEIGHT_DECAY:
-        flow = build(name, dequantise(train, seed, 10), seed)
+        flow = build(name, dequantize(train, seed, 10), seed)
         log_prob, row = fit(name, flow, train, validation, seconds, seed)
         row |= score(log_prob, test)
         row["log_prob"] = milliseconds(flow.log_prob, test[0])
@@ -394,16 +406,19 @@ def fit_digits(seconds, seed):
             f"   {name:17}{row['weights']:8}{row['steps']:7}"
             f"{row['nats']:15.2f} ({row['standard_error']:.2f})"
             f"{row['bits_per_dimension']:10.3f}"
-            f"{row['log_prob']:7.1f} ms{row['sample']:7.1f} ms", flush=True)
+            f"{row['log_prob']:7.1f} ms{row['sample']:7.1f} ms",
+            flush=True,
+        )
     row = figures["Gaussian"]
     print(
         f"   Gaussian{row['nats']:39.2f} ({row['standard_error']:.2f})"
-        f"{row['bits_per_dimension']:10.3f}")
+        f"{row['bits_per_dimension']:10.3f}"
+    )
     return figures, trained, held_out
 
 
-def dequantise(images, seed, number):
-    return flows.dequantise(images, seed=(seed, number), num_values=LEVELS)
+def dequantize(images, seed, number):
+    return dequantization.dequantize(images, seed=(seed, number), num_values=LEVELS)
 
 
 def build(name, images, seed):
@@ -412,27 +427,37 @@ def build(name, images, seed):
     recipe, options = RECIPES[name]
     if recipe is flows.glow:
         flow = recipe(
-            shape, **options, seed=seed, num_values=LEVELS, preprocessing="logit")
-        flows.start_from_data(flow, images[:512])
+            shape, **options, seed=seed, num_values=LEVELS, preprocessing="logit"
+        )
+        normalization.initialize_from_data(flow, images[:512])
         return flow
     flow = recipe(PIXELS, **options, seed=seed)
     # The logit gives black and white room; then the flow gets the units of the data.
-    to_images = tfb.Chain([
-        tfb.Reshape(shape, [PIXELS]), tfb.Invert(bijectors.Logit(0.02, 0.0, LEVELS))])
+    to_images = tfb.Chain(
+        [tfb.Reshape(shape, [PIXELS]), tfb.Invert(bijectors.Logit(0.02, 0.0, LEVELS))]
+    )
     x = to_images.inverse(images)
-    return flow.copy(bijector=tfb.Chain([
-        to_images, tfb.Shift(tf.reduce_mean(x, axis=0)),
-        tfb.Scale(tf.math.reduce_std(x, axis=0)), flow.bijector]))
+    return flow.copy(
+        bijector=tfb.Chain(
+            [
+                to_images,
+                tfb.Shift(tf.reduce_mean(x, axis=0)),
+                tfb.Scale(tf.math.reduce_std(x, axis=0)),
+                flow.bijector,
+            ]
+        )
+    )
 
 
 def fit(name, flow, train, validation, seconds, seed, batch=100):
-    """Maximises the likelihood; the flow is left with the weights best on validation.
+    """Maximizes the likelihood; the flow is left with the weights best on validation.
 
     It returns the compiled density, and what was spent.
     """
     variables = flow.trainable_variables
     optimizer = keras.optimizers.AdamW(
-        2e-3, weight_decay=WEIGHT_DECAY[name], global_clipnorm=20.0)
+        2e-3, weight_decay=WEIGHT_DECAY[name], global_clipnorm=20.0
+    )
     optimizer.exclude_from_weight_decay([v for v in variables if v.shape.rank < 2])
     optimizer.build(variables)
     # Convolutions train as fast without XLA, and take long to compile.
@@ -443,13 +468,14 @@ def fit(name, flow, train, validation, seconds, seed, batch=100):
     def train_step(step):
         seeds = tfp.random.split_seed(tf.stack([seed, step]), n=2)
         rows = tf.random.stateless_uniform([batch], seeds[0], 0, len(train), tf.int32)
-        y = flows.dequantise(
-            tf.gather(train, rows), seed=seeds[1], num_values=LEVELS)
+        y = dequantization.dequantize(
+            tf.gather(train, rows), seed=seeds[1], num_values=LEVELS
+        )
         with tf.GradientTape() as tape:
             loss = -tf.reduce_mean(flow.log_prob(y))
         optimizer.apply(tape.gradient(loss, variables), variables)
 
-    watched = dequantise(validation, seed, 11)
+    watched = dequantize(validation, seed, 11)
     log_prob(watched)
     best, most, steps, spent = [v.numpy() for v in variables], -np.inf, 0, 0.0
     optimizer.learning_rate = 0.0
@@ -488,7 +514,8 @@ def score(log_prob, draws):
         "nats": float(np.mean(nats)),
         "standard_error": float(np.std(nats) / len(nats) ** 0.5),
         "bits_per_dimension": float(
-            np.log2(LEVELS) - np.mean(nats) / (PIXELS * np.log(2.0))),
+            np.log2(LEVELS) - np.mean(nats) / (PIXELS * np.log(2.0))
+        ),
     }
 
 
@@ -535,7 +562,8 @@ def jacobians(trained, image):
         matrices[title] = np.abs(matrix)
         print(
             f"   {title:22}{row['share']:5.2f}{row['above']:12.2g}"
-            f"{row['log_det']:18.4f}{row['matrix']:14.4f}")
+            f"{row['log_det']:18.4f}{row['matrix']:14.4f}"
+        )
     return figures, matrices
 
 
@@ -557,8 +585,8 @@ def draw(path, figures, matrices, trained, held_out, sizes, batch, seed):
     top, middle, bottom = figure.subfigures(3, 1, height_ratios=[2.7, 3.2, 2.7])
 
     top.suptitle(
-        "Which data each noise comes from: |J| of trained layers, at a digit; "
-        "grey is 0")
+        "Which data each noise comes from: |J| of trained layers, at a digit; gray is 0"
+    )
     axes = top.subplots(1, len(matrices))
     for ax, (title, matrix) in zip(axes, matrices.items()):
         shown = np.log10(np.where(matrix > 0.0, matrix, np.nan))
@@ -573,7 +601,9 @@ def draw(path, figures, matrices, trained, held_out, sizes, batch, seed):
     middle.suptitle(f"Milliseconds of processor time for {batch} points")
     axes = middle.subplots(1, 3, sharey=True)
     styles = {
-        "sample, TFP": "C3x:", "sample, D passes": "C1v:", "sample": "C1s-",
+        "sample, TFP": "C3x:",
+        "sample, D passes": "C1v:",
+        "sample": "C1s-",
         "log_prob": "C0o-",
     }
     for ax, name in zip(axes, ["MAF", "IAF", "RealNVP"]):
@@ -595,7 +625,7 @@ def draw(path, figures, matrices, trained, held_out, sizes, batch, seed):
         samples = trained[name].sample(30, seed=[seed, 5])
         show(ax, f"{name}, {row['nats']:.1f} ± {row['standard_error']:.1f}", samples)
     figure.savefig(path, dpi=95)
-    with PIL.Image.open(path) as drawn:  # few colours take less than half of the space
+    with PIL.Image.open(path) as drawn:  # few colors take less than half of the space
         drawn = drawn.convert("RGB").quantize(255, PIL.Image.Quantize.MAXCOVERAGE)
     drawn.save(path, optimize=True)
 

@@ -21,11 +21,11 @@ Run it with
     python examples/vae.py --posterior planar
 
 on the digits of scikit-learn, 8 x 8 pixels of 17 levels.
-`--data` takes files of other images, `.npz`, in one of these layouts: grey levels `x`
+`--data` takes files of other images, `.npz`, in one of these layouts: gray levels `x`
 with `order_123` (Frey faces; pixels have 256 levels then), packed bits `train`, `val`
 and `test` (Caltech silhouettes), `x` with `drawer` (OMNIGLOT), or `x` in several files
 of which the last is for testing (MNIST). Pixels of the last two are drawn black or
-white, once, by their grey levels.
+white, once, by their gray levels.
 
 **Frey faces.** Six posteriors with the networks and settings of van den Berg et al.
 (2018), 12 epochs of batches of 20 images, warm-up over 10, 4 layers, 8 columns of
@@ -85,14 +85,35 @@ from matplotlib import pyplot as plt  # noqa: E402
 tfd = tfp.distributions
 
 POSTERIORS = [
-    "none", "planar", "radial", "orthogonal", "householder", "triangular", "iaf"]
+    "none",
+    "planar",
+    "radial",
+    "orthogonal",
+    "householder",
+    "triangular",
+    "iaf",
+]
 
 
 def main(
-    posterior="planar", data=(), latent_size=None, num_layers=4, width=None,
-    num_columns=None, epochs=None, batch_size=None, warm_up=None, rate=None,
-    free_nats=None, mixed=False, seed=0, samples=5000, images=200, folder=None,
-    picture="vae.png", verbose=2,
+    posterior="planar",
+    data=(),
+    latent_size=None,
+    num_layers=4,
+    width=None,
+    num_columns=None,
+    epochs=None,
+    batch_size=None,
+    warm_up=None,
+    rate=None,
+    free_nats=None,
+    mixed=False,
+    seed=0,
+    samples=5000,
+    images=200,
+    folder=None,
+    picture="vae.png",
+    verbose=2,
 ):
     """Trains an autoencoder, and makes its pictures.
 
@@ -138,22 +159,37 @@ def main(
     rate = rate or (2e-3 if small else 5e-4)
 
     more = dict(hidden_units=(5 * latent_size,)) if posterior == "iaf" else {}
-    family = flows.amortised_posterior(
-        latent_size, posterior, num_layers, num_columns=num_columns, seed=seed, **more)
+    family = flows.amortized_posterior(
+        latent_size, posterior, num_layers, num_columns=num_columns, seed=seed, **more
+    )
     options = (train.shape[1:3], levels, family, width, free_nats)
     model = VAE(*options, "mixed_bfloat16" if mixed else "float32")
-    print(f"{len(train)} images of {train.shape[1:3]}, {levels} levels; {family!r}; "
-          f"{model.count_params()} weights")
+    print(
+        f"{len(train)} images of {train.shape[1:3]}, {levels} levels; {family!r}; "
+        f"{model.count_params()} weights"
+    )
     model.compile(keras.optimizers.Adamax(rate, epsilon=1e-7))
     clock = Clock()
-    callbacks = [WarmUp(warm_up), clock, keras.callbacks.EarlyStopping(
-        "val_loss", patience=100, restore_best_weights=True,
-        start_from_epoch=warm_up)]
+    callbacks = [
+        WarmUp(warm_up),
+        clock,
+        keras.callbacks.EarlyStopping(
+            "val_loss",
+            patience=100,
+            restore_best_weights=True,
+            start_from_epoch=warm_up,
+        ),
+    ]
     if folder is not None:
         callbacks.append(keras.callbacks.BackupAndRestore(folder))
     history = model.fit(
-        train, validation_data=(validation,), batch_size=batch_size, epochs=epochs,
-        callbacks=callbacks, verbose=verbose)
+        train,
+        validation_data=(validation,),
+        batch_size=batch_size,
+        epochs=epochs,
+        callbacks=callbacks,
+        verbose=verbose,
+    )
 
     if mixed:
         learned = model.get_weights()
@@ -171,8 +207,10 @@ def main(
     print(f"{figures['epochs']} epochs of {figures['seconds']:.1f} CPU seconds")
     for name in ["validation", "test", "marginal"]:
         figures[f"{name}_bits"] = -figures[name] / size
-        print(f"{name:10}  {figures[name]:9.2f} nats  {figures[f'{name}_bits']:.4f} "
-              "bits per dimension")
+        print(
+            f"{name:10}  {figures[name]:9.2f} nats  {figures[f'{name}_bits']:.4f} "
+            "bits per dimension"
+        )
     if picture is not None:
         draw(model, test, labels, figures, picture)
     return figures
@@ -184,7 +222,7 @@ class VAE(keras.Model):
     Args:
       shape: height and width of images, multiples of 4.
       levels: number of levels of a pixel: 2 for Bernoulli, more for categorical ones.
-      family: what `flows.amortised_posterior` returns.
+      family: what `flows.amortized_posterior` returns.
       width: number of channels of the first convolutions, twice that after them.
       free_nats: as for `variational.elbo`.
       dtype: of the convolutions, a policy of Keras.
@@ -223,9 +261,13 @@ class VAE(keras.Model):
         return tf.reshape(flat, tf.concat([tf.shape(z)[:-1], flat.shape[1:]], axis=0))
 
     def terms(self, x, samples=1):
-        return variational.draw(
-            self.posterior(x), lambda z: self.log_likelihood(x, z), self.prior, samples,
-            seed=tf.cast(self.seeds.next(), tf.int32))
+        return variational.sample_and_log_probs(
+            self.posterior(x),
+            lambda z: self.log_likelihood(x, z),
+            self.prior,
+            samples,
+            seed=tf.cast(self.seeds.next(), tf.int32),
+        )
 
     def call(self, x):
         return self.decode(self.terms(x).z[0])
@@ -273,8 +315,8 @@ def gated(channels, size, stride=1, transposed=False, padding="same", dtype=None
 
     def apply(x):
         both = kind(
-            2 * channels, size, stride, padding, kernel_initializer=doubled,
-            dtype=dtype)(x)
+            2 * channels, size, stride, padding, kernel_initializer=doubled, dtype=dtype
+        )(x)
         value, gate = keras.ops.split(both, 2, axis=-1)
         return value * keras.ops.sigmoid(gate)
 
@@ -335,7 +377,7 @@ class WarmUp(keras.callbacks.Callback):
         self._epochs = epochs
 
     def on_epoch_begin(self, epoch, logs=None):
-        self.model.beta.assign(variational.warm_up(epoch + 1, self._epochs))
+        self.model.beta.assign(variational.kl_warm_up(epoch + 1, self._epochs))
 
 
 class Clock(keras.callbacks.Callback):
@@ -357,11 +399,21 @@ def marginal_likelihood(model, x, samples, seed, at_once=20):
     @tf.function
     def estimate(x):
         return variational.log_marginal_likelihood(
-            model.posterior(x), lambda z: model.log_likelihood(x, z), model.prior,
-            samples, seed=seed, samples_at_once=at_once)
+            model.posterior(x),
+            lambda z: model.log_likelihood(x, z),
+            model.prior,
+            samples,
+            seed=seed,
+            samples_at_once=at_once,
+        )
 
-    return float(np.mean(np.concatenate([
-        estimate(tf.constant(x[i : i + 50])) for i in range(0, len(x), 50)])))
+    return float(
+        np.mean(
+            np.concatenate(
+                [estimate(tf.constant(x[i : i + 50])) for i in range(0, len(x), 50)]
+            )
+        )
+    )
 
 
 def load(paths):
@@ -387,7 +439,8 @@ def load(paths):
     if "train" in files[0]:
         parts = [
             np.int32(np.unpackbits(files[0][name], axis=1)).reshape([-1, 28, 28])
-            for name in ("train", "val", "test")]
+            for name in ("train", "val", "test")
+        ]
         return parts, files[0].get("y_test"), 2, False
     if "x" not in files[0]:
         raise ValueError(
@@ -442,35 +495,44 @@ def draw(model, test, labels, figures, path):
     panels = {
         "images, and their reconstructions": [side_by_side(x), row(z)],
         "samples": [row(each) for each in noise],
-        "between two images": [
-            row(z[i] + share * (z[i + 1] - z[i])) for i in (0, 2)],
+        "between two images": [row(z[i] + share * (z[i + 1] - z[i])) for i in (0, 2)],
         "one element of z, from -2.5 to 2.5": [row(each) for each in walks],
     }
     heights = [len(rows) for rows in panels.values()]
     height, width = test.shape[1:]
     figure = plt.figure(
         figsize=(11, 4.2 * sum(heights) / columns * height / width + 1.0),
-        layout="constrained")
+        layout="constrained",
+    )
     left, right = figure.subfigures(1, 2)
     axes = left.subplots(len(panels), 1, height_ratios=heights)
     for axis, (title, rows) in zip(axes, panels.items()):
         axis.imshow(
-            np.concatenate(rows), cmap="gray" if model.levels == 256 else "gray_r",
-            vmin=0, vmax=model.levels - 1)
+            np.concatenate(rows),
+            cmap="gray" if model.levels == 256 else "gray_r",
+            vmin=0,
+            vmax=model.levels - 1,
+        )
         axis.set_title(title, fontsize=9)
         axis.axis("off")
     axis = right.subplots()
     z = model.posterior(tf.constant(test[:1000])).sample(seed=[0, 3]).numpy()
     first, second = spread[:2] if size > 2 else (0, 1)
     dots = axis.scatter(
-        z[:, first], z[:, second], 14, None if labels is None else labels[:1000],
-        cmap="tab10")
+        z[:, first],
+        z[:, second],
+        14,
+        None if labels is None else labels[:1000],
+        cmap="tab10",
+    )
     if labels is not None:
         right.colorbar(dots, ax=axis, label="label", shrink=0.7)
     axis.set_title(
         f"z of test images: elements {first} and {second} of {size}\n"
         f"bound {figures['test']:.1f} nats; log p(x) {figures['marginal']:.1f} "
-        f"of {figures['images']} of them", fontsize=9)
+        f"of {figures['images']} of them",
+        fontsize=9,
+    )
     axis.set_aspect("equal")
     figure.savefig(path, dpi=90)
     plt.close(figure)

@@ -91,16 +91,22 @@ class PReLU(tfb.Bijector):
             # The layer acts on each number by itself. 1 would say that it acts on
             # vectors; then a log determinant is a sum over their elements.
             forward_min_event_ndims=0,
-            dtype=self.slope.dtype, validate_args=validate_args, parameters=parameters,
-            name=name)
+            dtype=self.slope.dtype,
+            validate_args=validate_args,
+            parameters=parameters,
+            name=name,
+        )
 
     @classmethod
     def _parameter_properties(cls, dtype):
         # A slope belongs to one event of rank 0, so that all axes of a tensor of slopes
         # are batch axes. The last argument says how to make a positive one of any real
         # number: exp takes 0 to 1, with which the layer is the identity.
-        return dict(slope=tfp.util.ParameterProperties(
-            event_ndims=0, default_constraining_bijector_fn=tfb.Exp))
+        return dict(
+            slope=tfp.util.ParameterProperties(
+                event_ndims=0, default_constraining_bijector_fn=tfb.Exp
+            )
+        )
 
     @classmethod
     def _is_increasing(cls):
@@ -153,7 +159,8 @@ def main(steps=300, layers=100, points=10000, picture=PICTURE, seed=0):
     figures["processor_seconds"] = time.process_time() - start[1]
     print(
         f"\nseconds, without the imports: {figures['seconds']:.0f}, "
-        f"of processor time: {figures['processor_seconds']:.0f}")
+        f"of processor time: {figures['processor_seconds']:.0f}"
+    )
     return figures
 
 
@@ -180,7 +187,8 @@ def try_the_layer():
     # By `_parameter_properties`: three layers for numbers, or one for vectors.
     print(
         f"   batch shape          {layer.experimental_batch_shape()}, for vectors "
-        f"{layer.experimental_batch_shape(x_event_ndims=1)}")
+        f"{layer.experimental_batch_shape(x_event_ndims=1)}"
+    )
     return {"lost": float(np.max(np.abs(back - x)))}
 
 
@@ -221,8 +229,13 @@ def ask_the_cache():
     error = np.max(np.abs(layer.inverse(fresh(y)) - x))
     print(f"   a wrong inverse: error {cached:.2f} as it is, {error:.2f} by a copy")
     return {
-        "same": same, "gradient": lost, "stale": stale.numpy(), "right": right.numpy(),
-        "cached_error": float(cached), "error": float(error)}
+        "same": same,
+        "gradient": lost,
+        "stale": stale.numpy(),
+        "right": right.numpy(),
+        "cached_error": float(cached),
+        "error": float(error),
+    }
 
 
 # 3. Errors, and checks that find them.
@@ -265,8 +278,13 @@ class FirstSlope(PReLU):
 
 
 LAYERS = {
-    "right": PReLU, "inverse multiplies": InverseMultiplies, "wrong sign": WrongSign,
-    "no branch": NoBranch, "slope is frozen": Frozen, "first slope alone": FirstSlope}
+    "right": PReLU,
+    "inverse multiplies": InverseMultiplies,
+    "wrong sign": WrongSign,
+    "no branch": NoBranch,
+    "slope is frozen": Frozen,
+    "first slope alone": FirstSlope,
+}
 TOLERANCE = 1e-6
 
 
@@ -288,18 +306,22 @@ def check(layer_class):
     # could be right without the other. For a layer that acts on vectors, take the
     # determinant of the tape's Jacobian in place of the derivative.
     errors["fldj"] = largest(
-        layer.forward_log_det_jacobian(fresh(x)) - log_slope(layer.forward, x))
+        layer.forward_log_det_jacobian(fresh(x)) - log_slope(layer.forward, x)
+    )
     errors["ildj"] = largest(
-        layer.inverse_log_det_jacobian(fresh(y)) - log_slope(layer.inverse, y))
+        layer.inverse_log_det_jacobian(fresh(y)) - log_slope(layer.inverse, y)
+    )
 
     # Gradients by the slope are those of differences, each with a layer of its own.
     def forward(layer):
         return tf.reduce_sum(
-            layer.forward(fresh(x)) + layer.forward_log_det_jacobian(fresh(x)))
+            layer.forward(fresh(x)) + layer.forward_log_det_jacobian(fresh(x))
+        )
 
     def inverse(layer):
         return tf.reduce_sum(
-            layer.inverse(fresh(y)) + layer.inverse_log_det_jacobian(fresh(y)))
+            layer.inverse(fresh(y)) + layer.inverse_log_det_jacobian(fresh(y))
+        )
 
     slope, h = tf.Variable(0.3, dtype=tf.float64), 1e-6
     layer = layer_class(slope)
@@ -316,7 +338,10 @@ def check(layer_class):
     slopes = np.array([0.2, 0.5, 3.0])
     errors["batch"] = 0.0
     for method in [
-        "forward", "inverse", "forward_log_det_jacobian", "inverse_log_det_jacobian"
+        "forward",
+        "inverse",
+        "forward_log_det_jacobian",
+        "inverse_log_det_jacobian",
     ]:
         together = getattr(layer_class(slopes[:, np.newaxis]), method)(fresh(x))
         alone = [getattr(layer_class(slope), method)(fresh(x)) for slope in slopes]
@@ -359,7 +384,8 @@ def compare_layers(steps, seed):
         slope = tfp.util.TransformedVariable(1.0, tfb.Exp())
         scale = tfp.util.TransformedVariable(1.0, tfb.Exp())
         model = tfd.TransformedDistribution(
-            noise, tfb.Chain([layer_class(slope), tfb.Scale(scale)]))
+            noise, tfb.Chain([layer_class(slope), tfb.Scale(scale)])
+        )
         variables = [*slope.trainable_variables, *scale.trainable_variables]
         curves[name] = train(model, variables, data, steps)
         line = np.linspace(-40.0, 40.0, 400000, dtype=np.float32)
@@ -374,7 +400,7 @@ def compare_layers(steps, seed):
 
 
 def train(model, variables, data, steps):
-    """Maximises the likelihood; returns the mean nats after each step."""
+    """Maximizes the likelihood; returns the mean nats after each step."""
     optimizer = keras.optimizers.Adam(0.02)
     optimizer.build(variables)
 
@@ -406,7 +432,8 @@ def gradient_of_a_shift(seed, h=0.02):
     def mean_nats(shift):
         to_noise = tfb.Chain([PReLU(slope), tfb.Shift(shift)])
         model = tfd.TransformedDistribution(
-            tfd.Normal(np.float64(0.0), 1.0), tfb.Invert(to_noise))
+            tfd.Normal(np.float64(0.0), 1.0), tfb.Invert(to_noise)
+        )
         return tf.reduce_mean(model.log_prob(fresh(x)))
 
     shift = tf.Variable(np.float64(0.0))
@@ -437,9 +464,12 @@ def fit_a_flow(layers, points, seed, rotations=4):
       panels: list of `(title, values)` for the picture: samples or densities.
     """
     train, test = (
-        sklearn.datasets.make_swiss_roll(
-            points, noise=0.5, random_state=2 * seed + i)[0][:, [0, 2]] / 5.0
-        for i in range(2))
+        sklearn.datasets.make_swiss_roll(points, noise=0.5, random_state=2 * seed + i)[
+            0
+        ][:, [0, 2]]
+        / 5.0
+        for i in range(2)
+    )
     mean, scale = np.mean(train, axis=0), np.linalg.cholesky(np.cov(train.T))
     whiten = [tfb.Shift(-mean), tfb.ScaleMatvecTriL(np.linalg.inv(scale))]
     noise = tfd.Sample(tfd.Normal(np.float64(0.0), 1.0), 2)
@@ -449,16 +479,17 @@ def fit_a_flow(layers, points, seed, rotations=4):
         # From data to noise. `Chain` applies its last bijector first, and the bijector
         # of a distribution goes from noise to data.
         to_noise = whiten + [
-            layer for layers in fitted[:depth] for layer in bend(*layers, prelu)]
-        return tfd.TransformedDistribution(
-            noise, tfb.Invert(tfb.Chain(to_noise[::-1])))
+            layer for layers in fitted[:depth] for layer in bend(*layers, prelu)
+        ]
+        return tfd.TransformedDistribution(noise, tfb.Invert(tfb.Chain(to_noise[::-1])))
 
     z, fitted = tfb.Chain(whiten[::-1]).forward(train), []
     for k in range(layers):
         candidates = []
         for j in range(rotations):
-            rotation = bijectors.matrices.rotation(
-                2, seed=[seed, rotations * k + j], dtype=tf.float64)
+            rotation = bijectors.matrices.random_orthogonal(
+                2, seed=[seed, rotations * k + j], dtype=tf.float64
+            )
             turned = np.transpose(tf.linalg.matvec(rotation, z))
             nats, *parameters = np.transpose([best_bend(x) for x in turned])
             candidates.append((np.sum(nats), rotation, *parameters))
@@ -484,7 +515,8 @@ def fit_a_flow(layers, points, seed, rotations=4):
     print(
         "   with the package's PReLU: log densities differ by "
         f"{figures['log_prob_difference']:.0e}, samples by "
-        f"{figures['sample_difference']:.0e}")
+        f"{figures['sample_difference']:.0e}"
+    )
     panels = [("data", train), (f"samples, K = {layers}", samples)]
     for depth in DEPTHS:
         depth = min(depth, layers)
@@ -495,8 +527,12 @@ def fit_a_flow(layers, points, seed, rotations=4):
 def bend(rotation, kink, left, right, shift, prelu):
     """Returns a layer as a list of bijectors, the first one first."""
     return [
-        bijectors.InvertibleConv1x1(rotation, event_ndims=1), tfb.Shift(-kink),
-        prelu(left / right), tfb.Scale(right), tfb.Shift(shift)]
+        bijectors.InvertibleConv1x1(rotation, event_ndims=1),
+        tfb.Shift(-kink),
+        prelu(left / right),
+        tfb.Scale(right),
+        tfb.Shift(shift),
+    ]
 
 
 def best_bend(x, places=31, iterations=30):
@@ -521,17 +557,21 @@ def best_bend(x, places=31, iterations=30):
     side = np.arange(size) < below[:, np.newaxis]
     sides = [
         (np.sum(mask, 1), np.sum(offset * mask, 1), np.sum(offset**2 * mask, 1))
-        for mask in [side, ~side]]
+        for mask in [side, ~side]
+    ]
     shift = np.zeros(places)
     for _ in range(iterations):
         slopes = [
             (-shift * first + np.sqrt((shift * first) ** 2 + 4.0 * second * count))
-            / (2.0 * second) for count, first, second in sides]
+            / (2.0 * second)
+            for count, first, second in sides
+        ]
         shift = -sum(slope * side[1] for slope, side in zip(slopes, sides)) / size
     nats = sum(
-        count * np.log(slope) - 0.5 * (
-            slope**2 * second + 2.0 * slope * shift * first + count * shift**2)
-        for slope, (count, first, second) in zip(slopes, sides))
+        count * np.log(slope)
+        - 0.5 * (slope**2 * second + 2.0 * slope * shift * first + count * shift**2)
+        for slope, (count, first, second) in zip(slopes, sides)
+    )
     i = np.argmax(nats)
     return nats[i], kink[i], slopes[0][i], slopes[1][i], shift[i]
 
@@ -567,13 +607,23 @@ def draw(path, curves, truth, panels):
         else:
             side = int(len(values) ** 0.5)
             ax.imshow(
-                np.reshape(values, [side, side]), cmap="magma", origin="lower",
-                vmin=0.0, vmax=highest, extent=[-LIMIT, LIMIT] * 2)
+                np.reshape(values, [side, side]),
+                cmap="magma",
+                origin="lower",
+                vmin=0.0,
+                vmax=highest,
+                extent=[-LIMIT, LIMIT] * 2,
+            )
         ax.set(
-            title=title, xticks=[], yticks=[], xlim=(-LIMIT, LIMIT),
-            ylim=(-LIMIT, LIMIT), aspect="equal")
+            title=title,
+            xticks=[],
+            yticks=[],
+            xlim=(-LIMIT, LIMIT),
+            ylim=(-LIMIT, LIMIT),
+            aspect="equal",
+        )
     figure.savefig(path, dpi=100)
-    with PIL.Image.open(path) as image:  # few colours take half of the space
+    with PIL.Image.open(path) as image:  # few colors take half of the space
         image.convert("RGB").quantize(200).save(path, optimize=True)
 
 

@@ -15,8 +15,8 @@ import tensorflow_probability as tfp
 
 from tests import network_cases
 from tfp_flows.bijectors import (
-    ActNorm,
     Activation,
+    ActNorm,
     BatchNorm,
     DiagonalScale,
     InvertibleConv1x1,
@@ -28,7 +28,7 @@ from tfp_flows.bijectors import (
     Radial,
     Scan,
     Sylvester,
-    bases,
+    orthonormal,
 )
 
 ERF = Activation(
@@ -57,7 +57,7 @@ class Case:
         def variable(value, dtype, name):
             raw = tf.Variable(value, dtype=dtype, name=name)
             # The laws move variables at will, and this is to stay orthonormal.
-            orthonormal = dict(transform_fn=bases.qr_basis, shape=value.shape)
+            orthonormal = dict(transform_fn=orthonormal.qr_basis, shape=value.shape)
             return tfp.util.DeferredTensor(raw, **orthonormal) if name == "q" else raw
 
         return self.make(variable, dtype)
@@ -76,15 +76,15 @@ def _planar(seed, shape, num_layers, size, scale, x_shape, **others):
 def _sylvester(seed, shape, size, columns, scale, basis, **others):
     rng = np.random.default_rng(seed)
     if basis == "qr":
-        q = bases.qr_basis(rng.normal(size=[*shape, size, columns]))
+        q = orthonormal.qr_basis(rng.normal(size=[*shape, size, columns]))
     elif basis == "bjorck":
-        q = bases.bjorck_basis(rng.normal(size=[*shape, size, columns]))
+        q = orthonormal.bjorck_basis(rng.normal(size=[*shape, size, columns]))
     elif basis == "householder":
-        q = bases.householder_basis(rng.normal(size=[*shape, 3, size]), columns)
+        q = orthonormal.householder_basis(rng.normal(size=[*shape, 3, size]), columns)
     else:
-        q = bases.permutation_basis(size, columns, True, tf.float64)
+        q = orthonormal.permutation_basis(size, columns, True, tf.float64)
     raw = rng.normal(size=[2, *shape, columns, columns], scale=scale)
-    r, r_tilde = (bases.triangular_factor(part).numpy() for part in raw)
+    r, r_tilde = (orthonormal.triangular_factor(part).numpy() for part in raw)
     b = rng.normal(size=[*shape, columns], scale=scale)
     x = rng.normal(size=[4, *shape, size], scale=2.0)
     return Case(Sylvester, dict(q=q.numpy(), r=r, r_tilde=r_tilde, b=b), x, others)

@@ -239,7 +239,8 @@ def check_gradients_in_loops(make, x):
 
     actual, expected = (
         tf.function(gradient, autograph=False)(tf.constant(x[:2]), wrap)
-        for wrap in (loop, unrolled))
+        for wrap in (loop, unrolled)
+    )
     for one, other in zip(actual, expected):
         close(one, other)
 
@@ -328,7 +329,9 @@ def check_batch(bijector, x):
 def check_slices(bijector, x):
     """Slices of a batch act as their members do, as layers of compositions, too."""
     ndims, batch = (
-        bijector.forward_min_event_ndims, bijector.experimental_batch_shape().as_list())
+        bijector.forward_min_event_ndims,
+        bijector.experimental_batch_shape().as_list(),
+    )
     x = np.broadcast_to(x[0], [*batch, *x.shape[x.ndim - ndims :]])
     y = bijector.forward(fresh(x))
     every = evaluate(bijector, x, y)
@@ -346,7 +349,8 @@ def check_slices(bijector, x):
             for name, value in every.items()
         }
         assert sliced.experimental_batch_shape() == (
-            expected["forward_log_det_jacobian"].shape)
+            expected["forward_log_det_jacobian"].shape
+        )
         points = x[of_events], y.numpy()[of_events]
         for name, value in evaluate(sliced, *points).items():
             close(value, expected[name])

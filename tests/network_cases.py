@@ -82,9 +82,14 @@ def _coupling(seed, mask, transformer, x_shape, context_shape=None, network=MLP)
 
     def make_bijector(dtype, context):
         net = network(
-            int(np.sum(row)), [int(np.sum(~row)), transformer.num_parameters], (5,),
-            seed=seed, activation="tanh", dtype=dtype,
-            context_size=context_shape[-1] if context_shape else 0)
+            int(np.sum(row)),
+            [int(np.sum(~row)), transformer.num_parameters],
+            (5,),
+            seed=seed,
+            activation="tanh",
+            dtype=dtype,
+            context_size=context_shape[-1] if context_shape else 0,
+        )
         return Coupling(mask, net, transformer, context)
 
     return _network(seed, make_bijector, x_shape, context_shape)
@@ -99,14 +104,18 @@ def _checkerboard(seed, event_shape, transformer):
     return _network(seed, make_bijector, [2, *event_shape])
 
 
-def _autoregressive(
-    seed, kind, transformer, x_shape, context_shape=None, **network
-):
+def _autoregressive(seed, kind, transformer, x_shape, context_shape=None, **network):
     def make_bijector(dtype, context):
         net = MADE(
-            x_shape[-1], transformer.num_parameters, (5, 5), seed=seed,
-            activation="tanh", dtype=dtype,
-            context_size=context_shape[-1] if context_shape else 0, **network)
+            x_shape[-1],
+            transformer.num_parameters,
+            (5, 5),
+            seed=seed,
+            activation="tanh",
+            dtype=dtype,
+            context_size=context_shape[-1] if context_shape else 0,
+            **network,
+        )
         return kind(net, transformer, context)
 
     return _network(seed, make_bijector, x_shape, context_shape)
@@ -115,9 +124,16 @@ def _autoregressive(
 def conv_coupling(channels, kept, seed, dtype, transformer, context=None, hidden=2):
     """Returns a coupling of images with a small network, and a context if given."""
     net = ConvNet(
-        kept, channels - kept, hidden, num_layers=1, seed=seed, activation="tanh",
-        context_size=0 if context is None else context.shape[-1], dtype=dtype)
-    return Coupling(masks.channel(channels, kept=kept), net, transformer, context)
+        kept,
+        channels - kept,
+        hidden,
+        num_layers=1,
+        seed=seed,
+        activation="tanh",
+        context_size=0 if context is None else context.shape[-1],
+        dtype=dtype,
+    )
+    return Coupling(masks.channelwise(channels, kept=kept), net, transformer, context)
 
 
 def glow_step(channels, seed, dtype, context=None, plain=False):
@@ -129,12 +145,17 @@ def glow_step(channels, seed, dtype, context=None, plain=False):
         square = np.zeros([channels, channels])
         lower, upper = (tf.Variable(square, dtype=dtype) for _ in range(2))
         conv = InvertibleConv1x1PLU(
-            np.arange(channels)[::-1].copy(), lower, upper,
-            tf.ones([channels], dtype), tf.Variable(zeros, dtype=dtype))
+            np.arange(channels)[::-1].copy(),
+            lower,
+            upper,
+            tf.ones([channels], dtype),
+            tf.Variable(zeros, dtype=dtype),
+        )
     shift, log_scale = (tf.Variable(zeros, dtype=dtype) for _ in range(2))
     kept = (channels + 1) // 2
     coupling = conv_coupling(
-        channels, kept, seed, dtype, transformers.SigmoidAffine(), context)
+        channels, kept, seed, dtype, transformers.SigmoidAffine(), context
+    )
     return GlowStep(ActNorm(shift, log_scale), conv, coupling)
 
 
@@ -144,7 +165,8 @@ def multi_scale(seed, dtype, recompute=False, context=None):
     levels = [
         tfp.bijectors.Chain([squeeze, glow_step(4, seed, dtype)]),
         tfp.bijectors.Chain(
-            [squeeze, glow_step(4, seed + 1, dtype, context, plain=True)]),
+            [squeeze, glow_step(4, seed + 1, dtype, context, plain=True)]
+        ),
     ]
     prior = conv_coupling(4, 1, seed + 2, dtype, _AFFINE)
     return MultiScale(levels, [prior], recompute=recompute)
@@ -156,8 +178,15 @@ def _scan_of_couplings(seed, x_shape, context_shape):
 
     def make_bijector(dtype, context):
         flow = flows.real_nvp(
-            size, 4, (3,), seed=seed, activation="tanh", context_size=context_size,
-            dtype=dtype, scan=True)
+            size,
+            4,
+            (3,),
+            seed=seed,
+            activation="tanh",
+            context_size=context_size,
+            dtype=dtype,
+            scan=True,
+        )
         return flows.condition(flow.bijector.bijectors[0], context)
 
     return _network(seed, make_bijector, x_shape, context_shape)
@@ -186,15 +215,20 @@ MAKERS = {
         46, [3, 3, 1], transformers.GatedAffine()
     ),
     "coupling/channels": lambda: _coupling(
-        47, masks.channel(3), transformers.GatedAffine(), [2, 3, 2, 3]
+        47, masks.channelwise(3), transformers.GatedAffine(), [2, 3, 2, 3]
     ),
     "maf/steep": lambda: _autoregressive(50, MaskedAutoregressive, _AFFINE, [4, 3]),
     "maf/context_batch": lambda: _autoregressive(
         51, MaskedAutoregressive, _AFFINE, [2, 2, 3, 3], [2, 3, 2], order="random"
     ),
     "maf/residual": lambda: _autoregressive(
-        52, MaskedAutoregressive, transformers.GatedAffine(), [4, 3],
-        residual=True, skip=True, order="reversed",
+        52,
+        MaskedAutoregressive,
+        transformers.GatedAffine(),
+        [4, 3],
+        residual=True,
+        skip=True,
+        order="reversed",
     ),
     "maf/spline": lambda: _autoregressive(53, MaskedAutoregressive, _SPLINE, [4, 3]),
     "maf/one": lambda: _autoregressive(54, MaskedAutoregressive, _AFFINE, [4, 1]),
@@ -211,8 +245,10 @@ MAKERS = {
         60, lambda dtype, _: glow_step(4, 60, dtype), [2, 2, 1, 4]
     ),
     "glow_step/batch": lambda: _network(
-        61, lambda dtype, context: glow_step(3, 61, dtype, context, plain=True),
-        [2, 2, 2, 1, 3], [2, 2],
+        61,
+        lambda dtype, context: glow_step(3, 61, dtype, context, plain=True),
+        [2, 2, 2, 1, 3],
+        [2, 2],
     ),
     "multi_scale/steep": lambda: _network(
         62, lambda dtype, _: multi_scale(62, dtype), [1, 4, 8, 1]

@@ -16,33 +16,41 @@ FILES = sorted(ROOT.rglob("*.py"))
 # For each module or folder of the package, those that it may import.
 MAY_IMPORT = {
     "_autodiff": set(),
-    "_cache": {"_compositions"},
+    "_freshness": {"_traversal"},
     "_dtypes": set(),
-    "_flow": {"_recipes"},
+    "_flow": {"_builders"},
     "_closures": set(),
-    "_compositions": {"_dtypes"},
+    "_traversal": {"_dtypes"},
     "_copies": {"_closures"},
     "_keras_seam": set(),
-    "_loops": set(),
-    "_moments": set(),
+    "_loop_scope": set(),
+    "_replica_moments": set(),
     "_parameters": {"_autodiff", "_dtypes", "_keras_seam"},
-    "_recipes": set(),
-    "_support": {"_compositions", "_flow"},
+    "_builders": set(),
+    "_support": {"_traversal", "_flow"},
     "masks": set(),
     "root_finding": set(),
-    "networks": {"_autodiff", "_dtypes", "_loops", "_moments", "_recipes", "masks"},
+    "networks": {
+        *{"_autodiff", "_dtypes", "_loop_scope", "_replica_moments", "_builders"},
+        "masks",
+    },
     "bijectors": {
-        *{"_cache", "_compositions", "_moments", "_parameters", "_recipes", "masks"},
-        *{"_autodiff", "_closures", "_dtypes", "_keras_seam", "_loops"},
-        "root_finding",
+        *{"_freshness", "_traversal", "_replica_moments", "_parameters", "_builders"},
+        *{"_autodiff", "_closures", "_dtypes", "_keras_seam", "_loop_scope"},
+        *{"masks", "root_finding"},
     },
-    "trainable": {"_dtypes", "_recipes"},
     "flows": {
-        *{"_closures", "_compositions", "_recipes", "bijectors", "masks", "networks"},
-        *{"_autodiff", "_dtypes", "_flow", "_parameters", "_support", "trainable"},
+        *{"_closures", "_traversal", "_builders", "bijectors", "masks", "networks"},
+        *{"_autodiff", "_dtypes", "_flow", "_parameters", "_support"},
+        "dequantization",
     },
+    "normalization": {"_traversal"},
+    "dequantization": {
+        *{"_builders", "_dtypes", "_flow", "bijectors", "flows", "masks", "networks"},
+    },
+    "latent_space": {"bijectors", "flows"},
     "variational": set(),
-    "keras": {"_autodiff", "_compositions", "_keras_seam", "_recipes", "_support"},
+    "keras": {"_autodiff", "_traversal", "_keras_seam", "_builders", "_support"},
 }
 EXTERNAL = {"numpy", "tensorflow", "tensorflow_probability"}
 STANDARD = {"collections", "contextlib", "copy", "dataclasses", "functools", "math"}
@@ -50,7 +58,7 @@ STANDARD |= {"inspect", "numbers", "tfp_flows", "types", "warnings"}
 STANDARD |= {"contextvars", "importlib", "json", "os", "pathlib", "sys", "threading"}
 STANDARD |= {"copyreg", "weakref"}
 # The files that may know what is private to TFP and TensorFlow.
-PRIVATE = {"_autodiff", "_cache"}
+PRIVATE = {"_autodiff", "_freshness"}
 ITS_STANDARD = {"ctypes", "itertools", "os", "sys", "threading", "weakref"}
 TOP_LEVEL = {
     *{"setup.cfg", "setup.py", "tfp_flows", "tests", "examples", "README.md"},
@@ -127,9 +135,11 @@ def test_every_bijector_is_one_of_tfp(bijector_class):
     assert {"_forward", "_inverse", "_inverse_log_det_jacobian"} <= own
     assert "_parameter_properties" in own
     assert "_cache" in own, "decorate it with `never_stale`"
-    assert not own & set(vars(tfp.bijectors.Bijector)) & {
-        name for name in own if not name.startswith("_")
-    }, "public methods of TFP are not ours to override"
+    assert (
+        not own
+        & set(vars(tfp.bijectors.Bijector))
+        & {name for name in own if not name.startswith("_")}
+    ), "public methods of TFP are not ours to override"
 
 
 @pytest.mark.parametrize(

@@ -15,15 +15,20 @@ def clips(tmp_path, takes=4):
     """Writes a file of clips of all digits, and returns its path."""
     rng = np.random.RandomState(0)
     lengths = rng.randint(250, 400, size=10 * takes)
-    audio = np.concatenate([
-        6000.0 * np.sin(np.arange(n) * (0.1 + 0.05 * (i % 10)) + rng.uniform(6.0))
-        for i, n in enumerate(lengths)
-    ])
+    audio = np.concatenate(
+        [
+            6000.0 * np.sin(np.arange(n) * (0.1 + 0.05 * (i % 10)) + rng.uniform(6.0))
+            for i, n in enumerate(lengths)
+        ]
+    )
     path = tmp_path / "clips.npz"
     np.savez(
-        path, audio=np.int16(audio), offsets=np.concatenate([[0], np.cumsum(lengths)]),
+        path,
+        audio=np.int16(audio),
+        offsets=np.concatenate([[0], np.cumsum(lengths)]),
         digit=np.uint8(np.arange(10 * takes) % 10),
-        take=np.uint8(np.arange(10 * takes) // 10))
+        take=np.uint8(np.arange(10 * takes) // 10),
+    )
     return path
 
 
@@ -79,7 +84,8 @@ def test_mu_law_is_that_of_the_paper():
     sound = example.decode(levels)
     np.testing.assert_array_equal(example.encode(sound), levels)
     np.testing.assert_allclose(
-        sound[200], (256.0 ** (200 / 127.5 - 1.0) - 1.0) / 255.0, rtol=1e-12)
+        sound[200], (256.0 ** (200 / 127.5 - 1.0) - 1.0) / 255.0, rtol=1e-12
+    )
 
 
 def test_floors_are_those_of_counts():
@@ -90,7 +96,8 @@ def test_floors_are_those_of_counts():
     np.testing.assert_allclose(bits["order_0"], -np.log2(order_0[0]))
     pair = (1.0 + 25.0 * order_0[0]) / (2.0 + 25.0)
     np.testing.assert_allclose(
-        bits["bigram"], -0.5 * np.log2(order_0[0]) - 0.5 * np.log2(pair))
+        bits["bigram"], -0.5 * np.log2(order_0[0]) - 0.5 * np.log2(pair)
+    )
 
 
 def test_score_is_of_all_samples_together():
@@ -114,10 +121,11 @@ def test_crops_start_where_clips_do_or_within():
     np.testing.assert_allclose(np.mean(starts == 0), 950 / 1350 * 200 / 751, atol=0.05)
 
 
-def test_synthesised_clips_are_sound_of_each_class_and_take():
+def test_synthesized_clips_are_sound_of_each_class_and_take():
     example = load("spoken_digits")
-    clips = example.synthesise(seed=0, takes=6)
+    clips = example.synthesize(seed=0, takes=6)
     assert [(digit, take) for _, digit, take in clips] == [
-        (digit, take) for take in range(6) for digit in range(10)]
+        (digit, take) for take in range(6) for digit in range(10)
+    ]
     for x, *_ in clips:
         assert 1200 <= len(x) < 2000 and 20 < np.min(x) < 128 < np.max(x) < 235

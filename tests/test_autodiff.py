@@ -71,7 +71,8 @@ def test_gradient_functions_with_a_tape(in_graph):
 def test_shapes_that_a_graph_does_not_know(in_graph, shape):
     x = tf.constant(X[:2])
     run = functools.partial(
-        wrapped, in_graph=in_graph, signature=[tf.TensorSpec(None, tf.float64)])
+        wrapped, in_graph=in_graph, signature=[tf.TensorSpec(None, tf.float64)]
+    )
 
     def square(x):
         return _autodiff.with_shape(x**2, shape)
@@ -94,7 +95,11 @@ def network():
 def test_products_with_the_hessian():
     made = MADE(2, 2, (2,), seed=0, activation="tanh", dtype=tf.float64)
     scramble(made)
-    layer, x, variable = InverseAutoregressive(made), X[:1, :2], made.trainable_variables[0]
+    layer, x, variable = (
+        InverseAutoregressive(made),
+        X[:1, :2],
+        made.trainable_variables[0],
+    )
     sources, tangents = [tf.constant(x), variable], [X[:1, 1:], X[0, :2]]
     tangents = [tf.constant(tangent) for tangent in tangents]
 
@@ -139,7 +144,8 @@ def test_networks_that_hide_their_variables():
     with pytest.raises(NotImplementedError, match="hides its variables.* Two gra"):
         along_variable(hidden, x)
     for product in [
-        lambda x: jvp(sequential(hidden), x), lambda x: along_variable(hidden, x)
+        lambda x: jvp(sequential(hidden), x),
+        lambda x: along_variable(hidden, x),
     ]:
         with pytest.raises(NotImplementedError, match="hides its variables.* Two gra"):
             tf.function(product, autograph=False)(x)
@@ -184,7 +190,8 @@ def test_recomputation_is_for_reverse_mode():
 def test_gradients_of_densities_and_samples_in_loops(kind):
     made, x = network(), tf.constant(X[:2])
     flow = tfp.distributions.TransformedDistribution(
-        tfp.distributions.MultivariateNormalDiag(tf.zeros(3, tf.float64)), kind(made))
+        tfp.distributions.MultivariateNormalDiag(tf.zeros(3, tf.float64)), kind(made)
+    )
 
     def value(x):
         y = flow.bijector.forward(x)
@@ -198,8 +205,10 @@ def test_gradients_of_densities_and_samples_in_loops(kind):
 
     def loop(x):
         return tf.while_loop(
-            lambda i, total: i < 2, lambda i, total: (i + 1, total + value(x[i])),
-            (tf.constant(0), tf.zeros([], x.dtype)))[1]
+            lambda i, total: i < 2,
+            lambda i, total: (i + 1, total + value(x[i])),
+            (tf.constant(0), tf.zeros([], x.dtype)),
+        )[1]
 
     expected = gradient(x, lambda x: tf.add_n([value(row) for row in tf.unstack(x)]))
     in_graph = tf.function(lambda x: gradient(x, loop), autograph=False)

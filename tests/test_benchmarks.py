@@ -36,7 +36,8 @@ def test_counts_products():
 def test_counts_convolutions_and_copies():
     images = 2, 4, 6
     need = Need(
-        convolutions=((images, 3, ((3, 5), (1, 7))),), copies=((8, 9),), reads=((5,),))
+        convolutions=((images, 3, ((3, 5), (1, 7))),), copies=((8, 9),), reads=((5,),)
+    )
     pixels = 2 * 4 * 6
     assert need.flops == 2 * pixels * (9 * 3 * 5 + 5 * 7)
     operands = pixels * (3 + 2 * 5 + 7) + 9 * 3 * 5 + 5 * 7
@@ -45,7 +46,8 @@ def test_counts_convolutions_and_copies():
 
 def test_floor_runs_what_it_counts():
     need = Need(
-        products=((10, (3, 5, 7)), (10, (4, 2))), copies=((8, 9),), reads=((5, 6),))
+        products=((10, (3, 5, 7)), (10, (4, 2))), copies=((8, 9),), reads=((5, 6),)
+    )
     function, *arguments = need.candidate()
     (copied, read), (result,) = function(*arguments)
     assert (copied.shape, read.shape, result.shape) == ((8, 9), (5,), (10, 2))
@@ -67,7 +69,8 @@ def test_a_race_takes_timers_and_drops_the_slow():
 
     fast = timeit.Timer(lambda: None)
     race = timing.race(
-        {"slow": Slow(), "fast": fast, "call": tf.no_op}, 6, 0, most_seconds=4.0)
+        {"slow": Slow(), "fast": fast, "call": tf.no_op}, 6, 0, most_seconds=4.0
+    )
     assert [len(race.seconds[name]) for name in race.names] == [3, 6, 6]
     assert race.median("slow") == 5.0
 
@@ -76,7 +79,8 @@ def test_a_race_takes_timers_and_drops_the_slow():
 def test_parts_are_the_same_for_all(name):
     arguments = [
         np.random.default_rng(i).normal(size=shape)
-        for i, shape in enumerate(peers.PARTS[name])]
+        for i, shape in enumerate(peers.PARTS[name])
+    ]
     ours = tf.nest.flatten(parts.FUNCTIONS[name](*map(tf.constant, arguments)))
     theirs = peer_parts.FUNCTIONS[name](*arguments)  # NumPy spells them alike
     for one, other in zip(ours, tf.nest.flatten(theirs), strict=True):
@@ -86,7 +90,9 @@ def test_parts_are_the_same_for_all(name):
 def test_a_profile_tells_kinds_apart():
     def function(x, n):
         x = tf.matmul(x, x)
-        steps = tf.while_loop(lambda i, _: i < n, lambda i, x: (i + 1, tf.sin(x)), (0, x))
+        steps = tf.while_loop(
+            lambda i, _: i < n, lambda i, x: (i + 1, tf.sin(x)), (0, x)
+        )
         return tf.reduce_sum(steps[1] ** 2)
 
     seconds, kinds = profile.profile(function, tf.ones([64, 64]), tf.constant(5))
@@ -109,31 +115,45 @@ def outcome():
     """Of a "made": ours is twice as fast as the best peer, and slow in reverse."""
     seconds = {
         "forward": {
-            "ours, XLA": [1.0, 1.0, 8.0], "ours, graph": [3.0, 3.0, 3.0],
-            "TFP, XLA": [4.0, 4.0, 9.0], "zuko": [2.0, 2.0, 16.0],
-            "floor, XLA": [0.5, 0.5, 4.0]},
+            "ours, XLA": [1.0, 1.0, 8.0],
+            "ours, graph": [3.0, 3.0, 3.0],
+            "TFP, XLA": [4.0, 4.0, 9.0],
+            "zuko": [2.0, 2.0, 16.0],
+            "floor, XLA": [0.5, 0.5, 4.0],
+        },
         "inverse": {
-            "ours, XLA": [9.0, 5.0, 40.0], "ours, graph": [10.0, 10.0, 10.0],
-            "TFP, graph": [900.0, 1000.0]},
+            "ours, XLA": [9.0, 5.0, 40.0],
+            "ours, graph": [10.0, 10.0, 10.0],
+            "TFP, graph": [900.0, 1000.0],
+        },
     }
     need = works.WORKS["made"].needs["forward"]
     return {
-        "sizes": "small", "seconds": seconds,
+        "sizes": "small",
+        "seconds": seconds,
         "flops": {q: need.flops for q in seconds},
         "bytes": {q: need.moved for q in seconds},
         "first": {"forward": dict.fromkeys(["ours, XLA", "ours, graph"], [1.0, 2.0])},
-        "memory": {"ours, XLA": 2**20, "zuko": 2**21}, "absent": ["nflows is away."]}
+        "memory": {"ours, XLA": 2**20, "zuko": 2**21},
+        "absent": ["nflows is away."],
+    }
 
 
 @pytest.mark.parametrize(
     "quantity, to, value",
     [
-        ("forward", "best", 1 / 2), ("forward", "TFP", 1 / 4), ("forward", "floor", 2),
-        ("forward", "peers", 1 / 2), ("inverse", "forward", 5),
+        ("forward", "best", 1 / 2),
+        ("forward", "TFP", 1 / 4),
+        ("forward", "floor", 2),
+        ("forward", "peers", 1 / 2),
+        ("inverse", "forward", 5),
         # In rounds, 0.01 and 0.005: not the ratio of the medians.
-        ("inverse", "TFP", 0.0075), ("inverse", "best", 0.0075),
+        ("inverse", "TFP", 0.0075),
+        ("inverse", "best", 0.0075),
         ("inverse", "peers", None),
-        ("step", "best", None), ("memory", "peers", 1 / 2), ("memory", "TFP", None),
+        ("step", "best", None),
+        ("memory", "peers", 1 / 2),
+        ("memory", "TFP", None),
     ],
 )
 def test_aims_take_the_faster_mode_and_ratios_in_rounds(outcome, quantity, to, value):
@@ -143,9 +163,14 @@ def test_aims_take_the_faster_mode_and_ratios_in_rounds(outcome, quantity, to, v
 
 def test_tables_and_picture_of_a_file(outcome, tmp_path, capsys):
     eager = {"ours, eager": [1.0, 1.0], "TFP, eager": [2.0, 2.0]}
-    found = json.loads(json.dumps({
-        "made": outcome,
-        "eager Radial": {"sizes": "one", "seconds": {"eager": eager}}}))
+    found = json.loads(
+        json.dumps(
+            {
+                "made": outcome,
+                "eager Radial": {"sizes": "one", "seconds": {"eager": eager}},
+            }
+        )
+    )
     outcomes.print_all(found)
     text = capsys.readouterr().out
     assert "| `made`, inverse / forward | 4 | 5 | no |" in text

@@ -42,14 +42,20 @@ FLOWS = {
     "neural_spline": lambda: flows.neural_spline(2, 2, (4,), seed=0),
     "glow": lambda: flows.glow([4, 4, 1], 1, 1, 4, seed=0),
     "real_nvp_image": lambda: flows.real_nvp_image([4, 4, 1], 1, seed=0),
-    "levels": lambda: flows.autoregressive_levels(MADE(2, 5, (8,), seed=0), 5),
+    "levels": lambda: flows.discrete_autoregressive(MADE(2, 5, (8,), seed=0), 5),
     "bound to a context": lambda: flows.condition(
-        _maf(context_size=3), np.ones([2, 3], np.float32)),
+        _maf(context_size=3), np.ones([2, 3], np.float32)
+    ),
     "a keras network": _with_keras,
     "a mixture": lambda: tfd.Mixture(
-        tfd.Categorical(logits=_variable(2)), [_maf(0), _maf(1)]),
-    "a deferred scale": lambda: tfd.Independent(tfd.Normal(
-        _variable(2), tfp.util.TransformedVariable([1.0, 2.0], tfb.Softplus())), 1),
+        tfd.Categorical(logits=_variable(2)), [_maf(0), _maf(1)]
+    ),
+    "a deferred scale": lambda: tfd.Independent(
+        tfd.Normal(
+            _variable(2), tfp.util.TransformedVariable([1.0, 2.0], tfb.Softplus())
+        ),
+        1,
+    ),
 }
 
 
@@ -65,16 +71,20 @@ def test_copies_are_equal_and_share_no_variable(make):
     x = flow.sample(seed=(0, 1))
     expected = _log_prob(flow, x)
     for duplicate in [
-        copy.deepcopy, lambda flow: pickle.loads(pickle.dumps(flow)), tfp_flows.clone
+        copy.deepcopy,
+        lambda flow: pickle.loads(pickle.dumps(flow)),
+        tfp_flows.clone,
     ]:
         other = duplicate(flow)
         assert type(other) is type(flow) and other.name == flow.name
         assert [v.shape for v in other.variables] == [v.shape for v in flow.variables]
         assert [v.trainable for v in other.variables] == [
-            v.trainable for v in flow.variables]
+            v.trainable for v in flow.variables
+        ]
         close(_log_prob(other, x), expected, 0.0)
         tf.nest.map_structure(
-            lambda a, b: close(a, b, 0.0), other.sample(seed=(0, 1)), x)
+            lambda a, b: close(a, b, 0.0), other.sample(seed=(0, 1)), x
+        )
         with tf.GradientTape() as tape:
             total = tf.reduce_sum(_log_prob(other, x))
         gradients = tape.gradient(total, other.trainable_variables)
@@ -99,8 +109,11 @@ def test_networks_and_bijectors_are_cloned():
 def test_errors():
     shift = tf.Variable([1.0, 2.0], name="hidden")
     inline = tfb.Inline(
-        lambda x: x + shift, lambda y: y - shift, forward_min_event_ndims=0,
-        forward_log_det_jacobian_fn=lambda x: tf.zeros([]))
+        lambda x: x + shift,
+        lambda y: y - shift,
+        forward_min_event_ndims=0,
+        forward_log_det_jacobian_fn=lambda x: tf.zeros([]),
+    )
     with pytest.raises(ValueError, match=r"functions that refer to \['hidden:0'\]"):
         tfp_flows.clone(tfb.Chain([inline]))
     for wrong in [None, 3.0, tfb.Exp, lambda x: x]:

@@ -38,7 +38,8 @@ def test_gap_is_the_divergence_and_a_flow_has_less_of_it(example):
         log_p = example.log_evidence(model.decoder, seen)
         terms = model.draw(seen, encoded, 0)
         parameters, best = example.refine(
-            model, seen, encoded, terms, 300, 0, Progress())
+            model, seen, encoded, terms, 300, 0, Progress()
+        )
         gaps[name] = log_p - np.mean(best.log_weight, axis=0)
         assert np.all(gaps[name] < log_p - np.mean(terms.log_weight, axis=0))
     assert np.mean(gaps["planar 4"]) < 0.7 * np.mean(gaps["Gaussian"])
@@ -46,19 +47,22 @@ def test_gap_is_the_divergence_and_a_flow_has_less_of_it(example):
     for case in [1, 5]:
         row = example.check("planar 4", model, seen, parameters, best, log_p, case)
         np.testing.assert_allclose(
-            row["bound"] + row["divergence"], row["log_p"],
-            atol=5.0 * row["standard_error"] + 1e-3)
+            row["bound"] + row["divergence"],
+            row["log_p"],
+            atol=5.0 * row["standard_error"] + 1e-3,
+        )
 
 
 def test_importance_weighted_bounds_take_groups_of_samples(example):
     random = np.random.RandomState(0)
     values = np.float32(random.normal(size=[3, 100, 2]))
-    terms = variational.Terms(tf.zeros([100, 2, 2]), *values)
+    terms = variational.PosteriorSamples(tf.zeros([100, 2, 2]), *values)
     bounds = [example.importance_weighted(terms, count) for count in [1, 5, 50, 100]]
     weight = values[0] + values[1] - values[2]
     np.testing.assert_allclose(bounds[0], np.mean(weight), rtol=1e-4)
     np.testing.assert_allclose(
-        bounds[-1], np.mean(np.log(np.mean(np.exp(weight), axis=0))), rtol=1e-4)
+        bounds[-1], np.mean(np.log(np.mean(np.exp(weight), axis=0))), rtol=1e-4
+    )
     assert bounds == sorted(bounds)
 
 
@@ -87,11 +91,13 @@ def test_flow_posteriors_reports_and_draws(example, tmp_path, capsys, monkeypatc
     assert figures["exact"]["whole"]["log_p"] > -32.0  # pixels by themselves: about -33
     for gap in figures["gaps"]["Gaussian"].values():
         assert 0.0 < gap["approximation"] < 3.0
-        np.testing.assert_allclose(gap["amortisation"], 0.0, atol=1e-4)
+        np.testing.assert_allclose(gap["amortization"], 0.0, atol=1e-4)
     row = figures["check"][0]
     np.testing.assert_allclose(
-        row["bound"] + row["divergence"], row["log_p"],
-        atol=5.0 * row["standard_error"] + 0.01)
+        row["bound"] + row["divergence"],
+        row["log_p"],
+        atol=5.0 * row["standard_error"] + 0.01,
+    )
     first, *_, last = figures["importance_weighted"]["Gaussian"]
     assert first < last < figures["importance_weighted"]["log p"] + 0.02
     printed = capsys.readouterr().out

@@ -24,10 +24,16 @@ def module():
 def vae(module, seed=0):
     """Returns an autoencoder of the plane, with a posterior that bends."""
     model = module.VAE(
-        2, 2, (8,), 4,
+        2,
+        2,
+        (8,),
+        4,
         lambda outputs: tfd.MultivariateNormalDiag(
-            outputs[..., :2], 0.5 + tf.nn.softplus(outputs[..., 2:])),
-        module.adam(1e-3, 1), seed)
+            outputs[..., :2], 0.5 + tf.nn.softplus(outputs[..., 2:])
+        ),
+        module.adam(1e-3, 1),
+        seed,
+    )
     bias = model.encoder.trainable_variables[-1]
     value = 0.7 * np.random.RandomState(seed).normal(size=bias.shape)
     value[2:4] = 0.0  # of the scales, about 0.7
@@ -63,11 +69,12 @@ def test_measures_on_what_is_known(module):
     np.testing.assert_allclose(far, 100.0 - 2.0 * np.pi**0.5, atol=0.3)
 
     ring = tfd.MixtureSameFamily(
-        tfd.Categorical(logits=tf.zeros(8)),
-        tfd.MultivariateNormalDiag(*module.TRUTH))
+        tfd.Categorical(logits=tf.zeros(8)), tfd.MultivariateNormalDiag(*module.TRUTH)
+    )
     near = module.CENTERS[random.randint(8, size=1000)] + module.SCALE * x
     np.testing.assert_allclose(
-        module.log_mixture(near, *module.TRUTH), ring.log_prob(near), atol=1e-3)
+        module.log_mixture(near, *module.TRUTH), ring.log_prob(near), atol=1e-3
+    )
     all_there = module.from_samples(near, near)
     assert all_there["modes"] == 8 and all_there["off"] < 0.01
     half = module.from_samples(near[near[:, 0] > 0.0], near)
@@ -85,8 +92,9 @@ def test_measures_on_what_is_known(module):
     right = module.densities(Truth(), near, near)
     assert abs(right["lost"]) < 1e-5 and abs(right["js"]) < 1e-5
     wide = module.densities(Known(2.0), 2.0 * x, near)
-    np.testing.assert_allclose(wide["lost"], -np.mean(
-        Known(2.0).log_prob(near)) + right["nats"], rtol=1e-4)
+    np.testing.assert_allclose(
+        wide["lost"], -np.mean(Known(2.0).log_prob(near)) + right["nats"], rtol=1e-4
+    )
     assert 0.4 < wide["js"] < np.log(2.0)
 
     for model in (Truth(), None):  # by a grid, and by the formula
@@ -94,7 +102,8 @@ def test_measures_on_what_is_known(module):
         given = module.imputed(model, mixture, near[:200])["imputed"]
         alone = tfd.MixtureSameFamily(
             tfd.Categorical(logits=tf.zeros(8)),
-            tfd.Normal(module.CENTERS[:, 0], module.SCALE))
+            tfd.Normal(module.CENTERS[:, 0], module.SCALE),
+        )
         exact = np.mean(ring.log_prob(near[:200]) - alone.log_prob(near[:200, 0]))
         np.testing.assert_allclose(given, exact, atol=1e-3)
 
@@ -105,7 +114,8 @@ def test_each_model_learns_where_the_data_are(module):
     models = [
         module.Flow(2, 2, (8,), [], module.adam(3e-2, 150), 0),
         module.VAE(2, 2, (16,), 4, module.gaussian, module.adam(2e-2, 200), 0),
-        module.GAN(2, 2, (32, 32), tf.identity, 0.5, 5e-3, 400, 0)]
+        module.GAN(2, 2, (32, 32), tf.identity, 0.5, 5e-3, 400, 0),
+    ]
     for model, steps in zip(models, [150, 200, 400]):
         before = module.energy_distance(model.sample(500, 0), data)
         module.train(model, data, steps, 0, 64)
@@ -126,18 +136,22 @@ def test_pixels_of_the_vae_are_as_likely_as_their_level(module):
     log_mass = logits - np.log(np.sum(np.exp(logits), axis=-1, keepdims=True))
     expected = np.sum(np.eye(17)[levels] * log_mass, axis=(-2, -1)) + 64 * np.log(17)
     for seed in range(2):
-        x = module.dequantise(np.float32(levels), [seed, 0])
+        x = module.dequantize(np.float32(levels), [seed, 0])
         np.testing.assert_allclose(
-            module.histograms(outputs).log_prob(x), expected, rtol=1e-4)
+            module.histograms(outputs).log_prob(x), expected, rtol=1e-4
+        )
 
 
 def test_whole_example_at_a_small_size(module, monkeypatch, tmp_path, capsys):
     real_nvp, mlp = module.flows.real_nvp, module.mlp
     monkeypatch.setattr(
-        module.flows, "neural_spline",
-        lambda size, layers, hidden, seed: real_nvp(size, 1, (8,), seed=seed))
+        module.flows,
+        "neural_spline",
+        lambda size, layers, hidden, seed: real_nvp(size, 1, (8,), seed=seed),
+    )
     monkeypatch.setattr(
-        module, "mlp", lambda size, hidden, *rest: mlp(size, (8,), *rest))
+        module, "mlp", lambda size, hidden, *rest: mlp(size, (8,), *rest)
+    )
     monkeypatch.setattr(module, "compiled", lambda function: function)
     monkeypatch.setattr(module, "PIXELS", 30)
     monkeypatch.setattr(module, "DRAWS", 20)

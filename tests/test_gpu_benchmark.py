@@ -23,7 +23,8 @@ def coupling():
 
 
 TINY = works.Work(
-    "tiny", coupling, dict.fromkeys(works.QUANTITIES, Need(copies=((50, 4),))))
+    "tiny", coupling, dict.fromkeys(works.QUANTITIES, Need(copies=((50, 4),)))
+)
 
 
 def run(*arguments):
@@ -37,7 +38,9 @@ def test_a_rehearsal_prints_all_tables(capsys, tmp_path):
     printed = capsys.readouterr().out
     rows = [
         [cell.strip() for cell in line.strip("|").split("|")]
-        for line in printed.splitlines() if line.startswith("| `tiny`")]
+        for line in printed.splitlines()
+        if line.startswith("| `tiny`")
+    ]
     placed, errors = rows[:2], rows[2:3]
     assert [row[1] for row in placed] == ["float32", "bfloat16"]
     assert all(int(row[2]) > 50 and row[3:] == ["0", "0"] for row in placed)

@@ -40,8 +40,10 @@ def test_occluded_digits_goes_on_where_it_was_interrupted(tmp_path, monkeypatch)
     module = load("occluded_digits")
     train, validation, _ = module.load_digits()
     whole, stopped, resumed = [
-        module.flows.autoregressive_levels(module.networks.PixelCNN(
-            [8, 8, 1], 17, 4, 1, context_size=10, seed=seed), 17)
+        module.flows.discrete_autoregressive(
+            module.networks.PixelCNN([8, 8, 1], 17, 4, 1, context_size=10, seed=seed),
+            17,
+        )
         for seed in (0, 0, 1)
     ]
     arguments = train, validation, 6, 0
@@ -70,15 +72,27 @@ def test_histograms_of_pixels_are_probabilities():
     np.testing.assert_allclose(np.sum(table, axis=1), 1.0)
     labels, images = test.target[:3], test.images[:3]
     expected = [
-        np.sum(np.log([
-            (np.sum(train.images[train.target == label, i, j, 0] == image[i, j, 0])
-             + 0.5) / (np.sum(train.target == label) + 17 * 0.5)
-            for i in range(8) for j in range(8)
-        ]))
+        np.sum(
+            np.log(
+                [
+                    (
+                        np.sum(
+                            train.images[train.target == label, i, j, 0]
+                            == image[i, j, 0]
+                        )
+                        + 0.5
+                    )
+                    / (np.sum(train.target == label) + 17 * 0.5)
+                    for i in range(8)
+                    for j in range(8)
+                ]
+            )
+        )
         for label, image in zip(labels, images)
     ]
     actual = module.log_prob_of(
-        table, type(test)(images=images, target=labels), given_class=True)
+        table, type(test)(images=images, target=labels), given_class=True
+    )
     np.testing.assert_allclose(actual, expected)
 
 
@@ -88,8 +102,16 @@ def test_glow_trains_its_flows_and_goes_on(tmp_path, capsys):
         images = np.random.RandomState(i).randint(0, 256, [60, 4, 4, 3], dtype=np.uint8)
         np.savez(path, x=images)
     settings = dict(
-        data=paths[:2], test=paths[2], seconds=0.4, num_levels=1, num_steps=2, hidden=4,
-        batch=16, bits=5, checkpoint=tmp_path / "saved")
+        data=paths[:2],
+        test=paths[2],
+        seconds=0.4,
+        num_levels=1,
+        num_steps=2,
+        hidden=4,
+        batch=16,
+        bits=5,
+        checkpoint=tmp_path / "saved",
+    )
     picture = tmp_path / "glow.png"
     module = load("glow")
     figures = module.main(**settings, picture=picture)

@@ -16,7 +16,8 @@ MOST_BYTES = 300_000
 def test_keras_fit_keeps_the_best_model_in_a_file(tmp_path, capsys):
     module = load("keras_fit")
     module.FLOWS["tiny"] = functools.partial(
-        flows.real_nvp, num_layers=2, hidden_units=(16,))
+        flows.real_nvp, num_layers=2, hidden_units=(16,)
+    )
     module.WEIGHT_DECAY["tiny"] = 0.0
     path, picture = tmp_path / "best.keras", tmp_path / "fit.png"
     figures = module.main("tiny", epochs=4, path=path, picture=picture, verbose=0)
@@ -28,12 +29,15 @@ def test_keras_fit_keeps_the_best_model_in_a_file(tmp_path, capsys):
     assert figures["nats"] > 60.0  # the Gaussian has 49.8
     np.testing.assert_allclose(
         figures["nats"],
-        64 * np.log(2.0) * (np.log2(17.0) - figures["bits_per_dimension"]), rtol=1e-5)
+        64 * np.log(2.0) * (np.log2(17.0) - figures["bits_per_dimension"]),
+        rtol=1e-5,
+    )
     assert figures["difference_of_saved"] < 1e-3
     samples = keras.models.load_model(path).sample(200, seed=0)
     train, _, _ = module.load_digits()
     np.testing.assert_allclose(
-        np.mean(samples, axis=0), 0.5 + np.mean(train, axis=0), atol=2.0)
+        np.mean(samples, axis=0), 0.5 + np.mean(train, axis=0), atol=2.0
+    )
 
 
 def test_keras_fit_has_new_noise_in_each_epoch(tmp_path, monkeypatch):
@@ -113,8 +117,7 @@ def test_probability_below_the_target_is_the_integral_of_the_density():
     result = module.evaluate(layer, outputs, y, (0.0, 1.0))
     density = np.exp(result["nats"])
     steps = 0.5 * (density[1:] + density[:-1]) * np.diff(y)
-    np.testing.assert_allclose(
-        result["probability"][1:], np.cumsum(steps), atol=2e-3)
+    np.testing.assert_allclose(result["probability"][1:], np.cumsum(steps), atol=2e-3)
 
 
 def test_whole_numbers_are_spread_and_others_are_not():
@@ -152,10 +155,18 @@ def test_keras_multi_device_goes_on_where_it_was_interrupted(tmp_path, monkeypat
     module = load("keras_multi_device")
     digits = module.load_digits
     monkeypatch.setattr(
-        module, "load_digits", lambda seed: [part[:200] for part in digits(seed)])
-    monkeypatch.setattr(module.flows, "real_nvp", functools.partial(
-        lambda make, size, num_layers, hidden_units, seed: make(
-            size, 2, (16,), seed=seed), flows.real_nvp))
+        module, "load_digits", lambda seed: [part[:200] for part in digits(seed)]
+    )
+    monkeypatch.setattr(
+        module.flows,
+        "real_nvp",
+        functools.partial(
+            lambda make, size, num_layers, hidden_units, seed: make(
+                size, 2, (16,), seed=seed
+            ),
+            flows.real_nvp,
+        ),
+    )
     whole = module.main(epochs=3, batch=10)
     assert whole["replicas"] == 1
     assert len(whole["seconds"]) == 3

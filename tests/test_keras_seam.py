@@ -59,7 +59,9 @@ def test_another_backend_is_refused_where_gradients_would_be_lost(monkeypatch):
     monkeypatch.setattr(type(scale), "value", property(lambda _: np.ones([2])))
     with pytest.raises(ValueError, match="`mine` must compute by TensorFlow; got"):
         DiagonalScale(scale)
-    with pytest.raises(ImportError, match="needs Keras 3 on TensorFlow; .* jax") as caught:
+    with pytest.raises(
+        ImportError, match="needs Keras 3 on TensorFlow; .* jax"
+    ) as caught:
         importlib.reload(tfp_flows.keras)
     assert remedy in str(caught.value)
     assert flow.log_prob(np.ones([3, 2], np.float32)).shape == [3]

@@ -10,15 +10,20 @@ from tests.catalogue import NAMES, PARAMETRIC, case
 each_case = pytest.mark.parametrize("name", NAMES)
 # For laws that take long: of layers with networks, those that differ in their graphs.
 OTHER_FUNCTIONS = "/softplus"  # in the graphs of others
-each_graph = pytest.mark.parametrize("name", [
-    *(n for n in PARAMETRIC if not n.endswith(OTHER_FUNCTIONS)),
-    *network_cases.GRAPHS,
-])
+each_graph = pytest.mark.parametrize(
+    "name",
+    [
+        *(n for n in PARAMETRIC if not n.endswith(OTHER_FUNCTIONS)),
+        *network_cases.GRAPHS,
+    ],
+)
 OF_CONSTANT_JACOBIAN = ("actnorm", "batch_norm", "conv1x1", "diagonal_scale")
 # Without those that differ from others in their numbers alone, or in their sizes.
 OF_ONE_SIZE = [
-    n for n in PARAMETRIC
-    if not n.endswith(("/flat", "/one", "/single", "/square", OTHER_FUNCTIONS))]
+    n
+    for n in PARAMETRIC
+    if not n.endswith(("/flat", "/one", "/single", "/square", OTHER_FUNCTIONS))
+]
 # What depends on the kind of layer and not on its numbers.
 each_kind = pytest.mark.parametrize(
     "name", [n for n in NAMES if n.endswith(("/steep", "/batch", "/channel"))]
@@ -84,7 +89,8 @@ def test_forward_mode_in_graphs(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["conv1x1/steep", "iaf/additive", "maf/steep", "scan/steep"])
+    "name", ["conv1x1/steep", "iaf/additive", "maf/steep", "scan/steep"]
+)
 def test_gradients_in_loops(name):
     laws.check_gradients_in_loops(case(name).make_variable, case(name).x)
 
@@ -101,7 +107,8 @@ def test_slices_of_a_batch(name):
 
 @pytest.mark.parametrize("size", [2, 3])
 @pytest.mark.parametrize(
-    "name", [
+    "name",
+    [
         *("planar/steep", "planar_stack/steep", "radial/steep", "sylvester/steep"),
         *("batch_norm/steep", "diagonal_scale/steep", "actnorm/steep"),
         *("conv1x1/steep", "conv1x1_plu/steep"),
@@ -158,7 +165,9 @@ def test_one_evaluation(name):
 @pytest.mark.parametrize(
     "name",
     [
-        n for n in NAMES if n.endswith(("steep", "channel"))
+        n
+        for n in NAMES
+        if n.endswith(("steep", "channel"))
         and not n.startswith(OF_CONSTANT_JACOBIAN)  # as others
     ],
 )

@@ -8,13 +8,14 @@ import tensorflow as tf
 
 from tests import catalogue
 from tests.laws import close
-from tfp_flows import flows, masks
+from tfp_flows import dequantization, flows, masks
 from tfp_flows.bijectors import (
     Coupling,
     InverseAutoregressive,
     MaskedAutoregressive,
     PReLU,
 )
+from tfp_flows.bijectors._trainable import make_trainable
 from tfp_flows.networks import (
     MADE,
     MLP,
@@ -24,7 +25,6 @@ from tfp_flows.networks import (
     ResidualMLP,
     WaveNet,
 )
-from tfp_flows.trainable import build_trainable
 
 # The distance from 1 to the next number: a rounding is off by half of it at most.
 EPS = {tf.bfloat16: 2.0**-7, tf.float16: 2.0**-10, tf.float32: 2.0**-23}
@@ -37,17 +37,27 @@ NETWORKS = {
     "mlp": (lambda **k: MLP(6, [4, 2], (32, 32), **TOLD, **k), [6], [3]),
     "no hidden layer": (lambda **k: MLP(6, [4, 2], (), **TOLD, **k), [6], [3]),
     "residual mlp": (
-        lambda **k: ResidualMLP(6, [4, 2], (32, 32), **SMOOTH, **k), [6], None),
+        lambda **k: ResidualMLP(6, [4, 2], (32, 32), **SMOOTH, **k),
+        [6],
+        None,
+    ),
     "made": (lambda **k: MADE(6, 2, (32, 32), **TOLD, **k), [6], [3]),
     "residual made": (
         lambda **k: MADE(6, 2, (32, 32), residual=True, skip=True, **SMOOTH, **k),
-        [6], None),
+        [6],
+        None,
+    ),
     "conv": (lambda **k: ConvNet(2, 2, 32, **TOLD, **k), [4, 5, 2], [3]),
     "residual conv": (
         lambda **k: ResidualConvNet(2, 2, 32, context_ndims=3, **TOLD, **k),
-        [4, 5, 2], [4, 5, 3]),
+        [4, 5, 2],
+        [4, 5, 3],
+    ),
     "pixel cnn": (
-        lambda **k: PixelCNN([3, 4, 2], 2, 16, 2, context_size=3, **k), [3, 4, 2], [3]),
+        lambda **k: PixelCNN([3, 4, 2], 2, 16, 2, context_size=3, **k),
+        [3, 4, 2],
+        [3],
+    ),
     "wave": (lambda **k: WaveNet(2, 16, 16, [1, 2, 4], context_size=3, **k), [9], [3]),
 }
 
@@ -116,7 +126,8 @@ def test_all_products_and_their_gradients_are_in_the_format(name, dtype):
     network, _, inputs = pair(name, dtype)
     call = tf.function(values_and_gradients, autograph=False)
     products = [
-        op for op in call.get_concrete_function(network, inputs).graph.get_operations()
+        op
+        for op in call.get_concrete_function(network, inputs).graph.get_operations()
         if op.type.startswith(("MatMul", "BatchMatMul", "Conv2D"))
         and "Tensordot" not in op.name  # that of the edges, which has no batch
     ]
@@ -146,7 +157,8 @@ def test_a_large_bias_of_the_output_is_not_rounded(dtype):
 
 @pytest.mark.parametrize(
     "dtype, jit_compile",
-    [(tf.bfloat16, False), (tf.bfloat16, True), (tf.float16, False)])
+    [(tf.bfloat16, False), (tf.bfloat16, True), (tf.float16, False)],
+)
 def test_a_coupling_goes_both_ways_to_the_digits_of_float32(dtype, jit_compile):
     size = 8
     network = MLP(4, [4, 2], (32, 32), seed=0, compute_dtype=dtype)
@@ -222,7 +234,8 @@ def test_gradients_through_the_sequential_direction(dtype):
 def test_densities(kind, dtype):
     make = {"real_nvp": flows.real_nvp, "maf": flows.maf}[kind]
     flow, exact = (
-        make(16, 4, (64, 64), seed=0, dtype=d) for d in (tf.float32, tf.float64))
+        make(16, 4, (64, 64), seed=0, dtype=d) for d in (tf.float32, tf.float64)
+    )
     move(flow.trainable_variables, 0.2)
     for mine, other in zip(flow.trainable_variables, exact.trainable_variables):
         other.assign(tf.cast(mine, tf.float64))
@@ -245,8 +258,10 @@ def products_are_truncated(dtype):
     TensorFlow does so for bfloat16 on processors without instructions for it, such as
     those that have AVX2 alone. Errors then have one sign, and add up.
     """
-    a, b = (tf.cast(normal(shape, seed), dtype) for shape, seed in [
-        ([50, 16], 5), ([16, 50], 6)])
+    a, b = (
+        tf.cast(normal(shape, seed), dtype)
+        for shape, seed in [([50, 16], 5), ([16, 50], 6)]
+    )
     exact = np.matmul(*(np.array(tf.cast(v, tf.float64)) for v in (a, b)))
     found = np.array(tf.cast(tf.matmul(a, b), tf.float64))
     return np.mean(np.abs(found) <= np.abs(exact)) > 0.9
@@ -256,7 +271,7 @@ def test_a_network_starts_from_data_by_moments_in_float32():
     network = ConvNet(2, 2, 16, seed=0, compute_dtype=tf.bfloat16)
     move(network.trainable_variables)
     x = 100.0 + normal([64, 4, 4, 2], 1)
-    output = network.start_from_data(x)
+    output = network.initialize_from_data(x)
     assert output.dtype == tf.float32
     assert distance([output], [network(x)]) < 3.0 * EPS[tf.bfloat16]
 
@@ -312,14 +327,17 @@ MAKERS = {
     "planar": lambda **k: flows.planar(4, 2, seed=0, **k),
     "radial": lambda **k: flows.radial(4, 2, seed=0, **k),
     "sylvester": lambda **k: flows.sylvester(4, 2, seed=0, **k),
-    "variational_dequantiser": (
-        lambda **k: flows.variational_dequantiser([4, 4, 1], 1, 4, seed=0, **k)),
+    "variational_dequantizer": (
+        lambda **k: dequantization.variational_dequantizer([4, 4, 1], 1, 4, seed=0, **k)
+    ),
     **{
-        flow: lambda flow=flow, **k: flows.amortised_posterior(4, flow, 2, seed=0, **k)
+        flow: lambda flow=flow, **k: flows.amortized_posterior(4, flow, 2, seed=0, **k)
         for flow in ["none", "radial", "householder", "iaf"]
     },
-    "dequantise": lambda **k: flows.dequantise(np.zeros([2, 2], int), seed=0, **k),
-    "build_trainable": lambda **k: build_trainable(PReLU, [3], seed=0, **k),
+    "dequantize": lambda **k: dequantization.dequantize(
+        np.zeros([2, 2], int), seed=0, **k
+    ),
+    "make_trainable": lambda **k: make_trainable(PReLU, [3], seed=0, **k),
 }
 
 
@@ -342,7 +360,8 @@ def test_networks_refuse_to_hold_16_bits(name, dtype):
 @each_format
 @pytest.mark.parametrize("wrap", [tf.constant, tf.Variable], ids=lambda f: f.__name__)
 @pytest.mark.parametrize(
-    "name", [n for n in catalogue.PARAMETRIC if n.endswith(("/steep", "/channel"))])
+    "name", [n for n in catalogue.PARAMETRIC if n.endswith(("/steep", "/channel"))]
+)
 def test_layers_refuse_parameters_of_16_bits(name, wrap, dtype):
     def make(value, dtype, name):
         return wrap(tf.cast(value, dtype), name=name)

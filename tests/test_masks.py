@@ -22,7 +22,7 @@ def test_masks_of_vectors():
     assert masks.alternating(5).tolist() == [True, False, True, False, True]
 
 
-def test_neighbours_on_a_checkerboard_differ():
+def test_neighbors_on_a_checkerboard_differ():
     mask = masks.checkerboard(3, 4)
     assert mask.dtype == bool and mask.shape == (3, 4, 1) and mask[0, 0, 0]
     assert np.all(mask[1:] != mask[:-1]) and np.all(mask[:, 1:] != mask[:, :-1])
@@ -32,7 +32,7 @@ def test_neighbours_on_a_checkerboard_differ():
 def test_channels_are_those_of_a_vector():
     for flip in [False, True]:
         expected = masks.half(5, flip).reshape([1, 1, 5])
-        np.testing.assert_array_equal(masks.channel(5, flip), expected)
+        np.testing.assert_array_equal(masks.channelwise(5, flip), expected)
 
 
 def test_orders():
@@ -73,7 +73,8 @@ def test_random_degrees_are_drawn_from_the_least_of_the_layer_before():
     layers = [[], []]
     for seed in range(4000):
         _, first, second = masks.degree_sets(
-            5, [2, 2], 1, "given", "random", 1, np.random.default_rng(seed))
+            5, [2, 2], 1, "given", "random", 1, np.random.default_rng(seed)
+        )
         assert first.min() <= second.min() and first.max() <= second.max()
         layers[0].append(first)
         layers[1].append([first.min(), second.min()])

@@ -31,10 +31,12 @@ def conditional(model, row):
     mean = model.location + model.scale * MEAN
     covariance = model.scale[:, np.newaxis] * COVARIANCE * model.scale
     gain = covariance[missing][:, ~missing] @ np.linalg.inv(
-        covariance[~missing][:, ~missing])
+        covariance[~missing][:, ~missing]
+    )
     return (
         mean[missing] + gain @ (row - mean)[~missing],
-        covariance[missing][:, missing] - gain @ covariance[~missing][:, missing])
+        covariance[missing][:, missing] - gain @ covariance[~missing][:, missing],
+    )
 
 
 def test_main_gains_on_a_curved_table(example, tmp_path, capsys):
@@ -44,8 +46,15 @@ def test_main_gains_on_a_curved_table(example, tmp_path, capsys):
     np.savez(tmp_path / "table.npz", curved=table)
     picture = tmp_path / "missing.png"
     figures = example.main(
-        f"{tmp_path / 'table.npz'}:curved", draws=20, layers=2, hidden=(16,), rounds=12,
-        weight_decay=0.1, learning_rate=1e-2, picture=picture)
+        f"{tmp_path / 'table.npz'}:curved",
+        draws=20,
+        layers=2,
+        hidden=(16,),
+        rounds=12,
+        weight_decay=0.1,
+        learning_rate=1e-2,
+        picture=picture,
+    )
     assert 10_000 < picture.stat().st_size < 300_000
     assert figures["gain"]["nats"] > 3.0 * figures["gain"]["standard_error"]
     assert figures["gain"]["nats_one"] > 0.3
@@ -65,14 +74,17 @@ def test_draws_have_the_conditional_density(example, gaussian):
     for i, row in enumerate(rows):
         missing = np.isnan(row)
         np.testing.assert_array_equal(
-            draws[:, i, ~missing], np.tile(row[~missing], [number, 1]))
+            draws[:, i, ~missing], np.tile(row[~missing], [number, 1])
+        )
         mean, covariance = conditional(gaussian, row)
         spread = np.sqrt(np.diag(covariance))
         values = draws[:, i, missing]
         np.testing.assert_allclose((np.mean(values, 0) - mean) / spread, 0.0, atol=0.1)
         np.testing.assert_allclose(
             np.cov(values.T) / np.multiply.outer(spread, spread),
-            covariance / np.multiply.outer(spread, spread), atol=0.12)
+            covariance / np.multiply.outer(spread, spread),
+            atol=0.12,
+        )
 
 
 def test_a_row_without_entries_becomes_a_draw_of_the_model(example, gaussian):
@@ -97,7 +109,8 @@ def test_scores_are_conditional_log_densities(example, gaussian):
     missing[0] = [True, True, True]
     missing[1] = [False, False, False]
     nats, effective = example.conditional_log_prob(
-        model, rows, missing, seed=0, samples=4000)
+        model, rows, missing, seed=0, samples=4000
+    )
     for row, gone, value in zip(rows, missing, nats):
         expected = 0.0
         if np.any(gone):
@@ -115,7 +128,9 @@ def test_scores_are_conditional_log_densities(example, gaussian):
             np.testing.assert_allclose(nats[i], normal.logpdf(row[j]), atol=2e-3)
             np.testing.assert_allclose(
                 density[:, i] / normal.pdf(moments[0]),
-                normal.pdf(grid[:, i]) / normal.pdf(moments[0]), atol=2e-3)
+                normal.pdf(grid[:, i]) / normal.pdf(moments[0]),
+                atol=2e-3,
+            )
 
 
 def test_gaussian_by_em_raises_the_likelihood_of_what_is_observed(example):
@@ -130,7 +145,8 @@ def test_gaussian_by_em_raises_the_likelihood_of_what_is_observed(example):
             seen = ~np.isnan(row)
             if np.any(seen):
                 total += scipy.stats.multivariate_normal(
-                    mean[seen], covariance[seen][:, seen]).logpdf(row[seen])
+                    mean[seen], covariance[seen][:, seen]
+                ).logpdf(row[seen])
         return total
 
     x, everything = x[:300], x

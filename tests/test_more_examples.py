@@ -11,7 +11,8 @@ MOST_BYTES = 300_000
 def test_toy_densities_tells_what_is_lost(tmp_path, capsys):
     picture = tmp_path / "toy.png"
     figures = load("toy_densities").main(
-        steps=10, layers=1, points=1000, picture=picture)
+        steps=10, layers=1, points=1000, picture=picture
+    )
     assert 10_000 < picture.stat().st_size < MOST_BYTES
     printed = capsys.readouterr().out
     for data in ["two moons", "pinwheel", "eight Gaussians", "checkerboard"]:
@@ -23,7 +24,8 @@ def test_toy_densities_tells_what_is_lost(tmp_path, capsys):
             assert f"{scores['lost']:.4f}" in printed
     area = 8 * 1.75**2
     np.testing.assert_allclose(
-        figures["checkerboard"]["truth"]["nats"], -np.log(area), rtol=1e-5)
+        figures["checkerboard"]["truth"]["nats"], -np.log(area), rtol=1e-5
+    )
 
 
 def test_toy_densities_integrate_to_one():
@@ -43,7 +45,8 @@ def test_class_conditional_classifies(tmp_path, capsys):
     shared = figures["given_class"] - figures["over_classes"]
     assert 0.0 < shared < np.log(11.0)  # the classes are not quite equally frequent
     np.testing.assert_allclose(
-        figures["gain"], figures["over_classes"] - figures["unconditional"], atol=1e-3)
+        figures["gain"], figures["over_classes"] - figures["unconditional"], atol=1e-3
+    )
     printed = capsys.readouterr().out
     assert f"{figures['accuracy']:.4f}" in printed
     assert f"{figures['given_class']:.2f}" in printed
@@ -65,7 +68,8 @@ def test_histogram_is_the_distribution_function_of_its_bins():
     level = np.int32(module.LEVELS * x)
     slope = module.LEVELS * np.take_along_axis(mass, level, axis=0)
     np.testing.assert_allclose(
-        layer.inverse_log_det_jacobian(x, event_ndims=0), np.log(slope), rtol=1e-5)
+        layer.inverse_log_det_jacobian(x, event_ndims=0), np.log(slope), rtol=1e-5
+    )
 
 
 def test_mnist_samples_scores_both_flows(tmp_path, capsys):
@@ -75,7 +79,8 @@ def test_mnist_samples_scores_both_flows(tmp_path, capsys):
         np.savez(path, x=images)
     picture = tmp_path / "samples.png"
     figures = load("mnist_samples").main(
-        data=paths[:2], test=paths[2], steps=3, picture=picture)
+        data=paths[:2], test=paths[2], steps=3, picture=picture
+    )
     assert 10_000 < picture.stat().st_size < MOST_BYTES
     printed = capsys.readouterr().out
     for name in ["NICE", "RealNVP"]:
@@ -99,4 +104,6 @@ def test_mnist_samples_models_what_the_paper_does():
     np.testing.assert_allclose(layer.inverse(np.float32(x)), logit, atol=2e-6)
     np.testing.assert_allclose(
         layer.inverse_log_det_jacobian(np.float32(x), event_ndims=0),
-        np.log(0.9 / (inside * (1.0 - inside))), atol=2e-6)
+        np.log(0.9 / (inside * (1.0 - inside))),
+        atol=2e-6,
+    )

@@ -24,7 +24,8 @@ def test_neutra_goes_down_the_neck_of_the_funnel():
     assert np.mean(states[..., 0] < -4.0) > 0.04  # truly 0.091
     assert row["ess_per_gradient"] > 0.005  # plain HMC has about 0.0003
     np.testing.assert_allclose(
-        row["ess_per_gradient"], row["ess"] / (16 * 500 * row["leapfrog_steps"]))
+        row["ess_per_gradient"], row["ess"] / (16 * 500 * row["leapfrog_steps"])
+    )
 
 
 def test_neutra_counts_independent_draws_and_sees_chains_that_disagree():
@@ -48,15 +49,21 @@ def test_neutra_charges_the_training_and_draws_the_picture(
     def sample(target, bijector, noise, draws, seed):
         keys = ["mean", "sd", "acceptance", "leapfrog_steps", "ess_per_gradient"]
         row = dict.fromkeys(keys, 1.0) | dict(
-            ess=100.0, ess_per_second=50.0, r_hat=1.0, draws=draws, seconds=2.0,
-            seconds_in_all=5.0)
+            ess=100.0,
+            ess_per_second=50.0,
+            r_hat=1.0,
+            draws=draws,
+            seconds=2.0,
+            seconds_in_all=5.0,
+        )
         return row, np.tile(noise, [draws, 1, 1])
 
     monkeypatch.setattr(example, "fit", fit)
     monkeypatch.setattr(example, "sample", sample)
     picture = tmp_path / "neutra.png"
     figures = example.main(
-        targets=["funnel"], steps=40, draws=200, layers=1, hidden=4, picture=picture)
+        targets=["funnel"], steps=40, draws=200, layers=1, hidden=4, picture=picture
+    )
     assert 10_000 < picture.stat().st_size < 150_000
     in_all = [
         figures["funnel"][name]["ess_per_second_in_all"] for name in example.SAMPLERS
@@ -76,7 +83,9 @@ def test_neutra_has_densities_of_vectors(name):
     one = tf.nest.map_structure(lambda part: part[1], point)
     log_det = sum(
         np.sum(np.log(getattr(point, scale)[1]))
-        for scale in ["spread", "noise", "shared", "own"] if hasattr(point, scale))
+        for scale in ["spread", "noise", "shared", "own"]
+        if hasattr(point, scale)
+    )
     expected = target.posterior.unnormalized_log_prob(one) + log_det
     np.testing.assert_allclose(target.log_prob(z)[1], expected, rtol=1e-4)
 
@@ -88,7 +97,8 @@ def test_neutra_knows_the_evidence_of_the_eight_schools():
     seeds = tfp.random.split_seed([0, 1], n=2)
     mean = 5.0 * tf.random.stateless_normal([400_000, 1], seeds[0], dtype=tf.float64)
     spread = 5.0 * np.tan(
-        np.pi / 2.0 * tf.random.stateless_uniform([400_000, 1], seeds[1]))
+        np.pi / 2.0 * tf.random.stateless_uniform([400_000, 1], seeds[1])
+    )
     scale = np.sqrt(np.float64(spread) ** 2 + np.float64(example.ERROR) ** 2)
     normal = tfp.distributions.Normal(mean, scale)
     weights = np.exp(np.sum(normal.log_prob(np.float64(example.EFFECT)), axis=-1))

@@ -23,8 +23,7 @@ def test_first_flow_says_what_is_true(tmp_path, capsys):
     line = figures["one_dimension"]
     x = np.linspace(0.0, 1.0, 100001)
     edge = np.interp(1.0, module.push(x)[0], x)
-    np.testing.assert_allclose(
-        line["should_be"], math.erf(edge / 2.0**0.5), atol=1e-4)
+    np.testing.assert_allclose(line["should_be"], math.erf(edge / 2.0**0.5), atol=1e-4)
     np.testing.assert_allclose(line["counted"], line["should_be"], atol=0.01)
     assert line["without_stretch"] > line["should_be"] + 0.5
     assert line["folded"] == 3
@@ -38,7 +37,8 @@ def test_first_flow_says_what_is_true(tmp_path, capsys):
 
     moons = figures["moons"]
     np.testing.assert_allclose(
-        moons["untrained_nats"], moons["gaussian_nats"], atol=1e-4)
+        moons["untrained_nats"], moons["gaussian_nats"], atol=1e-4
+    )
     np.testing.assert_allclose(moons["gaussian_nats"], -1.91, atol=0.02)
     np.testing.assert_allclose(moons["truth_nats"], -1.006, atol=0.04)
     assert moons["gaussian_nats"] + 0.4 < moons["nats"] < moons["truth_nats"]
@@ -101,8 +101,10 @@ def test_write_a_bijector_finds_each_error_by_its_check(tmp_path, capsys):
     np.testing.assert_allclose(truth, -entropy, atol=0.02)
     for name, found_by in FOUND_BY.items():
         errors = {
-            key: value for key, value in checks[name].items()
-            if key not in ("nats", "integral")}
+            key: value
+            for key, value in checks[name].items()
+            if key not in ("nats", "integral")
+        }
         found = {key for key, value in errors.items() if value > module.TOLERANCE}
         assert found == found_by, name
     # In training two of them look better than is possible, and two as they should.
@@ -116,7 +118,8 @@ def test_write_a_bijector_finds_each_error_by_its_check(tmp_path, capsys):
 
     shift = figures["shift"]
     np.testing.assert_allclose(
-        shift["difference"], shift["gradient"] + shift["jump"], atol=0.02)
+        shift["difference"], shift["gradient"] + shift["jump"], atol=0.02
+    )
     assert abs(shift["jump"]) > 0.4
 
     flow = figures["flow"]

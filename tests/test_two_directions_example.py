@@ -50,15 +50,22 @@ def test_main_fits_times_and_draws(example, tmp_path, capsys, monkeypatch):
 
     small = dict(num_layers=2, hidden_units=(32,))
     monkeypatch.setattr(example, "milliseconds", milliseconds)
-    monkeypatch.setattr(example, "RECIPES", {
-        "MAF": (example.flows.maf, small),
-        "IAF": (example.flows.iaf, small | dict(transformer=example.AFFINE)),
-        "RealNVP": (example.flows.real_nvp, small),
-        "Glow": (
-            example.flows.glow, dict(num_levels=1, num_steps=1, hidden_channels=8)),
-    })
     monkeypatch.setattr(
-        example, "WEIGHT_DECAY", {"MAF": 2.0, "RealNVP": 4.0, "Glow": 2.0})
+        example,
+        "RECIPES",
+        {
+            "MAF": (example.flows.maf, small),
+            "IAF": (example.flows.iaf, small | dict(transformer=example.AFFINE)),
+            "RealNVP": (example.flows.real_nvp, small),
+            "Glow": (
+                example.flows.glow,
+                dict(num_levels=1, num_steps=1, hidden_channels=8),
+            ),
+        },
+    )
+    monkeypatch.setattr(
+        example, "WEIGHT_DECAY", {"MAF": 2.0, "RealNVP": 4.0, "Glow": 2.0}
+    )
     picture = tmp_path / "two_directions.png"
     figures = example.main(sizes=(3,), batch=5, seconds=0.3, picture=picture)
     assert 10_000 < picture.stat().st_size < 150_000
@@ -83,7 +90,8 @@ def test_main_fits_times_and_draws(example, tmp_path, capsys, monkeypatch):
     assert jacobians["MAF, all layers"]["above"] > 0.0
     np.testing.assert_allclose(jacobians["Glow, 1x1 convolution"]["share"], 4 / 64)
     np.testing.assert_allclose(
-        jacobians["RealNVP, a coupling"]["share"], 1 / 64 + 1 / 4, atol=0.01)
+        jacobians["RealNVP, a coupling"]["share"], 1 / 64 + 1 / 4, atol=0.01
+    )
 
 
 def test_milliseconds_rejects_other_points(example):

@@ -23,14 +23,25 @@ def test_vae_explains_digits_by_few_numbers(tmp_path, monkeypatch, capsys):
     tiny(module, monkeypatch)
     picture = tmp_path / "vae.png"
     figures = module.main(
-        "iaf", latent_size=2, num_layers=2, width=8, epochs=40, batch_size=20,
-        samples=200, images=30, picture=picture, rate=5e-3, verbose=0)
+        "iaf",
+        latent_size=2,
+        num_layers=2,
+        width=8,
+        epochs=40,
+        batch_size=20,
+        samples=200,
+        images=30,
+        picture=picture,
+        rate=5e-3,
+        verbose=0,
+    )
     assert 10_000 < picture.stat().st_size < 300_000
     # Levels that are all alike have 64 log 17 = 181 nats, histograms of pixels 108.
     assert figures["validation"] > -125.0
     assert figures["marginal"] > figures["test"] - 6.0
     np.testing.assert_allclose(
-        figures["test_bits"], -figures["test"] / (64 * np.log(2.0)))
+        figures["test_bits"], -figures["test"] / (64 * np.log(2.0))
+    )
     assert f"{figures['test']:.2f} nats" in capsys.readouterr().out
 
 
@@ -54,25 +65,25 @@ def test_layouts_of_files(tmp_path):
     assert levels == 2
     np.testing.assert_array_equal(parts[1].reshape([9, 784]), bits)
 
-    grey = random.randint(0, 256, [50, 28, 28]).astype(np.uint8)
+    gray = random.randint(0, 256, [50, 28, 28]).astype(np.uint8)
     drawer = np.repeat(np.arange(1, 26), 2)
-    path = file("omniglot.npz", x=grey, drawer=drawer, alphabet=drawer)
+    path = file("omniglot.npz", x=gray, drawer=drawer, alphabet=drawer)
     parts, labels, _, _ = module.load([path])
     assert [len(part) for part in parts] == [27, 5, 18] and len(labels) == 18
 
-    one, two = file("a.npz", x=grey), file("b.npz", x=grey[:20], y=np.arange(20))
+    one, two = file("a.npz", x=gray), file("b.npz", x=gray[:20], y=np.arange(20))
     parts, labels, _, _ = module.load([one, two])
     assert [len(part) for part in parts] == [42, 8, 20] and len(labels) == 20
-    black = np.mean(parts[0]) - np.mean(grey / 255.0)
+    black = np.mean(parts[0]) - np.mean(gray / 255.0)
     assert set(np.unique(parts[0])) == {0, 1} and abs(black) < 0.02
 
     with pytest.raises(ValueError, match=r"`data` must be .* got .*\['other'\]"):
-        module.load([file("c.npz", other=grey)])
+        module.load([file("c.npz", other=gray)])
 
 
 def test_levels_have_probabilities_that_add_up_to_1():
     module = load("vae")
-    family = module.flows.amortised_posterior(3, "orthogonal", 1, num_columns=2)
+    family = module.flows.amortized_posterior(3, "orthogonal", 1, num_columns=2)
     model = module.VAE([4, 8], 3, family, 2, None)
     z = np.random.RandomState(0).normal(size=[2, 5, 3]).astype(np.float32)
     random = np.random.RandomState(1)
@@ -90,7 +101,7 @@ def test_levels_have_probabilities_that_add_up_to_1():
 
 def test_convolutions_in_bfloat16_are_those_in_float32_but_for_rounding():
     module = load("vae")
-    family = module.flows.amortised_posterior(3, "none")
+    family = module.flows.amortized_posterior(3, "none")
     plain = module.VAE([8, 8], 17, family, 4, None)
     mixed = module.VAE([8, 8], 17, family, 4, None, "mixed_bfloat16")
     mixed.set_weights(plain.get_weights())

@@ -38,19 +38,24 @@ def divergence(shift, stretch):
 
 
 def test_bounds_of_the_exact_posterior_are_the_evidence():
-    drawn = variational.draw(gaussian(), log_likelihood, PRIOR, 5, seed=[0, 1])
+    drawn = variational.sample_and_log_probs(
+        gaussian(), log_likelihood, PRIOR, 5, seed=[0, 1]
+    )
     assert drawn.z.shape == [5, 3, 2]
     close(drawn.log_weight, np.broadcast_to(evidence(), [5, 3]), 1e-12)
     close(variational.elbo(drawn), evidence(), 1e-12)
     close(variational.importance_weighted_bound(drawn), evidence(), 1e-12)
     estimate = variational.log_marginal_likelihood(
-        gaussian(), log_likelihood, PRIOR, 250, seed=0)
+        gaussian(), log_likelihood, PRIOR, 250, seed=0
+    )
     close(estimate, evidence(), 1e-12)
 
 
 def test_elbo_is_the_evidence_less_the_divergence():
     moved = gaussian(0.3, 1.4)
-    drawn = variational.draw(moved, log_likelihood, PRIOR, 100_000, seed=[0, 2])
+    drawn = variational.sample_and_log_probs(
+        moved, log_likelihood, PRIOR, 100_000, seed=[0, 2]
+    )
     expected = evidence() - divergence(0.3, 1.4)
     error = np.std(drawn.log_weight, axis=0) / np.sqrt(1e5)
     assert np.all(error < 0.01) and divergence(0.3, 1.4) > 0.3
@@ -65,23 +70,34 @@ def log_joint(z):
 
 
 def test_terms_of_a_joint_density_give_the_same_bounds():
-    apart = variational.draw(gaussian(0.3, 1.4), log_likelihood, PRIOR, 5, seed=[0, 1])
-    joint = variational.draw(gaussian(0.3, 1.4), log_joint, None, 5, seed=[0, 1])
+    apart = variational.sample_and_log_probs(
+        gaussian(0.3, 1.4), log_likelihood, PRIOR, 5, seed=[0, 1]
+    )
+    joint = variational.sample_and_log_probs(
+        gaussian(0.3, 1.4), log_joint, None, 5, seed=[0, 1]
+    )
     assert joint.log_prior is None
     for bound in [
-        variational.elbo, variational.importance_weighted_bound,
-        lambda terms: terms.log_weight, lambda terms: terms.log_joint,
+        variational.elbo,
+        variational.importance_weighted_bound,
+        lambda terms: terms.log_weight,
+        lambda terms: terms.log_joint,
         lambda terms: variational.elbo(terms, temperature=3.0),
     ]:
         close(bound(joint), bound(apart), 1e-12)
     in_graph = tf.function(
-        lambda: variational.draw(gaussian(0.3, 1.4), log_joint, None, 5, seed=[0, 1]))
+        lambda: variational.sample_and_log_probs(
+            gaussian(0.3, 1.4), log_joint, None, 5, seed=[0, 1]
+        )
+    )
     close(variational.elbo(in_graph()), variational.elbo(joint), 1e-12)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 100.0, 0.5, tf.constant(4.0)])
 def test_a_temperature_divides_the_energy(temperature):
-    drawn = variational.draw(gaussian(0.3, 1.4), log_joint, None, 5, seed=[0, 1])
+    drawn = variational.sample_and_log_probs(
+        gaussian(0.3, 1.4), log_joint, None, 5, seed=[0, 1]
+    )
     beta = 1.0 / float(temperature)  # of equation 20
     log_q = gaussian(0.3, 1.4).log_prob(drawn.z)
     expected = np.mean(beta * log_joint(drawn.z) - log_q, axis=0)
@@ -90,39 +106,53 @@ def test_a_temperature_divides_the_energy(temperature):
 
 def test_what_is_best_at_a_temperature_is_that_much_wider():
     # Of N(0, 1), heated by 4, the best Gaussian is N(0, 4), and the bound its log Z.
-    best = tfd.MultivariateNormalDiag(
-        tf.zeros([2], tf.float64), np.full([2], 2.0))
-    drawn = variational.draw(best, PRIOR.log_prob, num_samples=3, seed=[0, 1])
+    best = tfd.MultivariateNormalDiag(tf.zeros([2], tf.float64), np.full([2], 2.0))
+    drawn = variational.sample_and_log_probs(
+        best, PRIOR.log_prob, num_samples=3, seed=[0, 1]
+    )
     log_z = 2 * (0.5 * np.log(2 * np.pi * 4.0) - 0.25 * 0.5 * np.log(2 * np.pi))
     close(variational.elbo(drawn, temperature=4.0), log_z, 1e-12)
 
 
-@pytest.mark.parametrize("weights", [
-    dict(beta=0.5), dict(beta=0.0), dict(beta=tf.constant(1.0)), dict(free_nats=1.0),
-    dict(beta=variational.warm_up(1, 10)),
-], ids=str)
+@pytest.mark.parametrize(
+    "weights",
+    [
+        dict(beta=0.5),
+        dict(beta=0.0),
+        dict(beta=tf.constant(1.0)),
+        dict(free_nats=1.0),
+        dict(beta=variational.kl_warm_up(1, 10)),
+    ],
+    ids=str,
+)
 def test_there_is_no_divergence_to_weigh_in_a_joint_density(weights):
-    drawn = variational.draw(gaussian(), log_joint, num_samples=5, seed=[0, 1])
+    drawn = variational.sample_and_log_probs(
+        gaussian(), log_joint, num_samples=5, seed=[0, 1]
+    )
     with pytest.raises(ValueError, match="of a joint density.*Draw with `prior`"):
         variational.elbo(drawn, **weights)
-    apart = variational.draw(gaussian(), log_likelihood, PRIOR, 5, seed=[0, 1])
+    apart = variational.sample_and_log_probs(
+        gaussian(), log_likelihood, PRIOR, 5, seed=[0, 1]
+    )
     with pytest.raises(ValueError, match="`temperature` must be 1 with `beta` or"):
         variational.elbo(apart, temperature=2.0, **weights)
 
 
 def test_the_divergence_is_not_held_up_where_nothing_asks_for_it():
-    low = variational.Terms(None, *np.array([[[0.0]], [[0.0]], [[-3.0]]]))
+    low = variational.PosteriorSamples(None, *np.array([[[0.0]], [[0.0]], [[-3.0]]]))
     close(variational.elbo(low), [3.0])
 
 
 def test_weighted_bounds_rise_to_the_evidence():
     moved = gaussian(0.3, 1.4)
-    drawn = variational.draw(moved, log_likelihood, PRIOR, 20_000, seed=[0, 3])
+    drawn = variational.sample_and_log_probs(
+        moved, log_likelihood, PRIOR, 20_000, seed=[0, 3]
+    )
     bounds = []
     for size in [1, 5, 50]:
         parts = tf.reshape(drawn.log_weight, [size, -1, 3])
         zeros = tf.zeros_like(parts)
-        terms = variational.Terms(None, parts, zeros, zeros)
+        terms = variational.PosteriorSamples(None, parts, zeros, zeros)
         one = variational.importance_weighted_bound(terms)
         close(one, np.log(np.mean(np.exp(parts), axis=0)), 1e-12)
         bounds.append(np.mean(one, axis=0))
@@ -141,8 +171,8 @@ def test_marginal_likelihood_is_that_of_all_samples_in_bounded_memory(jit_compil
 
     def estimate():
         return variational.log_marginal_likelihood(
-            gaussian(0.3, 1.4), watched, PRIOR, 30_001, seed=(0, 4),
-            samples_at_once=500)
+            gaussian(0.3, 1.4), watched, PRIOR, 30_001, seed=(0, 4), samples_at_once=500
+        )
 
     value = tf.function(estimate, jit_compile=jit_compile)()
     assert set(sizes) == {500}
@@ -157,9 +187,13 @@ def test_free_nats_hold_the_divergence_up_and_stop_its_gradient():
     def value(free_nats):
         with tf.GradientTape() as tape:
             posterior = tfd.MultivariateNormalDiag(loc, tf.ones_like(loc))
-            drawn = variational.draw(
-                posterior, lambda z: tf.zeros(z.shape[:-1], z.dtype), PRIOR,
-                100_000, seed=[0, 5])
+            drawn = variational.sample_and_log_probs(
+                posterior,
+                lambda z: tf.zeros(z.shape[:-1], z.dtype),
+                PRIOR,
+                100_000,
+                seed=[0, 5],
+            )
             bound = tf.reduce_mean(variational.elbo(drawn, free_nats=free_nats))
         return bound, tape.gradient(bound, loc)
 
@@ -172,7 +206,7 @@ def test_free_nats_hold_the_divergence_up_and_stop_its_gradient():
 
 
 def test_the_gradient_sticks_the_landing_where_the_posterior_is_exact():
-    family = flows.amortised_posterior(2, "planar", 2, dtype=tf.float64)
+    family = flows.amortized_posterior(2, "planar", 2, dtype=tf.float64)
     parameters = np.random.RandomState(0).normal(size=[3, family.num_parameters])
     exact = family(tf.constant(parameters))
 
@@ -181,9 +215,14 @@ def test_the_gradient_sticks_the_landing_where_the_posterior_is_exact():
         with tf.GradientTape() as tape:
             tape.watch(raw)
             other = family(tf.stop_gradient(raw)) if stopped else None
-            drawn = variational.draw(
-                family(raw), exact.log_prob, None, 2, seed=[0, 6],
-                stopped_posterior=other)
+            drawn = variational.sample_and_log_probs(
+                family(raw),
+                exact.log_prob,
+                None,
+                2,
+                seed=[0, 6],
+                stopped_posterior=other,
+            )
             bound = tf.reduce_mean(variational.elbo(drawn))
         return bound, tape.gradient(bound, raw)
 
@@ -195,7 +234,7 @@ def test_the_gradient_sticks_the_landing_where_the_posterior_is_exact():
 
 
 def test_the_gradient_that_sticks_the_landing_has_the_same_mean():
-    family = flows.amortised_posterior(2, "radial", 2, dtype=tf.float64)
+    family = flows.amortized_posterior(2, "radial", 2, dtype=tf.float64)
     parameters = np.random.RandomState(1).normal(size=[3, family.num_parameters])
     means = []
     for stopped in (False, True):
@@ -203,9 +242,14 @@ def test_the_gradient_that_sticks_the_landing_has_the_same_mean():
         with tf.GradientTape() as tape:
             tape.watch(raw)
             other = family(tf.stop_gradient(raw)) if stopped else None
-            drawn = variational.draw(
-                family(raw), log_likelihood, PRIOR, 200_000, seed=[0, 7],
-                stopped_posterior=other)
+            drawn = variational.sample_and_log_probs(
+                family(raw),
+                log_likelihood,
+                PRIOR,
+                200_000,
+                seed=[0, 7],
+                stopped_posterior=other,
+            )
             bound = tf.reduce_sum(variational.elbo(drawn))
         means.append(tape.gradient(bound, raw).numpy())
     assert np.max(np.abs(means[0])) > 1.0
@@ -223,11 +267,14 @@ def test_a_term_that_is_nan_is_named(name, in_graph):
         prior = tfd.MultivariateNormalDiag(tf.zeros([2], tf.float64) + nan)
     else:
         posterior = tfd.MultivariateNormalDiag(
-            tf.constant(X), tf.ones([2], tf.float64) * nan)
+            tf.constant(X), tf.ones([2], tf.float64) * nan
+        )
         likelihood, prior = (lambda z: tf.zeros(z.shape[:-1], z.dtype)), None
 
     def run():
-        return variational.draw(posterior, likelihood, prior, seed=[0, 8])
+        return variational.sample_and_log_probs(
+            posterior, likelihood, prior, seed=[0, 8]
+        )
 
     text = f"`{name}` must be finite"
     with pytest.raises(tf.errors.InvalidArgumentError, match=text):
@@ -235,44 +282,92 @@ def test_a_term_that_is_nan_is_named(name, in_graph):
 
 
 def test_warm_up():
-    close([variational.warm_up(i, 4) for i in range(6)], [0, 0.25, 0.5, 0.75, 1, 1])
-    close(variational.warm_up(tf.constant(1), 2, start=0.5), 0.75)
-    close(variational.warm_up(0, 0), 1.0)
+    close([variational.kl_warm_up(i, 4) for i in range(6)], [0, 0.25, 0.5, 0.75, 1, 1])
+    close(variational.kl_warm_up(tf.constant(1), 2, start=0.5), 0.75)
+    close(variational.kl_warm_up(0, 0), 1.0)
 
 
-@pytest.mark.parametrize("run, text", [
-    (lambda: variational.draw(tfd.Bernoulli(0.3), log_likelihood), "reparameterised"),
-    (lambda: variational.draw(gaussian(), log_likelihood, num_samples=0), "got 0"),
-    (lambda: variational.draw(gaussian(), lambda z: z), r"\(1, 3\); got \(1, 3, 2\)"),
-    (lambda: variational.log_marginal_likelihood(
-        gaussian(), log_likelihood, num_samples=0, seed=0),
-     "at least 1; got 0 and 100"),
-    (lambda: variational.warm_up(1, -1), "`num_steps` must not be negative; got -1"),
-    # Of each element: it would broadcast against the other terms.
-    (lambda: variational.draw(
-        gaussian(), log_likelihood, tfd.Normal(np.float64(0.0), 1.0)),
-     r"`prior.log_prob` must return .* \(1, 3\); got \(1, 3, 2\)"),
-    (lambda: variational.elbo(
-        variational.draw(gaussian(), log_joint), temperature=0.0),
-     "`temperature` must be above 0; got 0.0"),
-])
+@pytest.mark.parametrize(
+    "run, text",
+    [
+        (
+            lambda: variational.sample_and_log_probs(
+                tfd.Bernoulli(0.3), log_likelihood
+            ),
+            "reparameterized",
+        ),
+        (
+            lambda: variational.sample_and_log_probs(
+                gaussian(), log_likelihood, num_samples=0
+            ),
+            "got 0",
+        ),
+        (
+            lambda: variational.sample_and_log_probs(gaussian(), lambda z: z),
+            r"\(1, 3\); got \(1, 3, 2\)",
+        ),
+        (
+            lambda: variational.log_marginal_likelihood(
+                gaussian(), log_likelihood, num_samples=0, seed=0
+            ),
+            "at least 1; got 0 and 100",
+        ),
+        (
+            lambda: variational.kl_warm_up(1, -1),
+            "`num_steps` must not be negative; got -1",
+        ),
+        # Of each element: it would broadcast against the other terms.
+        (
+            lambda: variational.sample_and_log_probs(
+                gaussian(), log_likelihood, tfd.Normal(np.float64(0.0), 1.0)
+            ),
+            r"`prior.log_prob` must return .* \(1, 3\); got \(1, 3, 2\)",
+        ),
+        (
+            lambda: variational.elbo(
+                variational.sample_and_log_probs(gaussian(), log_joint), temperature=0.0
+            ),
+            "`temperature` must be above 0; got 0.0",
+        ),
+    ],
+)
 def test_errors(run, text):
     with pytest.raises(ValueError, match=text):
         run()
 
 
-@pytest.mark.parametrize("run, text", [
-    (lambda: variational.elbo(gaussian()), "`terms` must be what `draw"),
-    (lambda: variational.importance_weighted_bound(gaussian()), "`terms` must be what"),
-    (lambda: variational.draw(
-        flows.amortised_posterior(2, "planar", 2), log_likelihood, PRIOR),
-     r"`posterior` must be a .*`family\(parameters\)`"),
-    (lambda: variational.draw(gaussian(), log_likelihood, PRIOR.log_prob),
-     "`prior` must be a `tfd.Distribution`"),
-    (lambda: variational.draw(gaussian(), PRIOR), "`log_likelihood` must be callable"),
-    (lambda: variational.log_marginal_likelihood(
-        gaussian, log_likelihood, PRIOR, 5, seed=0), "`posterior` must be a"),
-])
+@pytest.mark.parametrize(
+    "run, text",
+    [
+        (lambda: variational.elbo(gaussian()), "`terms` must be what `draw"),
+        (
+            lambda: variational.importance_weighted_bound(gaussian()),
+            "`terms` must be what",
+        ),
+        (
+            lambda: variational.sample_and_log_probs(
+                flows.amortized_posterior(2, "planar", 2), log_likelihood, PRIOR
+            ),
+            r"`posterior` must be a .*`family\(parameters\)`",
+        ),
+        (
+            lambda: variational.sample_and_log_probs(
+                gaussian(), log_likelihood, PRIOR.log_prob
+            ),
+            "`prior` must be a `tfd.Distribution`",
+        ),
+        (
+            lambda: variational.sample_and_log_probs(gaussian(), PRIOR),
+            "`log_likelihood` must be callable",
+        ),
+        (
+            lambda: variational.log_marginal_likelihood(
+                gaussian, log_likelihood, PRIOR, 5, seed=0
+            ),
+            "`posterior` must be a",
+        ),
+    ],
+)
 def test_what_is_none_of_the_kind(run, text):
     with pytest.raises(TypeError, match=text):
         run()
@@ -280,9 +375,12 @@ def test_what_is_none_of_the_kind(run, text):
 
 def joint():
     """Neal's funnel, of two elements, and what was seen of the second."""
-    return tfd.JointDistributionNamed(dict(
-        z=tfd.MultivariateNormalDiag(tf.zeros([2]), tf.constant([1.0, 2.0])),
-        x=lambda z: tfd.Independent(tfd.Normal(z[..., 1:], tf.exp(z[..., :1])), 1)))
+    return tfd.JointDistributionNamed(
+        dict(
+            z=tfd.MultivariateNormalDiag(tf.zeros([2]), tf.constant([1.0, 2.0])),
+            x=lambda z: tfd.Independent(tfd.Normal(z[..., 1:], tf.exp(z[..., :1])), 1),
+        )
+    )
 
 
 def test_flows_are_surrogate_posteriors_of_tfp_for_joint_distributions():
@@ -293,10 +391,18 @@ def test_flows_are_surrogate_posteriors_of_tfp_for_joint_distributions():
 
     flow = flows.iaf(2, 2, (16,), seed=0)
     with_flow = tfp.vi.fit_surrogate_posterior(
-        log_joint, flow, tf.keras.optimizers.Adam(1e-2), 300, sample_size=50,
-        seed=(0, 9), jit_compile=True)
+        log_joint,
+        flow,
+        tf.keras.optimizers.Adam(1e-2),
+        300,
+        sample_size=50,
+        seed=(0, 9),
+        jit_compile=True,
+    )
     assert np.all(np.isfinite(with_flow))
-    drawn = variational.draw(flow, log_joint, num_samples=5000, seed=[0, 10])
+    drawn = variational.sample_and_log_probs(
+        flow, log_joint, num_samples=5000, seed=[0, 10]
+    )
     close(-np.mean(with_flow[-20:]), variational.elbo(drawn), 0.05)
     # By quadrature.
     grid = np.linspace(-8.0, 8.0, 801, dtype=np.float32)
@@ -307,9 +413,18 @@ def test_flows_are_surrogate_posteriors_of_tfp_for_joint_distributions():
     assert variational.elbo(drawn) < exact + 0.01
     # And they precondition chains: TFP's kernels take the bijector.
     kernel = tfp.mcmc.TransformedTransitionKernel(
-        tfp.mcmc.HamiltonianMonteCarlo(log_joint, 0.3, 5), flow.bijector)
-    samples = tf.function(lambda: tfp.mcmc.sample_chain(
-        300, tf.zeros([20, 2]), kernel=kernel, num_burnin_steps=50, trace_fn=None,
-        seed=(0, 11)), jit_compile=True)()
+        tfp.mcmc.HamiltonianMonteCarlo(log_joint, 0.3, 5), flow.bijector
+    )
+    samples = tf.function(
+        lambda: tfp.mcmc.sample_chain(
+            300,
+            tf.zeros([20, 2]),
+            kernel=kernel,
+            num_burnin_steps=50,
+            trace_fn=None,
+            seed=(0, 11),
+        ),
+        jit_compile=True,
+    )()
     weights = np.exp(log_joint(z) - exact) * (grid[1] - grid[0]) ** 2
     close(np.mean(samples, axis=(0, 1)), weights @ z, 0.25)

@@ -17,16 +17,22 @@ def papers_energies(z1, z2):
     w3 = 3.0 / (1.0 + np.exp(-(z1 - 1.0) / 0.3))
     wall = 0.5 * (np.maximum(np.abs(z1) - 4.0, 0.0) / 0.2) ** 2
     return {
-        "U1": 0.5 * ((np.hypot(z1, z2) - 2.0) / 0.4) ** 2 - np.log(
+        "U1": 0.5 * ((np.hypot(z1, z2) - 2.0) / 0.4) ** 2
+        - np.log(
             np.exp(-0.5 * ((z1 - 2.0) / 0.6) ** 2)
-            + np.exp(-0.5 * ((z1 + 2.0) / 0.6) ** 2)),
+            + np.exp(-0.5 * ((z1 + 2.0) / 0.6) ** 2)
+        ),
         "U2": 0.5 * ((z2 - w1) / 0.4) ** 2 + wall,
-        "U3": wall - np.log(
+        "U3": wall
+        - np.log(
             np.exp(-0.5 * ((z2 - w1) / 0.35) ** 2)
-            + np.exp(-0.5 * ((z2 - w1 + w2) / 0.35) ** 2)),
-        "U4": wall - np.log(
+            + np.exp(-0.5 * ((z2 - w1 + w2) / 0.35) ** 2)
+        ),
+        "U4": wall
+        - np.log(
             np.exp(-0.5 * ((z2 - w1) / 0.4) ** 2)
-            + np.exp(-0.5 * ((z2 - w1 + w3) / 0.35) ** 2)),
+            + np.exp(-0.5 * ((z2 - w1 + w3) / 0.35) ** 2)
+        ),
     }
 
 
@@ -37,11 +43,14 @@ def test_energies_are_those_of_the_paper():
         energy = module.POTENTIALS[name]
         np.testing.assert_allclose(energy(tf.constant(z)), values, rtol=1e-9)
         np.testing.assert_allclose(
-            module.log_normaliser(energy), LOG_Z[name], atol=1e-4)
+            module.log_normalizer(energy), LOG_Z[name], atol=1e-4
+        )
     batch = np.stack([z[:500], z[500:]], axis=1)[:, :, np.newaxis]
     np.testing.assert_allclose(
         module.energies(["U2", "U3"], batch)[:, 1, 0],
-        papers_energies(*z[500:].T)["U3"], rtol=1e-9)
+        papers_energies(*z[500:].T)["U3"],
+        rtol=1e-9,
+    )
 
 
 def test_planar_flows_learn_the_moons_without_points():
@@ -71,7 +80,8 @@ def without_compilation():
 def test_main_tells_the_gaps_and_draws_them(tmp_path, capsys, without_compilation):
     picture = tmp_path / "energies.png"
     figures = load("energy_fitting").main(
-        potentials=["U2"], layers=[2], steps=3, seeds=1, samples=1000, picture=picture)
+        potentials=["U2"], layers=[2], steps=3, seeds=1, samples=1000, picture=picture
+    )
     assert 10_000 < picture.stat().st_size < 150_000
     np.testing.assert_allclose(figures["log_z"]["U2"], LOG_Z["U2"], atol=1e-4)
     printed = capsys.readouterr().out

@@ -6,18 +6,28 @@ from tfp_flows import (
     _copies,
     _keras_seam,
     bijectors,
+    dequantization,
     flows,
+    latent_space,
     masks,
     networks,
+    normalization,
     root_finding,
-    trainable,
     variational,
 )
 from tfp_flows._copies import clone
 
 __all__ = [
-    *("bijectors", "clone", "flows", "keras", "masks", "networks", "root_finding"),
-    *("trainable", "variational"),
+    *(
+        "bijectors",
+        "clone",
+        "dequantization",
+        "flows",
+        "keras",
+        "latent_space",
+        "masks",
+    ),
+    *("networks", "normalization", "root_finding", "variational"),
 ]
 __version__ = "0.1.0"
 

@@ -65,7 +65,8 @@ def custom_gradient(function, pause=None):
 
         name = next(_names)
         tf.RegisterGradient(name)(
-            lambda _, *cotangents: [None] * len(flat) + gradients(*cotangents))
+            lambda _, *cotangents: [None] * len(flat) + gradients(*cotangents)
+        )
         override = flat[0].graph.gradient_override_map({"IdentityN": name})
         with record.stop_recording(), override:
             outputs = tf.raw_ops.IdentityN(input=[*flat, *tensors])[: len(flat)]
@@ -99,8 +100,7 @@ def differentiable(function, *tensors, variables=()):
         _refuse(f"with TensorFlow {tf.__version__}")
     handles = [v.handle for v in variables if hasattr(v, "handle")]
     with push_forwardprop_state():
-        followed = variables and (
-            not tf.executing_eagerly() or _are_followed(handles))
+        followed = variables and (not tf.executing_eagerly() or _are_followed(handles))
     if followed:  # and would be within, where nothing ends it
         _refuse(_HIDDEN)
     if not tf.executing_eagerly() and not _kept_in_graphs.get():
@@ -126,13 +126,18 @@ def _closed(function, tensors):
                     tape.watch(points)
                     values = function(*points)
                 return tape.gradient(
-                    values, [*points, *sources], [*vectors],
-                    unconnected_gradients=tf.UnconnectedGradients.ZERO)
+                    values,
+                    [*points, *sources],
+                    [*vectors],
+                    unconnected_gradients=tf.UnconnectedGradients.ZERO,
+                )
 
             inputs = [*tensors, *cotangents]
             found = (
-                gradients(*inputs) if _tapes_record(inputs[0].dtype)
-                else _closed(gradients, inputs))
+                gradients(*inputs)
+                if _tapes_record(inputs[0].dtype)
+                else _closed(gradients, inputs)
+            )
             return tuple(found[: len(tensors)]), found[len(tensors) :]
 
         return results, backward
@@ -171,7 +176,8 @@ def with_shape(tensor, shape):
     if not tensor.dtype.is_floating:
         return tf.ensure_shape(tensor, shape)
     return custom_gradient(
-        lambda tensor: (tf.ensure_shape(tensor, shape), lambda g: g))(tensor)
+        lambda tensor: (tf.ensure_shape(tensor, shape), lambda g: g)
+    )(tensor)
 
 
 def check_reverse_mode(what):
@@ -190,8 +196,7 @@ def _are_followed(tensors):
 
 
 def _refusing(function):
-    """Returns a function whose gradient function, in graphs, is not for forward mode.
-    """
+    """Returns a function whose gradient, in graphs, is not for forward mode."""
 
     def guarded(*tensors):
         results, backward = function(*tensors)

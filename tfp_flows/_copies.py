@@ -55,7 +55,8 @@ def clone(flow):
     """
     if not isinstance(flow, tf.Module) or isinstance(flow, type):
         raise TypeError(
-            f"`flow` must be a distribution, a bijector or a network; got {flow!r}.")
+            f"`flow` must be a distribution, a bijector or a network; got {flow!r}."
+        )
     for part in [flow, *flow.submodules]:
         if hasattr(getattr(part, "conditioner", None), "built"):
             raise ValueError(
@@ -81,8 +82,7 @@ def clone(flow):
 
 
 def _variables_of(flow):
-    """Returns the variables that a flow knows of, and those of its functions, by `id`.
-    """
+    """Returns the variables of a flow and those of its functions, by `id`."""
     found = list(flow.variables)
     for part in [flow, *flow.submodules]:
         for value in list(vars(part).values()):

@@ -29,7 +29,8 @@ def check_dtype(argument, dtype):
         if dtype in (tf.float16, tf.bfloat16):
             remedy = (
                 "Use float32; for speed, let the networks compute in fewer bits, with "
-                f"`compute_dtype=tf.{dtype.name}`")
+                f"`compute_dtype=tf.{dtype.name}`"
+            )
         raise TypeError(
             f"`{argument}` must be of float32 or float64; got {dtype.name}. {remedy}."
         )

@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows._recipes import register
+from tfp_flows._builders import register
 
 TRANSFORMED = tfp.distributions.TransformedDistribution.__mro__[1]
 
@@ -21,8 +21,12 @@ class Flow(TRANSFORMED):
     ):
         parameters = dict(locals()) if parameters is None else parameters
         super().__init__(
-            distribution, bijector, validate_args=validate_args, parameters=parameters,
-            name=name)
+            distribution,
+            bijector,
+            validate_args=validate_args,
+            parameters=parameters,
+            name=name,
+        )
 
     @classmethod
     def _parameter_properties(cls, dtype, num_classes=None):
@@ -55,7 +59,8 @@ def _is_floating(value):
         value = np.asarray(value)
     dtype = getattr(value, "dtype", None)
     return isinstance(value, float) or (
-        dtype is not None and tf.as_dtype(dtype).is_floating)
+        dtype is not None and tf.as_dtype(dtype).is_floating
+    )
 
 
 def _error(call, received):

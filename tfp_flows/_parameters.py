@@ -42,9 +42,7 @@ def as_parameters(**values):
     for name in dtypes:
         check_dtype(name, dtype)
     return [
-        value
-        if is_reference(value)
-        else tf.convert_to_tensor(value, dtype, name=name)
+        value if is_reference(value) else tf.convert_to_tensor(value, dtype, name=name)
         for name, value in values.items()
     ]
 

@@ -15,13 +15,14 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows._compositions import layers_of
 from tfp_flows._flow import TRANSFORMED, Flow
+from tfp_flows._traversal import layers_of
 
 tfb, tfd = tfp.bijectors, tfp.distributions
 
 _INDEPENDENT, _SAMPLE = (  # of anything, also of what is no tensor
-    kind.__mro__[1] for kind in (tfd.Independent, tfd.Sample))
+    kind.__mro__[1] for kind in (tfd.Independent, tfd.Sample)
+)
 _NETWORKS = (
     *(tfb.BatchNormalization, tfb.FFJORD, tfb.Glow, tfb.MaskedAutoregressiveFlow),
     tfb.RealNVP,
@@ -29,8 +30,7 @@ _NETWORKS = (
 
 
 class OnSupport(Flow):
-    """`tfd.TransformedDistribution` whose log density is -inf outside of its support.
-    """
+    """`tfd.TransformedDistribution` with log density -inf outside of its support."""
 
     def _log_prob(self, y, **kwargs):
         y, outside = _inside(self, y)
@@ -39,7 +39,8 @@ class OnSupport(Flow):
     def experimental_local_measure(self, y, backward_compat=False, **kwargs):
         y, outside = _inside(self, y)
         log_prob, space = super().experimental_local_measure(
-            y, backward_compat=backward_compat, **kwargs)
+            y, backward_compat=backward_compat, **kwargs
+        )
         return _masked(log_prob, outside), space
 
 
@@ -79,11 +80,13 @@ def _inside(distribution, y):
     rounding = 1e-3 if y.dtype.size > 2 else 0.1
     wrong = ~(tf.abs(back - given) <= rounding * (1.0 + tf.abs(given)))
     outside = _any(wrong, ndims) | _any(
-        ~tf.math.is_finite(x), bounds.inverse_event_ndims(ndims))
+        ~tf.math.is_finite(x), bounds.inverse_event_ndims(ndims)
+    )
     outside &= ~_any(tf.math.is_nan(given), ndims)  # NaN stays NaN
     stand_in = bounds.forward(tf.fill(tf.shape(x), tf.constant(0.5, x.dtype)))
     of_points = tf.reshape(
-        outside, tf.concat([tf.shape(outside), tf.ones([ndims], tf.int32)], 0))
+        outside, tf.concat([tf.shape(outside), tf.ones([ndims], tf.int32)], 0)
+    )
     return tf.where(of_points, tf.stop_gradient(stand_in), y), outside
 
 

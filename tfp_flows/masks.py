@@ -103,8 +103,7 @@ def degree_sets(event_size, widths, number, order_kind, degree_kind, lowest, rng
         inputs = input_degrees(order(event_size, order_kind, rng))
         hidden, least, reach = [], lowest, 0
         for width in widths:
-            degrees = hidden_degrees(
-                event_size, width, degree_kind, least, rng, reach)
+            degrees = hidden_degrees(event_size, width, degree_kind, least, rng, reach)
             least, reach = degrees[0], degrees[-1]
             hidden.append(degrees)
         if number > 1:
@@ -140,11 +139,11 @@ def alternating(event_size, flip=False):
 
 
 def checkerboard(height, width, flip=False):
-    """Mask of an image: the pixels of one colour of a chess board stay.
+    """Mask of an image: the pixels of one color of a chess board stay.
 
     Args:
       height, width: number of rows and columns.
-      flip: whether those of the other colour stay.
+      flip: whether those of the other color stay.
 
     Returns:
       mask: boolean array of shape `[height, width, 1]`.
@@ -153,7 +152,7 @@ def checkerboard(height, width, flip=False):
     return ((rows + columns) % 2 == 0)[..., np.newaxis] ^ bool(flip)
 
 
-def channel(channels, flip=False, kept=None):
+def channelwise(channels, flip=False, kept=None):
     """Mask of an image: the first channels stay.
 
     Args:

@@ -2,8 +2,9 @@
 
 `log p(x) >= E_q[log p(x | z) + log p(z) - log q(z | x)]`. Where `q` is a flow,
 `z = f(z_0)`, this is `E_q0[log p(x, f(z_0)) - log q_0(z_0) + log |det f'(z_0)|]`:
-sample and density come from one pass forward, and no inverse is taken. `draw` draws
-from any `tfd.Distribution`, and the other functions make bounds of what was drawn.
+sample and density come from one pass forward, and no inverse is taken.
+`sample_and_log_probs` draws from any `tfd.Distribution`, and the other functions make
+bounds of what was drawn.
 """
 
 import collections
@@ -16,9 +17,11 @@ import tensorflow_probability as tfp
 tfd = tfp.distributions
 
 
-class Terms(collections.namedtuple(
-    "Terms", ["z", "log_likelihood", "log_prior", "log_posterior"]
-)):
+class PosteriorSamples(
+    collections.namedtuple(
+        "PosteriorSamples", ["z", "log_likelihood", "log_prior", "log_posterior"]
+    )
+):
     """Samples of a posterior, `[S, ..., D]`, and log-densities there, `[S, ...]`.
 
     `log_likelihood` is `log p(x | z)`, `log_prior` is `log p(z)`, `log_posterior` is
@@ -41,14 +44,19 @@ class Terms(collections.namedtuple(
         return self.log_likelihood + self.log_prior
 
 
-def draw(
-    posterior, log_likelihood, prior=None, num_samples=1, *, seed=None,
+def sample_and_log_probs(
+    posterior,
+    log_likelihood,
+    prior=None,
+    num_samples=1,
+    *,
+    seed=None,
     stopped_posterior=None,
 ):
     """Draws from a posterior, and evaluates the terms of the bounds there.
 
     Args:
-      posterior: `q(z | x)`, a reparameterised `tfd.Distribution`, batch shape `[...]`.
+      posterior: `q(z | x)`, a reparameterized `tfd.Distribution`, batch shape `[...]`.
       log_likelihood: callable from `z`, of shape `[S, ..., *event_shape]`, to
         `log p(x | z)`, of shape `[S, ...]`. Without a `prior`, to `log p(x, z)`: such
         as `lambda z: joint.log_prob(z=z, x=x)` for a `tfd.JointDistributionNamed`.
@@ -63,7 +71,7 @@ def draw(
         gradient is right, but keeps its variance.
 
     Returns:
-      terms: `Terms`.
+      terms: `PosteriorSamples`.
 
     Raises:
       TypeError: a posterior or the prior is no distribution, or `log_likelihood` not
@@ -88,13 +96,14 @@ def draw(
         )
     if posterior.reparameterization_type != tfd.FULLY_REPARAMETERIZED:
         raise ValueError(
-            "`posterior` must be reparameterised, so that its samples have gradients; "
+            "`posterior` must be reparameterized, so that its samples have gradients; "
             f"got {posterior!r}."
         )
     if num_samples < 1:
         raise ValueError(f"`num_samples` must be at least 1; got {num_samples}.")
     z, log_posterior = posterior.experimental_sample_and_log_prob(
-        [num_samples], seed=seed)
+        [num_samples], seed=seed
+    )
     if stopped_posterior is not None:
         log_posterior = stopped_posterior.log_prob(tf.identity(z))
     values = dict(log_likelihood=log_likelihood(z), log_posterior=log_posterior)
@@ -112,7 +121,7 @@ def draw(
         name: tf.debugging.check_numerics(value, f"`{name}` must be finite")
         for name, value in values.items()
     }
-    return Terms(z, **{"log_prior": None, **checked})
+    return PosteriorSamples(z, **{"log_prior": None, **checked})
 
 
 def elbo(terms, beta=1.0, free_nats=None, temperature=1.0):
@@ -125,9 +134,9 @@ def elbo(terms, beta=1.0, free_nats=None, temperature=1.0):
     energy, from 0.01 to 1, is `1 / temperature`.
 
     Args:
-      terms: `Terms`.
+      terms: `PosteriorSamples`.
       beta: weight of the divergence from the prior: below 1 for a warm-up (see
-        `warm_up`), tempering or a beta-VAE; 1 is the bound.
+        `kl_warm_up`), tempering or a beta-VAE; 1 is the bound.
       free_nats: if given, the mean divergence over samples and batch counts as at least
         that much: below it, it has no gradient (free bits of Kingma et al. 2016,
         https://arxiv.org/abs/1606.04934, with all of `z` as one group).
@@ -135,10 +144,10 @@ def elbo(terms, beta=1.0, free_nats=None, temperature=1.0):
         warm-up, as `1 / warm_up(step, num_steps, start=0.01)`; 1 is the bound.
 
     Returns:
-      bound: shape `[...]`, the mean over samples, in nats. Maximise its mean.
+      bound: shape `[...]`, the mean over samples, in nats. Maximize its mean.
 
     Raises:
-      TypeError: `terms` are no `Terms`.
+      TypeError: `terms` are no `PosteriorSamples`.
       ValueError: there is a `beta` or are `free_nats` for terms without a prior, or
         with a `temperature`; `temperature` is a number that is not above 0.
     """
@@ -171,7 +180,8 @@ def elbo(terms, beta=1.0, free_nats=None, temperature=1.0):
         enough = tf.reduce_mean(divergence) >= free
         divergence = tf.where(enough, divergence, free)
     return tf.reduce_mean(
-        terms.log_likelihood - tf.cast(beta, divergence.dtype) * divergence, axis=0)
+        terms.log_likelihood - tf.cast(beta, divergence.dtype) * divergence, axis=0
+    )
 
 
 def importance_weighted_bound(terms):
@@ -181,23 +191,24 @@ def importance_weighted_bound(terms):
     and the log evidence for many.
 
     Args:
-      terms: `Terms`.
+      terms: `PosteriorSamples`.
 
     Returns:
       bound: shape `[...]`, in nats.
 
     Raises:
-      TypeError: `terms` are no `Terms`.
+      TypeError: `terms` are no `PosteriorSamples`.
     """
     _check_terms(terms)
     return tfp.math.reduce_logmeanexp(terms.log_weight, axis=0)
 
 
 def _check_terms(terms):
-    """Raises `TypeError` for what `draw` did not return."""
-    if not isinstance(terms, Terms):
+    """Raises `TypeError` for what `sample_and_log_probs` did not return."""
+    if not isinstance(terms, PosteriorSamples):
         raise TypeError(
-            "`terms` must be what `draw(posterior, log_likelihood, prior)` returns; "
+            "`terms` must be what `sample_and_log_probs(posterior, log_likelihood, "
+            "prior)` returns; "
             f"got {terms!r}."
         )
 
@@ -208,7 +219,12 @@ def _is_one(weight):
 
 
 def log_marginal_likelihood(
-    posterior, log_likelihood, prior=None, num_samples=5000, *, seed,
+    posterior,
+    log_likelihood,
+    prior=None,
+    num_samples=5000,
+    *,
+    seed,
     samples_at_once=100,
 ):
     """Estimates `log p(x)` by importance sampling, in bounded memory.
@@ -217,7 +233,7 @@ def log_marginal_likelihood(
     relative variance of the mean weight.
 
     Args:
-      posterior, log_likelihood, prior: as for `draw`.
+      posterior, log_likelihood, prior: as for `sample_and_log_probs`.
       num_samples: number of samples, rounded up to a multiple of `samples_at_once`.
       seed: stateless seed, or an integer.
       samples_at_once: number of samples that are in memory.
@@ -226,7 +242,7 @@ def log_marginal_likelihood(
       log_marginal: shape `[...]`, in nats. No gradient flows through it.
 
     Raises:
-      ValueError: a number is below 1; or as for `draw`.
+      ValueError: a number is below 1; or as for `sample_and_log_probs`.
     """
     if min(num_samples, samples_at_once) < 1:
         raise ValueError(
@@ -239,7 +255,9 @@ def log_marginal_likelihood(
     rounds = -(-num_samples // samples_at_once)
 
     def total(seed):
-        drawn = draw(posterior, log_likelihood, prior, samples_at_once, seed=seed)
+        drawn = sample_and_log_probs(
+            posterior, log_likelihood, prior, samples_at_once, seed=seed
+        )
         return tf.stop_gradient(tf.reduce_logsumexp(drawn.log_weight, axis=0))
 
     def body(i, seed, so_far):
@@ -248,13 +266,16 @@ def log_marginal_likelihood(
 
     first, rest = tf.unstack(tfp.random.split_seed(seed, n=2))
     _, _, result = tf.while_loop(
-        lambda i, *_: i < rounds, body, [tf.constant(1), rest, total(first)],
-        parallel_iterations=1)
+        lambda i, *_: i < rounds,
+        body,
+        [tf.constant(1), rest, total(first)],
+        parallel_iterations=1,
+    )
     count = tf.cast(rounds * samples_at_once, result.dtype)
     return result - tf.math.log(count)
 
 
-def warm_up(step, num_steps, start=0.0):
+def kl_warm_up(step, num_steps, start=0.0):
     """Weight for `elbo` that grows from `start` to 1 within some steps, and stays.
 
     As in Sonderby et al. (2016), https://arxiv.org/abs/1602.02282, and van den Berg et

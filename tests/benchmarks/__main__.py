@@ -5,8 +5,9 @@
     python -m tests.benchmarks --read FILE --picture FILE
 
 prints the tables of `README.md`, each work from a process of its own. `PATH` is an
-interpreter that has other libraries of flows, see `peers`. The outcome of each work goes
-into the JSON file once it is there, and `--read` prints tables of such a file again.
+interpreter that has other libraries of flows, see `peers`. The outcome of each work
+goes into the JSON file once it is there, and `--read` prints tables of such a file
+again.
 """
 
 import argparse
@@ -26,13 +27,17 @@ from tests.benchmarks import (
 def main():
     names = [*works.WORKS, *small.WORKS]
     parser = argparse.ArgumentParser(
-        prog="python -m tests.benchmarks", description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        prog="python -m tests.benchmarks",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument(
-        "--only", default=",".join(names), help="works, with commas between them")
+        "--only", default=",".join(names), help="works, with commas between them"
+    )
     parser.add_argument("--rounds", type=int, default=9, help="samples of each time")
     parser.add_argument(
-        "--sample", type=float, default=0.05, help="least seconds of a sample")
+        "--sample", type=float, default=0.05, help="least seconds of a sample"
+    )
     peer_processes.add_arguments(parser, peers.LIBRARIES)
     parser.add_argument("--json", help="file for what was measured")
     parser.add_argument("--read", help="such a file, in place of measuring")

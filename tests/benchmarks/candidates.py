@@ -26,8 +26,10 @@ def of_layer(layer, x, y=None, variables=None, masks=None):
     forward, inverse = both_ways(layer, ndims)
     candidates = {"forward": (forward, x), "inverse": (inverse, x if y is None else y)}
     if variables:
-        candidates["step"] = training(
-            lambda x: divergence(*forward(x)), variables, masks), x
+        candidates["step"] = (
+            training(lambda x: divergence(*forward(x)), variables, masks),
+            x,
+        )
     return candidates
 
 
@@ -50,9 +52,13 @@ def of_flow(flow, x, variables=None, masks=None):
         "inverse": (inverse, x),
         "log_prob": (flow.log_prob, x),
         "sample": (
-            lambda seed: flow.sample(x.shape[0], seed=seed), tf.constant([0, 1])),
+            lambda seed: flow.sample(x.shape[0], seed=seed),
+            tf.constant([0, 1]),
+        ),
         "step": (
-            training(lambda x: -tf.reduce_mean(flow.log_prob(x)), variables, masks), x),
+            training(lambda x: -tf.reduce_mean(flow.log_prob(x)), variables, masks),
+            x,
+        ),
     }
 
 
@@ -61,16 +67,20 @@ def both_ways(bijector, event_ndims):
     return (
         lambda x: (
             bijector.forward(x),
-            bijector.forward_log_det_jacobian(x, event_ndims=event_ndims)),
+            bijector.forward_log_det_jacobian(x, event_ndims=event_ndims),
+        ),
         lambda y: (
             bijector.inverse(y),
-            bijector.inverse_log_det_jacobian(y, event_ndims=event_ndims)))
+            bijector.inverse_log_det_jacobian(y, event_ndims=event_ndims),
+        ),
+    )
 
 
 def divergence(y, log_det):
     """Returns the mean of `|y|^2 / 2 - log_det`: what noise at `y` costs, and more."""
     return tf.reduce_mean(
-        0.5 * tf.reduce_sum(y**2, axis=list(range(1, y.shape.rank))) - log_det)
+        0.5 * tf.reduce_sum(y**2, axis=list(range(1, y.shape.rank))) - log_det
+    )
 
 
 def training(loss, variables, masks=None):

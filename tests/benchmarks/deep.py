@@ -34,12 +34,27 @@ def compilation(options):
         for compiler in COMPILERS:
             seconds = [each[compiler] for each in found]
             a, b, chain = map(sum, seconds)
-            rows.append([
-                kind, compiler, *(f"{t:.2f} + {c:.2f}" for t, c in seconds),
-                f"{b / a:.2f}", f"{a / chain:.2f}"])
-    table(["trace + compile, s", "", f"scan of {few}", f"scan of {many}",
-           f"chain of {few}", f"scan of {many} / of {few}, at most 1.5",
-           f"scan / chain of {few}"], rows)
+            rows.append(
+                [
+                    kind,
+                    compiler,
+                    *(f"{t:.2f} + {c:.2f}" for t, c in seconds),
+                    f"{b / a:.2f}",
+                    f"{a / chain:.2f}",
+                ]
+            )
+    table(
+        [
+            "trace + compile, s",
+            "",
+            f"scan of {few}",
+            f"scan of {many}",
+            f"chain of {few}",
+            f"scan of {many} / of {few}, at most 1.5",
+            f"scan / chain of {few}",
+        ],
+        rows,
+    )
 
 
 def running(options):
@@ -53,14 +68,22 @@ def running(options):
                 for compiler, jit_compile in COMPILERS.items():
                     call = timing.compiled(function, jit_compile)
                     candidates[scan, name, compiler] = functools.partial(
-                        call, _points(kind))
+                        call, _points(kind)
+                    )
         race = timing.race(candidates, options.rounds, options.sample)
         for name in ["`log_prob`", "step"]:
             for compiler in COMPILERS:
                 ours, chain = ((scan, name, compiler) for scan in (True, False))
-                rows.append([
-                    kind, name, compiler, race.time(ours), race.time(chain),
-                    race.ratio(ours, chain)])
+                rows.append(
+                    [
+                        kind,
+                        name,
+                        compiler,
+                        race.time(ours),
+                        race.time(chain),
+                        race.ratio(ours, chain),
+                    ]
+                )
     table(["", "", "", "scan", "chain", "scan / chain"], rows)
 
 
@@ -70,8 +93,12 @@ SECTIONS = [compilation, running]
 def _planar(number):
     shapes = [[SIZE], [SIZE], []]
     return [
-        bijectors.Planar(*(tf.Variable(normal(s, 3 * i + j) / SIZE**0.5)
-                           for j, s in enumerate(shapes)))
+        bijectors.Planar(
+            *(
+                tf.Variable(normal(s, 3 * i + j) / SIZE**0.5)
+                for j, s in enumerate(shapes)
+            )
+        )
         for i in range(number)
     ]
 
@@ -85,8 +112,7 @@ def _pairs(flow):
 def _glow_steps(number):
     """The steps of one level, from noise to data."""
     height, width, channels = IMAGE
-    flow = flows.glow(
-        [2 * height, 2 * width, channels // 4], 1, number, 64, seed=0)
+    flow = flows.glow([2 * height, 2 * width, channels // 4], 1, number, 64, seed=0)
     (level,) = flow.bijector.bijectors[-1].bijectors
     return level.bijectors[number:0:-1]  # without the squeezing layer and the prior
 
@@ -97,11 +123,14 @@ FLOWS = {
     "planar": (_planar, True),
     "radial": (lambda k: flows.radial(SIZE, k, seed=0).bijectors[::-1], False),
     "Sylvester, M = 32": (
-        lambda k: flows.sylvester(SIZE, k, 32, seed=0).bijectors[::-1], True),
+        lambda k: flows.sylvester(SIZE, k, 32, seed=0).bijectors[::-1],
+        True,
+    ),
     "RealNVP, 128 x 128": (
-        lambda k: _pairs(flows.real_nvp(SIZE, k, (128, 128), seed=0)), False),
-    "MAF, 128 x 128": (
-        lambda k: _pairs(flows.maf(SIZE, k, (128, 128), seed=0)), False),
+        lambda k: _pairs(flows.real_nvp(SIZE, k, (128, 128), seed=0)),
+        False,
+    ),
+    "MAF, 128 x 128": (lambda k: _pairs(flows.maf(SIZE, k, (128, 128), seed=0)), False),
     "Glow step, 16x16x12, 64 hidden": (_glow_steps, False),
 }
 
@@ -120,12 +149,13 @@ def _functions(kind, number, scan):
             inputs = max(1, np.prod(variable.shape[:-1]))
             value = normal(variable.shape, 100 * i + j)
             variable.assign_add(0.3 * value / inputs**0.5)
-    flow = flows.scan_layers(layers) if scan else tfb.Chain(layers[::-1])
+    flow = bijectors.Scan.from_layers(layers) if scan else tfb.Chain(layers[::-1])
     points = _points(kind)
     ndims = points.shape.rank - 1
     noise = tfd.Independent(tfd.Normal(tf.zeros(points.shape[1:]), 1.0), ndims)
     distribution = tfd.TransformedDistribution(
-        noise, tfb.Invert(flow) if forward else flow)
+        noise, tfb.Invert(flow) if forward else flow
+    )
 
     def value(x):
         return tf.reduce_mean(distribution.log_prob(x))
@@ -146,7 +176,8 @@ def _first_gradients(kind, number, scan):
         # What the first function of all takes is no part of it.
         timing.compiled(tf.reduce_sum, jit_compile)(points)
         seconds[compiler] = timing.first_call(
-            timing.compiled(gradient, jit_compile), points)
+            timing.compiled(gradient, jit_compile), points
+        )
     return seconds
 
 

@@ -90,7 +90,8 @@ class Need:
                 tape.watch(inputs[0])
                 result = _chained(inputs, weights)
             first, *gradients = tape.gradient(
-                result, [inputs[0], *flat], output_gradients=result)
+                result, [inputs[0], *flat], output_gradients=result
+            )
             update(gradients)
             return moved, first
 

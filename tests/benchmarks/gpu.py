@@ -9,7 +9,7 @@ in TF32, and for the works with networks once more with these in bfloat16 and fl
 it needs no more than TensorFlow with a GPU. The last line rehearses it without one.
 
 First each function of ours runs once as a graph. The nodes of the graph that was run,
-after all optimisations, must be on the device, but for those that carry arguments,
+after all optimizations, must be on the device, but for those that carry arguments,
 constants and results; if any other is not, the script names it and ends with status 1.
 Kernels for a GPU that work on shapes and counters in the memory of the host, as
 TensorFlow's own loops have, count as on the device. Functions compiled by XLA must
@@ -55,33 +55,43 @@ CARRIERS = {
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(
-        prog="python -m tests.benchmarks.gpu", description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        prog="python -m tests.benchmarks.gpu",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--device", default="GPU:0", help="where all shall run")
     parser.add_argument(
-        "--only", default=",".join(works.WORKS), help="works, with commas between")
+        "--only", default=",".join(works.WORKS), help="works, with commas between"
+    )
     parser.add_argument(
-        "--arithmetic", default=",".join(ARITHMETIC), help="those to time, likewise")
+        "--arithmetic", default=",".join(ARITHMETIC), help="those to time, likewise"
+    )
     parser.add_argument(
-        "--rounds", type=int, default=9, help="samples of each time; 0 for none")
+        "--rounds", type=int, default=9, help="samples of each time; 0 for none"
+    )
     parser.add_argument(
-        "--sample", type=float, default=0.01, help="least seconds of a sample")
+        "--sample", type=float, default=0.01, help="least seconds of a sample"
+    )
     parser.add_argument("--json", help="file for what was measured")
     parser.set_defaults(peers_python=None)
     options = parser.parse_args(arguments)
     only, kinds = options.only.split(","), options.arithmetic.split(",")
     for option, given, known in [
-        ("only", only, works.WORKS), ("arithmetic", kinds, ARITHMETIC)
+        ("only", only, works.WORKS),
+        ("arithmetic", kinds, ARITHMETIC),
     ]:
         if set(given) - set(known):
             parser.error(
-                f"--{option} must hold names out of {list(known)}; got {given}")
+                f"--{option} must hold names out of {list(known)}; got {given}"
+            )
     devices = [
-        d.name.removeprefix("/device:") for d in tf.config.list_logical_devices()]
+        d.name.removeprefix("/device:") for d in tf.config.list_logical_devices()
+    ]
     if options.device not in devices:
         sys.exit(
             f"There is no device {options.device}: TensorFlow sees {devices}, and was "
-            f"built for {_libraries()}. `--device CPU:0` rehearses without a GPU.")
+            f"built for {_libraries()}. `--device CPU:0` rehearses without a GPU."
+        )
     tf.get_logger().setLevel("ERROR")  # it warns of one function compiled twice
     print(*facts(options.device), sep="\n\n", end="\n\n")
     with tf.device(options.device):
@@ -96,9 +106,13 @@ def facts(device):
     if device.startswith("GPU"):
         number = int(device.split(":")[1])
         details = tf.config.experimental.get_device_details(
-            tf.config.list_physical_devices("GPU")[number])
-        lines.insert(0, f"{details.get('device_name')}, compute capability "
-                        f"{details.get('compute_capability')}, {_libraries()}")
+            tf.config.list_physical_devices("GPU")[number]
+        )
+        lines.insert(
+            0,
+            f"{details.get('device_name')}, compute capability "
+            f"{details.get('compute_capability')}, {_libraries()}",
+        )
     return lines
 
 
@@ -151,12 +165,15 @@ def inspect(names, kinds, device):
                 found = log_dets(candidates)  # before a step changes the weights
                 if kind != "TF32":  # its graphs are those of float32
                     nodes = [
-                        node for function, *given in candidates.values()
-                        for node in nodes_of(function, given, device)]
+                        node
+                        for function, *given in candidates.values()
+                        for node in nodes_of(function, given, device)
+                    ]
                     placed.append([f"`{name}`", kind, *count(nodes, device)])
                     strangers += [
                         f"`{name}`, {kind}: {node.op} {node.name} ran on {node.device}"
-                        for node in misplaced(nodes, device)]
+                        for node in misplaced(nodes, device)
+                    ]
             if kind == "float32":
                 exact = found
             elif found is not None:
@@ -164,12 +181,14 @@ def inspect(names, kinds, device):
     print("### Placement\n")
     report.table(
         ["work", "", "nodes on the device", "carriers elsewhere", "others elsewhere"],
-        placed)
+        placed,
+    )
     if errors:
         print("### Log determinants against float32\n")
         report.table(
             ["work", "", "error, root of mean square", "largest", "of numbers about"],
-            errors)
+            errors,
+        )
     if strangers:
         sys.exit("\n".join(strangers))
 
@@ -192,19 +211,25 @@ def nodes_of(function, arguments, device):
             if not _is_on(value.device, device):
                 raise RuntimeError(
                     f"Variables and results must be on {device}; got one of shape "
-                    f"{value.shape} on {value.device}.")
+                    f"{value.shape} on {value.device}."
+                )
     if not collected["graph"]:
         raise RuntimeError("TensorFlow must tell of the graph that it ran; got none.")
     return [
-        node for graphs in collected["graph"] for graph in graphs.partition_graphs
-        for node in graph.node]
+        node
+        for graphs in collected["graph"]
+        for graph in graphs.partition_graphs
+        for node in graph.node
+    ]
 
 
 def misplaced(nodes, device):
     """Returns those that compute on another device."""
     return [
-        node for node in nodes
-        if not _is_on(node.device, device) and node.op not in CARRIERS]
+        node
+        for node in nodes
+        if not _is_on(node.device, device) and node.op not in CARRIERS
+    ]
 
 
 def count(nodes, device):
@@ -264,7 +289,8 @@ def _outcome(name, kind, options):
     if work.memory and options.device.startswith("GPU"):
         for compiler, jit_compile in report.COMPILERS.items():
             outcome["memory"][f"ours, {compiler}"] = step_memory(
-                work, jit_compile, options.device)
+                work, jit_compile, options.device
+            )
     return outcome
 
 

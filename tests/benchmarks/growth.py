@@ -112,15 +112,18 @@ def _grow(axis, options):
         points = _points(axis, flow)
         calls = dict(_calls(flow, points, scan=axis == "depth"))
         race = timing.race(
-            calls, options.rounds, options.sample, most_seconds=MOST_SECONDS)
+            calls, options.rounds, options.sample, most_seconds=MOST_SECONDS
+        )
         flops = [
             growth_flows.KINDS[flow].flops(**dataclasses.asdict(point))
-            for point in points]
+            for point in points
+        ]
         values = [getattr(point, axis) for point in points]
         for quantity in QUANTITIES:
             for compiler in COMPILERS:
                 curves[flow, quantity, compiler] = Curve(
-                    values, race, (quantity, compiler), flops)
+                    values, race, (quantity, compiler), flops
+                )
     options.curves[axis] = curves
     for values in VALUES[axis]:
         _times(axis, [key for key in curves if curves[key].values == values], curves)
@@ -128,8 +131,7 @@ def _grow(axis, options):
 
 def _points(axis, flow):
     base = IMAGES if flow == "Glow" else BASE
-    return [
-        dataclasses.replace(base, **{axis: value}) for value in _values(axis, flow)]
+    return [dataclasses.replace(base, **{axis: value}) for value in _values(axis, flow)]
 
 
 def _values(axis, flow):
@@ -146,8 +148,10 @@ def _calls(flow, points, scan):
         x = normal([point.batch, *kind.shape(point.size)], 1)
         for quantity, function in kind.functions(bijector).items():
             for compiler, jit_compile in COMPILERS.items():
-                yield (quantity, compiler, i), functools.partial(
-                    timing.compiled(function, jit_compile), x)
+                yield (
+                    (quantity, compiler, i),
+                    functools.partial(timing.compiled(function, jit_compile), x),
+                )
 
 
 def _times(axis, keys, curves):
@@ -157,9 +161,14 @@ def _times(axis, keys, curves):
         end = len(curve.values) - 1
         last, all_ = curve.exponents(end - 1, end), curve.exponents(0, end)
         worse = last[0] > last[1] + TOLERANCE
-        rows.append([
-            *key, *(f"{1e3 * seconds:.3g}" for seconds in curve.medians()),
-            _exponent(last, worse), _exponent(all_)])
+        rows.append(
+            [
+                *key,
+                *(f"{1e3 * seconds:.3g}" for seconds in curve.medians()),
+                _exponent(last, worse),
+                _exponent(all_),
+            ]
+        )
     if rows:
         headers = _headers(axis, curves[keys[0]].values)
         table(["ms", "", "", *headers, "last", "all"], rows)
@@ -176,8 +185,10 @@ def _headers(axis, values):
 
 def _add_arguments(parser):
     parser.add_argument(
-        "--flows", default=",".join(growth_flows.KINDS),
-        help="flows, with commas between them")
+        "--flows",
+        default=",".join(growth_flows.KINDS),
+        help="flows, with commas between them",
+    )
     parser.add_argument("--picture", help="file for a picture")
     parser.set_defaults(curves={}, rounds=7, sample=0.01)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from tests.benchmarks.report import normal
-from tfp_flows import flows
+from tfp_flows import flows, normalization
 
 HIDDEN_UNITS = (128, 128)
 HIDDEN_CHANNELS = 32
@@ -52,9 +52,13 @@ class Kind:
         ndims = len(self.shape(12))
         both = {
             "forward": lambda x: (
-                bijector.forward(x), bijector.forward_log_det_jacobian(x, ndims)),
+                bijector.forward(x),
+                bijector.forward_log_det_jacobian(x, ndims),
+            ),
             "inverse": lambda y: (
-                bijector.inverse(y), bijector.inverse_log_det_jacobian(y, ndims)),
+                bijector.inverse(y),
+                bijector.inverse_log_det_jacobian(y, ndims),
+            ),
         }
 
         def gradient(x):
@@ -125,7 +129,7 @@ def _maf(size, depth, scan):
 def _glow(size, depth, scan):
     shape = _image(size)
     flow = flows.glow(shape, NUM_LEVELS, depth, HIDDEN_CHANNELS, seed=0, scan=scan)
-    flows.start_from_data(flow, normal([8, *shape], 0))
+    normalization.initialize_from_data(flow, normal([8, *shape], 0))
     return flow.bijector
 
 

@@ -9,8 +9,13 @@ import matplotlib.pyplot as plt  # noqa: E402
 
 LABELS = {"batch": "batch", "size": "dimension", "depth": "layers"}
 COLOURS = {
-    "planar": "#1b9e77", "radial": "#7570b3", "Sylvester": "#d95f02",
-    "RealNVP": "#e7298a", "MAF": "#1f78b4", "Glow": "#666666"}
+    "planar": "#1b9e77",
+    "radial": "#7570b3",
+    "Sylvester": "#d95f02",
+    "RealNVP": "#e7298a",
+    "MAF": "#1f78b4",
+    "Glow": "#666666",
+}
 LINE_HEIGHT = 0.055  # of a label, as a part of the height of a panel
 
 
@@ -23,8 +28,13 @@ def draw(curves, path):
       path: file to write.
     """
     figure, panels = plt.subplots(
-        1, len(curves), sharey=True, layout="constrained", squeeze=False,
-        figsize=(3.6 * len(curves) + 0.6, 4.2))
+        1,
+        len(curves),
+        sharey=True,
+        layout="constrained",
+        squeeze=False,
+        figsize=(3.6 * len(curves) + 0.6, 4.2),
+    )
     for panel, (axis, of_axis) in zip(panels[0], curves.items()):
         _draw_panel(panel, axis, of_axis)
     low = min(np.min(line.get_ydata()) for p in panels[0] for line in p.lines[::2])
@@ -33,8 +43,13 @@ def draw(curves, path):
         _name_lines(panel)
     panels[0, 0].set_ylabel("gradient of the log density, ms", fontsize=9)
     panels[0, 0].text(
-        0.03, 0.95, "dotted: growth of the arithmetic", fontsize=8, color="#666666",
-        transform=panels[0, 0].transAxes)
+        0.03,
+        0.95,
+        "dotted: growth of the arithmetic",
+        fontsize=8,
+        color="#666666",
+        transform=panels[0, 0].transAxes,
+    )
     figure.savefig(path, dpi=100)
     plt.close(figure)
 
@@ -42,15 +57,16 @@ def draw(curves, path):
 def _draw_panel(panel, axis, curves):
     for flow in dict.fromkeys(flow for flow, *_ in curves):
         modes = [
-            curve for (name, quantity, _), curve in curves.items()
-            if (name, quantity) == (flow, "gradient")]
+            curve
+            for (name, quantity, _), curve in curves.items()
+            if (name, quantity) == (flow, "gradient")
+        ]
         milliseconds = 1e3 * np.min([mode.medians() for mode in modes], axis=0)
         values, flops = modes[0].values, np.array(modes[0].flops)
-        colour = COLOURS[flow]
-        panel.plot(
-            values, milliseconds, "o-", color=colour, ms=3.5, lw=1.5, label=flow)
+        color = COLOURS[flow]
+        panel.plot(values, milliseconds, "o-", color=color, ms=3.5, lw=1.5, label=flow)
         arithmetic = milliseconds[-1] * flops / flops[-1]
-        panel.plot(values, arithmetic, ":", color=colour, lw=1.0)
+        panel.plot(values, arithmetic, ":", color=color, lw=1.0)
     panel.set_xscale("log")
     panel.set_yscale("log")
     panel.set_xlabel(LABELS[axis], fontsize=9)
@@ -74,10 +90,15 @@ def _name_lines(panel):
         y = _apart([line.get_ydata()[-1] for line in some], panel.get_ylim())
         for line, height in zip(some, y):
             panel.annotate(
-                line.get_label(), (line.get_xdata()[-1], height), xytext=(6, 0),
+                line.get_label(),
+                (line.get_xdata()[-1], height),
+                xytext=(6, 0),
                 va="center",
-                textcoords="offset points", fontsize=8, color=line.get_color(),
-                annotation_clip=False)
+                textcoords="offset points",
+                fontsize=8,
+                color=line.get_color(),
+                annotation_clip=False,
+            )
 
 
 def _apart(values, limits):

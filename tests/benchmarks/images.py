@@ -25,7 +25,7 @@ from tests.benchmarks import (
     works_layers,
 )
 from tests.benchmarks.report import COMPILERS, compare, normal, table
-from tfp_flows import flows
+from tfp_flows import dequantization, flows, normalization
 from tfp_flows.bijectors import matrices
 from tfp_flows.networks import ConvNet, WaveNet
 
@@ -46,7 +46,8 @@ def glow_compile(options):
                 continue
             for quantity in ("log_prob", "step"):
                 seconds, _ = timing.in_child(
-                    _first_seconds, num_steps, quantity, jit_compile)
+                    _first_seconds, num_steps, quantity, jit_compile
+                )
                 row = [num_steps, compiler, f"`{quantity}`"]
                 rows.append(row + [f"{value:.3g}" for value in seconds])
     columns = ["build and start, s", "trace, s", "compile, s"]
@@ -62,12 +63,23 @@ def glow_modes(options):
         modes = dict(scan=scan, recompute=recompute)
         (seconds, peak), (_, of_one) = (
             timing.in_child(
-                _seconds_and_peak, modes, COMPILERS[compiler], num_images,
-                options.rounds)[0]
-            for num_images in (None, 1))
-        rows.append([
-            scan, recompute, compiler, f"{1e3 * seconds:.3g} ms",
-            f"{(peak - of_one) / 2**20:.3g}"])
+                _seconds_and_peak,
+                modes,
+                COMPILERS[compiler],
+                num_images,
+                options.rounds,
+            )[0]
+            for num_images in (None, 1)
+        )
+        rows.append(
+            [
+                scan,
+                recompute,
+                compiler,
+                f"{1e3 * seconds:.3g} ms",
+                f"{(peak - of_one) / 2**20:.3g}",
+            ]
+        )
     table(["`scan`", "`recompute`", "", "time", "peak memory, MiB"], rows)
 
 
@@ -80,16 +92,25 @@ def glow_memory(options):
     for num_steps in (4, 32):
         for recompute in (True, False):
             (seconds, before), peak = timing.in_child(
-                _training_seconds, num_steps, recompute, options.rounds)
+                _training_seconds, num_steps, recompute, options.rounds
+            )
             peaks[num_steps, recompute] = (peak - before) / 2**20
-            rows.append([
-                num_steps, recompute, f"{1e3 * seconds:.3g} ms",
-                f"{peaks[num_steps, recompute]:.3g}"])
+            rows.append(
+                [
+                    num_steps,
+                    recompute,
+                    f"{1e3 * seconds:.3g} ms",
+                    f"{peaks[num_steps, recompute]:.3g}",
+                ]
+            )
     table(["steps", "`recompute`", "time", "peak memory, MiB"], rows)
-    table(["`recompute`", "peak memory of 32 steps over that of 4"], [
-        [recompute, f"{peaks[32, recompute] / peaks[4, recompute]:.2f}"]
-        for recompute in (True, False)
-    ])
+    table(
+        ["`recompute`", "peak memory of 32 steps over that of 4"],
+        [
+            [recompute, f"{peaks[32, recompute] / peaks[4, recompute]:.2f}"]
+            for recompute in (True, False)
+        ],
+    )
 
 
 def glow_step(options):
@@ -109,37 +130,53 @@ def glow_step(options):
     }
     compare(
         {
-            "products": (products, x), "step, forward": (_forward(step), x),
-            "step, inverse": (_inverse(step), y), **steps},
+            "products": (products, x),
+            "step, forward": (_forward(step), x),
+            "step, inverse": (_inverse(step), y),
+            **steps,
+        },
         [
-            ("step, forward", "products", ""), ("step, inverse", "products", ""),
-            ("step, gradients", "products, gradients", "")],
-        options)
+            ("step, forward", "products", ""),
+            ("step, inverse", "products", ""),
+            ("step, gradients", "products, gradients", ""),
+        ],
+        options,
+    )
     conv, actnorm = step.convolution, step.actnorm
-    weight = tf.Variable(matrices.rotation(STEP_SHAPE[-1], seed=1))
+    weight = tf.Variable(matrices.random_orthogonal(STEP_SHAPE[-1], seed=1))
     theirs = tfb.ScaleMatvecLU(*map(tf.Variable, tf.linalg.lu(weight)))
     convolution = {
-        "PLU, forward": (_forward(conv), x), "PLU, inverse": (_inverse(conv), x)}
+        "PLU, forward": (_forward(conv), x),
+        "PLU, inverse": (_inverse(conv), x),
+    }
     compare(
         {
             "read and write": (lambda x: x + 1.0, x),
-            "`tf.matmul`": (lambda x: _at_pixels(x, weight), x), **convolution,
+            "`tf.matmul`": (lambda x: _at_pixels(x, weight), x),
+            **convolution,
             "actnorm, forward": (_forward(actnorm), x),
-            "actnorm, inverse": (_inverse(actnorm), x)},
+            "actnorm, inverse": (_inverse(actnorm), x),
+        },
         [
-            ("PLU, forward", "`tf.matmul`", ""), ("PLU, inverse", "`tf.matmul`", ""),
+            ("PLU, forward", "`tf.matmul`", ""),
+            ("PLU, inverse", "`tf.matmul`", ""),
             ("actnorm, forward", "read and write", ""),
-            ("actnorm, inverse", "read and write", "")],
-        options)
+            ("actnorm, inverse", "read and write", ""),
+        ],
+        options,
+    )
     # Theirs solves for each pixel, which takes seconds.
     few = argparse.Namespace(rounds=min(3, options.rounds), sample=0)
     name = "`tfb.ScaleMatvecLU`"
     compare(
         {
-            **convolution, f"{name}, forward": (_forward(theirs), x),
-            f"{name}, inverse": (_inverse(theirs), x)},
+            **convolution,
+            f"{name}, forward": (_forward(theirs), x),
+            f"{name}, inverse": (_inverse(theirs), x),
+        },
         [(f"{name}, {way}", f"PLU, {way}", "") for way in ("forward", "inverse")],
-        few)
+        few,
+    )
 
 
 def wave_net(options):
@@ -152,21 +189,33 @@ def wave_net(options):
             network = WaveNet(2, 64, 128, dilations, seed=0)
             for compiler, jit_compile in COMPILERS.items():
                 key = highest, stacks, compiler
-                for name, function in [
-                    ("pass", network), ("walk", _sampler(network))]:
+                for name, function in [("pass", network), ("walk", _sampler(network))]:
                     candidates[*key, name] = functools.partial(
-                        timing.compiled(function, jit_compile), w)
+                        timing.compiled(function, jit_compile), w
+                    )
     race = timing.race(candidates, options.rounds, options.sample)
     rows = [
         [
-            f"to {key[0]}", *key[1:], race.time((*key, "pass")),
+            f"to {key[0]}",
+            *key[1:],
+            race.time((*key, "pass")),
             race.time((*key, "walk"), parts=LENGTH),
-            race.ratio((*key, "pass"), (*key, "walk"), times=LENGTH)]
-        for *key, name in candidates if name == "walk"
+            race.ratio((*key, "pass"), (*key, "walk"), times=LENGTH),
+        ]
+        for *key, name in candidates
+        if name == "walk"
     ]
     table(
-        ["dilations", "stacks", "", "one pass", "a step of the walk",
-         f"{LENGTH} passes / walk"], rows)
+        [
+            "dilations",
+            "stacks",
+            "",
+            "one pass",
+            "a step of the walk",
+            f"{LENGTH} passes / walk",
+        ],
+        rows,
+    )
 
 
 def precision(options):
@@ -178,8 +227,9 @@ def precision(options):
     """
     digits = _digits()
     batches = {
-        "digits, 8x8x1": flows.dequantise(digits[:64], seed=0),
-        "random, 32x32x3": works_flows.pixels(4)}
+        "digits, 8x8x1": dequantization.dequantize(digits[:64], seed=0),
+        "random, 32x32x3": works_flows.pixels(4),
+    }
     rows = []
     for name, y in batches.items():
         for scale in (0.0, 0.01):
@@ -188,11 +238,12 @@ def precision(options):
             for i, network in enumerate(networks):
                 for k, variable in enumerate(network.trainable_variables):
                     variable.assign_add(scale * normal(variable.shape, 10 * i + k))
-            flows.start_from_data(flow, y)
+            normalization.initialize_from_data(flow, y)
             rows.append([name, scale, *(f"{e:.2g}" for e in _errors(flow, y))])
     table(
         ["images", "networks off by", "largest error", "share of other whole numbers"],
-        rows)
+        rows,
+    )
     if options.long:
         _trainings(digits)
     else:
@@ -222,7 +273,8 @@ def _seconds_and_peak(modes, jit_compile, num_images, rounds):
     x = works_flows.pixels()[:num_images]
     variables = flow.trainable_variables
     *_, step = training.training_functions(
-        flow, variables, training.Adam(variables), len(x))
+        flow, variables, training.Adam(variables), len(x)
+    )
     call = functools.partial(timing.compiled(step, jit_compile), x)
     call()
     timing.restart_peak_memory()
@@ -234,14 +286,15 @@ def _seconds_and_peak(modes, jit_compile, num_images, rounds):
 def _training_seconds(num_steps, recompute, rounds):
     """Returns the median seconds of a step, and the memory held before the first."""
     flow = flows.glow(
-        peers.IMAGE, 1, num_steps, peers.HIDDEN_CHANNELS, seed=0, recompute=recompute)
+        peers.IMAGE, 1, num_steps, peers.HIDDEN_CHANNELS, seed=0, recompute=recompute
+    )
     variables = flow.trainable_variables
-    *_, step = training.training_functions(
-        flow, variables, training.Adam(variables), 1)
+    *_, step = training.training_functions(flow, variables, training.Adam(variables), 1)
     compiled = tf.function(
-        step, autograph=False, input_signature=[tf.TensorSpec([None, *peers.IMAGE])])
+        step, autograph=False, input_signature=[tf.TensorSpec([None, *peers.IMAGE])]
+    )
     x = works_flows.pixels()
-    compiled(x[:1])  # optimises the graph
+    compiled(x[:1])  # optimizes the graph
     before = timing.restart_peak_memory()
     compiled(x)
     seconds = timeit.repeat(lambda: compiled(x), number=1, repeat=rounds)
@@ -252,10 +305,12 @@ def _products():
     """Returns a function of the products of a step alone, and its kernels."""
     channels, hidden = STEP_SHAPE[-1], peers.HIDDEN_CHANNELS
     shapes = [
-        [channels, channels], [3, 3, channels // 2, hidden], [hidden, hidden],
-        [3, 3, hidden, channels]]
-    kernels = [
-        tf.Variable(0.05 * normal(shape, i)) for i, shape in enumerate(shapes)]
+        [channels, channels],
+        [3, 3, channels // 2, hidden],
+        [hidden, hidden],
+        [3, 3, hidden, channels],
+    ]
+    kernels = [tf.Variable(0.05 * normal(shape, i)) for i, shape in enumerate(shapes)]
     mix, first, second, last = kernels
 
     def function(x):
@@ -298,12 +353,16 @@ def _gradients(loss, variables):
 
 def _forward(bijector):
     return lambda x: (
-        bijector.forward(x), bijector.forward_log_det_jacobian(x, event_ndims=3))
+        bijector.forward(x),
+        bijector.forward_log_det_jacobian(x, event_ndims=3),
+    )
 
 
 def _inverse(bijector):
     return lambda y: (
-        bijector.inverse(y), bijector.inverse_log_det_jacobian(y, event_ndims=3))
+        bijector.inverse(y),
+        bijector.inverse_log_det_jacobian(y, event_ndims=3),
+    )
 
 
 def _sampler(network):
@@ -327,17 +386,26 @@ def _trainings(digits):
     for starts in (True, False):
         flow = flows.glow(digits.shape[1:], 2, 8, 64, seed=0)
         if starts:
-            flows.start_from_data(flow, flows.dequantise(digits[:512], seed=0))
+            normalization.initialize_from_data(
+                flow, dequantization.dequantize(digits[:512], seed=0)
+            )
         variables = flow.trainable_variables
         update = training.Adam(variables, rate=1e-3)
         *_, step = training.training_functions(flow, variables, update, 64)
         losses = _losses(timing.compiled(step, jit_compile=False), digits)
-        bits = flows.bits_per_dimension(-losses, digits.shape[1:])
+        bits = dequantization.bits_per_dimension(-losses, digits.shape[1:])
         number = int(np.sum(~np.isfinite(losses)))
         rows.append([starts, number, *(f"{b:.3f}" for b in _ends(np.array(bits)))])
     table(
-        ["start from data", f"losses of {len(losses)} not finite", "first, bits",
-         "largest", "mean of the last 100"], rows)
+        [
+            "start from data",
+            f"losses of {len(losses)} not finite",
+            "first, bits",
+            "largest",
+            "mean of the last 100",
+        ],
+        rows,
+    )
 
 
 def _losses(step, digits, batch_size=64):
@@ -345,7 +413,7 @@ def _losses(step, digits, batch_size=64):
     losses = []
     for i in range(TRAINING_STEPS):
         rows = random.integers(len(digits), size=batch_size)
-        losses.append(step(flows.dequantise(digits[rows], seed=(1, i))))
+        losses.append(step(dequantization.dequantize(digits[rows], seed=(1, i))))
     return np.array(losses)
 
 
@@ -361,7 +429,8 @@ def _digits():
 
 def _add_arguments(parser):
     parser.add_argument(
-        "--long", action="store_true", help="with what takes many minutes")
+        "--long", action="store_true", help="with what takes many minutes"
+    )
 
 
 if __name__ == "__main__":

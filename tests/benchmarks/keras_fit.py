@@ -18,15 +18,23 @@ from tfp_flows.keras import DensityModel
 
 NUMBER, EPOCHS = 12_800, 3
 FLOWS = {  # by name: flow, dimensions, and size of batches
-    "small RealNVP": (functools.partial(
-        flows.real_nvp, 8, 4, (32, 32), seed=0), 8, 128),
-    "RealNVP": (functools.partial(
-        flows.real_nvp, 64, 6, (128, 128), seed=0), 64, 128),
-    "RealNVP, large batch": (functools.partial(
-        flows.real_nvp, 64, 6, (128, 128), seed=0), 64, 1280),
+    "small RealNVP": (
+        functools.partial(flows.real_nvp, 8, 4, (32, 32), seed=0),
+        8,
+        128,
+    ),
+    "RealNVP": (functools.partial(flows.real_nvp, 64, 6, (128, 128), seed=0), 64, 128),
+    "RealNVP, large batch": (
+        functools.partial(flows.real_nvp, 64, 6, (128, 128), seed=0),
+        64,
+        1280,
+    ),
     "MAF": (functools.partial(flows.maf, 64, 5, (256,), seed=0), 64, 128),
-    "spline": (functools.partial(
-        flows.neural_spline, 16, 3, (64, 64), seed=0), 16, 128),
+    "spline": (
+        functools.partial(flows.neural_spline, 16, 3, (64, 64), seed=0),
+        16,
+        128,
+    ),
 }
 
 
@@ -45,8 +53,11 @@ class Loop:
         optimizer = keras.optimizers.Adam(1e-5)
         optimizer.build(variables)
         _, _, step = training_functions(
-            flow, variables, lambda gradients: optimizer.apply(gradients, variables),
-            batch_size)
+            flow,
+            variables,
+            lambda gradients: optimizer.apply(gradients, variables),
+            batch_size,
+        )
         self._step = timing.compiled(step, jit_compile)
         rows = tf.data.Dataset.from_tensor_slices(x).shuffle(len(x))
         self._batches = rows.batch(batch_size).prefetch(tf.data.AUTOTUNE)
@@ -83,13 +94,19 @@ def fit(options):
         race = timing.race(calls, options.rounds, 0)
         steps = EPOCHS * NUMBER // batch_size
         rows += [
-            [name, batch_size, compiler, race.time(("loop", compiler), steps),
-             race.time(("fit", compiler), steps),
-             race.ratio(("fit", compiler), ("loop", compiler))]
+            [
+                name,
+                batch_size,
+                compiler,
+                race.time(("loop", compiler), steps),
+                race.time(("fit", compiler), steps),
+                race.ratio(("fit", compiler), ("loop", compiler)),
+            ]
             for compiler in report.COMPILERS
         ]
     report.table(
-        ["flow", "batch", "", "loop, a step", "`fit`, a step", "`fit` / loop"], rows)
+        ["flow", "batch", "", "loop, a step", "`fit`, a step", "`fit` / loop"], rows
+    )
 
 
 def devices(options):
@@ -99,24 +116,36 @@ def devices(options):
         race, _ = timing.in_child(_on_devices, name, options.rounds)
         batch_size = FLOWS[name][2]
         steps = EPOCHS * NUMBER // batch_size
-        rows.append([
-            name, batch_size, race.time("one", steps), race.time("two", steps),
-            race.ratio("two", "one")])
+        rows.append(
+            [
+                name,
+                batch_size,
+                race.time("one", steps),
+                race.time("two", steps),
+                race.ratio("two", "one"),
+            ]
+        )
     report.table(
-        ["flow", "batch", "one device, a step", "two, a step", "two / one"], rows)
+        ["flow", "batch", "one device, a step", "two, a step", "two / one"], rows
+    )
 
 
 def _on_devices(name, rounds):
     (processor,) = tf.config.list_physical_devices("CPU")
     tf.config.set_logical_device_configuration(
-        processor, 2 * [tf.config.LogicalDeviceConfiguration()])
+        processor, 2 * [tf.config.LogicalDeviceConfiguration()]
+    )
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     make, size, batch_size = FLOWS[name]
     x = report.normal([NUMBER, size], 1).numpy()
-    return timing.race({
-        "one": Fit(make, x, batch_size, False),
-        "two": Fit(make, x, batch_size, False, strategy),
-    }, rounds, 0)
+    return timing.race(
+        {
+            "one": Fit(make, x, batch_size, False),
+            "two": Fit(make, x, batch_size, False, strategy),
+        },
+        rounds,
+        0,
+    )
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import tensorflow_probability as tfp
 from tests.benchmarks import report, timing
 from tests.benchmarks.report import compare, normal, table
 from tfp_flows import bijectors
-from tfp_flows.bijectors import _triangular
+from tfp_flows.bijectors import _triangular_solve
 from tfp_flows.bijectors.activations import as_activation
 from tfp_flows.root_finding import solve_increasing
 
@@ -114,9 +114,11 @@ def _single_layers():
 def _sylvester(num_columns):
     """A layer with `R_tilde Q'x` of order 1 for a normal `x`."""
     square = [num_columns, num_columns]
-    q = tf.Variable(bijectors.bases.qr_basis(normal([SIZE, num_columns], 8)))
+    q = tf.Variable(bijectors.orthonormal.qr_basis(normal([SIZE, num_columns], 8)))
     r, r_tilde = (
-        tf.Variable(bijectors.bases.triangular_factor(normal(square, seed) * scale))
+        tf.Variable(
+            bijectors.orthonormal.triangular_factor(normal(square, seed) * scale)
+        )
         for seed, scale in [(9, 1.0), (10, num_columns**-0.5)]
     )
     return bijectors.Sylvester(q, r, r_tilde, tf.Variable(normal([num_columns], 11)))
@@ -132,10 +134,10 @@ def _inverse(bijector):
 
 def _solver_alone(layer, y):
     """Returns the solver as the layer's inverse calls it, and the tensors it gets."""
-    with mock.patch.object(_triangular, "solve", wraps=_triangular.solve) as spy:
+    with mock.patch.object(_triangular_solve, "solve", wraps=_triangular_solve.solve) as spy:
         layer.inverse(tf.identity(y))  # a new tensor, which no cache knows
     u, d, activation, margin = spy.call_args.args
-    solve = lambda u, d, margin: _triangular.solve(u, d, activation, margin)
+    solve = lambda u, d, margin: _triangular_solve.solve(u, d, activation, margin)
     return solve, u, d, margin
 
 

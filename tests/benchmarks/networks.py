@@ -37,8 +37,10 @@ def _made_inverse(hidden_units, scale, options):
     )
     distance = np.max(np.abs(found - found_by_tfp) / (1.0 + np.abs(found_by_tfp)))
     error = np.max(np.abs(found - y))
-    print(f"{hidden_units}, weights of scale {scale}: the inverses of ours and TFP "
-          f"differ by {distance:.1e}; ours from the truth by {error:.1e}.\n")
+    print(
+        f"{hidden_units}, weights of scale {scale}: the inverses of ours and TFP "
+        f"differ by {distance:.1e}; ours from the truth by {error:.1e}.\n"
+    )
     both = {"one pass": (_density(layer), y), "sequential": (layer.forward, x)}
     compare(both, [("sequential", "one pass", "at most 5")], options)
     # Theirs takes seconds.
@@ -52,7 +54,8 @@ SECTIONS = [made_inverse]
 
 def _tfp_network(size, hidden_units):
     network = tfb.AutoregressiveNetwork(
-        2, event_shape=[size], hidden_units=list(hidden_units), activation="relu")
+        2, event_shape=[size], hidden_units=list(hidden_units), activation="relu"
+    )
     network.build([None, size])
     return network
 
@@ -75,7 +78,9 @@ def _autoregressive_pair(size, hidden_units, scale):
 
 def _density(bijector):
     return lambda y: (
-        bijector.inverse(y), bijector.inverse_log_det_jacobian(y, event_ndims=1))
+        bijector.inverse(y),
+        bijector.inverse_log_det_jacobian(y, event_ndims=1),
+    )
 
 
 if __name__ == "__main__":

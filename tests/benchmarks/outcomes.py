@@ -32,7 +32,9 @@ def measure_alone(name, options):
 
 def _measure_quietly(name, options):
     tf.get_logger().setLevel("ERROR")  # it warns of one function compiled twice
-    return small.measure(name, options) if name in small.WORKS else measure(name, options)
+    return (
+        small.measure(name, options) if name in small.WORKS else measure(name, options)
+    )
 
 
 def measure(name, options, call=None, memory=True):
@@ -62,16 +64,23 @@ def measure(name, options, call=None, memory=True):
                 first[key] = timing.first_call(compiled, *arguments)
                 calls[key] = functools.partial(call, compiled, *arguments)
     with peer_processes.Peers(work.model, options) as others:
-        calls |= {(quantity, peer): timer for (peer, quantity), timer
-                  in others.calls.items()}
+        calls |= {
+            (quantity, peer): timer for (peer, quantity), timer in others.calls.items()
+        }
         ordered = {
-            key: calls[key] for quantity in QUANTITIES for key in calls
-            if key[0] == quantity}
+            key: calls[key]
+            for quantity in QUANTITIES
+            for key in calls
+            if key[0] == quantity
+        }
         race = timing.race(
-            ordered, options.rounds, options.sample, peer_processes.PAUSE, MOST_SECONDS)
+            ordered, options.rounds, options.sample, peer_processes.PAUSE, MOST_SECONDS
+        )
     peaks = {
-        peer: told["memory"]["step"] for peer, told in others.told.items()
-        if "step" in told.get("memory", {})}
+        peer: told["memory"]["step"]
+        for peer, told in others.told.items()
+        if "step" in told.get("memory", {})
+    }
     outcome = {
         "sizes": work.sizes,
         "seconds": _nested({key: list(s) for key, s in race.seconds.items()}),
@@ -97,9 +106,11 @@ def _candidates(work):
     # Needs that are equal are one and the same, and so are their floors.
     floors = {
         need: need.candidate()
-        for need in {work.needs[quantity] for quantity in candidates["ours"]}}
+        for need in {work.needs[quantity] for quantity in candidates["ours"]}
+    }
     candidates["floor"] = {
-        quantity: floors[work.needs[quantity]] for quantity in candidates["ours"]}
+        quantity: floors[work.needs[quantity]] for quantity in candidates["ours"]
+    }
     return candidates
 
 
@@ -112,7 +123,8 @@ def step_memory(name, library, jit_compile):
     """
     whole, single = (
         timing.in_child(_peak_of_step, name, library, jit_compile, rows)[0]
-        for rows in (None, 1))
+        for rows in (None, 1)
+    )
     return whole - single
 
 
@@ -132,10 +144,13 @@ class Times:
     def __init__(self, outcome):
         self._seconds = outcome["seconds"]
         self.quantities = [q for q in QUANTITIES if q in self._seconds]
-        self.race = timing.Race({
-            (quantity, candidate): np.array(values)
-            for quantity, by_candidate in self._seconds.items()
-            for candidate, values in by_candidate.items()})
+        self.race = timing.Race(
+            {
+                (quantity, candidate): np.array(values)
+                for quantity, by_candidate in self._seconds.items()
+                for candidate, values in by_candidate.items()
+            }
+        )
 
     def candidates(self, quantity):
         return list(self._seconds.get(quantity, {}))
@@ -151,8 +166,10 @@ class Times:
           of: "ours", "TFP", "floor", "peers", or "best", the fastest of TFP and peers.
         """
         among = [
-            (quantity, c) for c in self._seconds.get(quantity, {}) if of == kind_of(c)
-            or of == "best" and kind_of(c) in ("TFP", "peers")]
+            (quantity, c)
+            for c in self._seconds.get(quantity, {})
+            if of == kind_of(c) or of == "best" and kind_of(c) in ("TFP", "peers")
+        ]
         return min(among, key=self.race.median) if among else None
 
 
@@ -186,15 +203,34 @@ def print_times(outcomes):
     for name, outcome in outcomes.items():
         times = Times(outcome)
         for quantity in times.quantities:
-            rows.append([
-                f"`{name}`", quantity, *_times_of_row(times, quantity),
-                _billions(outcome["flops"][quantity]),
-                f"{outcome['bytes'][quantity] / 1e6:.3g}",
-                _ratio(times, quantity, "floor"), _aims_met(outcome, name, quantity)])
+            rows.append(
+                [
+                    f"`{name}`",
+                    quantity,
+                    *_times_of_row(times, quantity),
+                    _billions(outcome["flops"][quantity]),
+                    f"{outcome['bytes'][quantity] / 1e6:.3g}",
+                    _ratio(times, quantity, "floor"),
+                    _aims_met(outcome, name, quantity),
+                ]
+            )
     table(
-        ["work", "", "ours, XLA", "ours, graph", "TFP", "best peer", "",
-         "ours / best of TFP and peers", "GFLOP", "MB", "ours / floor", "aims met"],
-        rows)
+        [
+            "work",
+            "",
+            "ours, XLA",
+            "ours, graph",
+            "TFP",
+            "best peer",
+            "",
+            "ours / best of TFP and peers",
+            "GFLOP",
+            "MB",
+            "ours / floor",
+            "aims met",
+        ],
+        rows,
+    )
 
 
 def _times_of_row(times, quantity):
@@ -215,8 +251,10 @@ def _ratio(times, quantity, to):
 
 def _aims_met(outcome, name, quantity):
     values = [
-        (value_of(aim, outcome), aim.limit) for aim in AIMS
-        if (aim.work, aim.quantity) == (name, quantity)]
+        (value_of(aim, outcome), aim.limit)
+        for aim in AIMS
+        if (aim.work, aim.quantity) == (name, quantity)
+    ]
     met = [value <= limit for value, limit in values if value is not None]
     return "" if not met else "yes" if all(met) else "no"
 
@@ -250,30 +288,47 @@ def _memory_ratio(memory, to):
 def print_peers(outcomes):
     """Prints the time of each peer over that of our faster mode."""
     names = dict.fromkeys(
-        c for outcome in outcomes.values() for by_name in outcome["seconds"].values()
-        for c in by_name if kind_of(c) in ("TFP", "peers"))
+        c
+        for outcome in outcomes.values()
+        for by_name in outcome["seconds"].values()
+        for c in by_name
+        if kind_of(c) in ("TFP", "peers")
+    )
     rows = []
     for name, outcome in outcomes.items():
         times = Times(outcome)
         for quantity in times.quantities:
             ours = times.fastest(quantity, "ours")
-            rows.append([f"`{name}`", quantity, ours[1].split(", ")[1]] + [
-                times.race.ratio((quantity, other), ours)
-                if times.has(quantity, other) else "" for other in names])
+            rows.append(
+                [f"`{name}`", quantity, ours[1].split(", ")[1]]
+                + [
+                    times.race.ratio((quantity, other), ours)
+                    if times.has(quantity, other)
+                    else ""
+                    for other in names
+                ]
+            )
     table(["work", "", "our faster mode", *names], rows)
 
 
 def print_first_calls(outcomes):
     """Prints what the first call of our functions takes."""
     rows = [
-        [f"`{name}`", quantity] + [
-            f"{value:.2f}" for compiler in COMPILERS
-            for value in outcome["first"][quantity][f"ours, {compiler}"]]
+        [f"`{name}`", quantity]
+        + [
+            f"{value:.2f}"
+            for compiler in COMPILERS
+            for value in outcome["first"][quantity][f"ours, {compiler}"]
+        ]
         for name, outcome in outcomes.items()
-        for quantity in outcome["seconds"] if quantity in ("forward", "step")]
+        for quantity in outcome["seconds"]
+        if quantity in ("forward", "step")
+    ]
     columns = [
-        f"{compiler}, {part}, s" for compiler in COMPILERS
-        for part in ("trace", "compile")]
+        f"{compiler}, {part}, s"
+        for compiler in COMPILERS
+        for part in ("trace", "compile")
+    ]
     table(["work", "", *columns], rows)
 
 
@@ -306,9 +361,14 @@ def print_aims(outcomes):
         value = value_of(aim, outcomes[aim.work])
         if value is not None:
             what = f"`{aim.work}`, {aim.quantity} / {aim.to}"
-            rows.append([
-                what, f"{aim.limit:.3g}", f"{value:.3g}",
-                "yes" if value <= aim.limit else "no"])
+            rows.append(
+                [
+                    what,
+                    f"{aim.limit:.3g}",
+                    f"{value:.3g}",
+                    "yes" if value <= aim.limit else "no",
+                ]
+            )
     table(["aim", "at most", "measured", "met"], rows)
     met = sum(row[-1] == "yes" for row in rows)
     print(f"{met} of {len(rows)} aims are met.\n")
@@ -318,12 +378,21 @@ def print_small(outcomes):
     """Prints what Python's time went into."""
     rows = []
     for name, outcome in outcomes.items():
-        race = timing.Race({
-            candidate: np.array(values) for by_candidate in outcome["seconds"].values()
-            for candidate, values in by_candidate.items()})
-        rows.append([
-            f"`{name}`", outcome["sizes"], *map(race.time, race.names),
-            race.ratio(*race.names)])
+        race = timing.Race(
+            {
+                candidate: np.array(values)
+                for by_candidate in outcome["seconds"].values()
+                for candidate, values in by_candidate.items()
+            }
+        )
+        rows.append(
+            [
+                f"`{name}`",
+                outcome["sizes"],
+                *map(race.time, race.names),
+                race.ratio(*race.names),
+            ]
+        )
     table(["work", "", "ours", "TFP", "ours / TFP"], rows)
 
 
@@ -332,9 +401,11 @@ def print_all(outcomes):
     raced = {name: o for name, o in outcomes.items() if name in WORKS}
     of_python = {name: o for name, o in outcomes.items() if name in small.WORKS}
     for title, show, those in [
-        ("Works", print_works, raced), ("Times", print_times, raced),
+        ("Works", print_works, raced),
+        ("Times", print_times, raced),
         ("Each other library, over ours", print_peers, raced),
-        ("First calls", print_first_calls, raced), ("Memory", print_memory, raced),
+        ("First calls", print_first_calls, raced),
+        ("Memory", print_memory, raced),
         ("Small batches and import", print_small, of_python),
         ("Aims", print_aims, outcomes),
     ]:

@@ -34,19 +34,24 @@ def parts(options):
             arguments = [report.normal(shape, i) for i, shape in enumerate(shapes)]
             calls = {
                 candidate: functools.partial(
-                    timing.compiled(FUNCTIONS[name], jit_compile), *arguments)
-                for candidate, jit_compile in zip(OURS, report.COMPILERS.values())}
+                    timing.compiled(FUNCTIONS[name], jit_compile), *arguments
+                )
+                for candidate, jit_compile in zip(OURS, report.COMPILERS.values())
+            }
             calls |= {library: others.calls[library, name] for library in libraries}
             race = timing.race(
-                calls, options.rounds, options.sample, peer_processes.PAUSE)
-            fastest = [
-                min(among, key=race.median) for among in (OURS, race.names)]
+                calls, options.rounds, options.sample, peer_processes.PAUSE
+            )
+            fastest = [min(among, key=race.median) for among in (OURS, race.names)]
             rows.append([name, *map(race.time, race.names), race.ratio(*fastest)])
     report.table(["part", *OURS, *libraries, "TensorFlow / fastest"], rows)
 
 
 if __name__ == "__main__":
     report.main(
-        __doc__, [parts],
+        __doc__,
+        [parts],
         functools.partial(
-            peer_processes.add_arguments, libraries=peers.libraries("parts")))
+            peer_processes.add_arguments, libraries=peers.libraries("parts")
+        ),
+    )

@@ -23,10 +23,13 @@ def add_arguments(parser, libraries):
       libraries: names of those that do by default.
     """
     parser.add_argument(
-        "--peers-python", help="interpreter that has other people's libraries")
+        "--peers-python", help="interpreter that has other people's libraries"
+    )
     parser.add_argument(
-        "--peers", default=",".join(libraries),
-        help="those to take part, with commas between them")
+        "--peers",
+        default=",".join(libraries),
+        help="those to take part, with commas between them",
+    )
 
 
 class Peers:
@@ -86,7 +89,8 @@ class RemoteTimer:
         line = self._process.stdout.readline()
         if not line:
             raise RuntimeError(
-                f"A peer ended in its {self._quantity}: {self._process.args}.")
+                f"A peer ended in its {self._quantity}: {self._process.args}."
+            )
         return float(line)
 
 
@@ -95,8 +99,12 @@ def _start(python, model, library):
     errors = tempfile.TemporaryFile("w+")  # a pipe that nobody reads would fill
     process = subprocess.Popen(
         [python, "-m", "tests.benchmarks.peers", model, library],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True,
-        env=dict(os.environ, OMP_NUM_THREADS=str(peers.THREADS)))
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        text=True,
+        env=dict(os.environ, OMP_NUM_THREADS=str(peers.THREADS)),
+    )
     impatience = threading.Timer(PATIENCE, process.kill)
     impatience.start()
     line = process.stdout.readline()

@@ -24,8 +24,13 @@ def draw(outcomes, path):
     """
     names = [name for name in outcomes if name in WORKS]
     figure, panels = plt.subplots(
-        1, len(QUANTITIES), sharex=True, sharey=True, layout="constrained",
-        figsize=(11.0, 1.6 + 0.24 * len(names)))
+        1,
+        len(QUANTITIES),
+        sharex=True,
+        sharey=True,
+        layout="constrained",
+        figsize=(11.0, 1.6 + 0.24 * len(names)),
+    )
     for panel, quantity in zip(panels, QUANTITIES):
         for row, name in enumerate(names):
             _draw_row(panel, row, Times(outcomes[name]), quantity)
@@ -35,17 +40,29 @@ def draw(outcomes, path):
     panels[0].set_yticks(range(len(names)), names, fontsize=8)
     panels[0].set_ylim(len(names) - 0.5, -0.5)
     handles = [
-        plt.Line2D([], [], color=colour, marker="o", linestyle="", label=label)
-        for label, colour in COLOURS.items()]
-    handles.append(plt.Line2D(
-        [], [], color=FLOOR, marker="|", markersize=9, markeredgewidth=1.5,
-        linestyle="", label="bare products and copies"))
+        plt.Line2D([], [], color=color, marker="o", linestyle="", label=label)
+        for label, color in COLOURS.items()
+    ]
+    handles.append(
+        plt.Line2D(
+            [],
+            [],
+            color=FLOOR,
+            marker="|",
+            markersize=9,
+            markeredgewidth=1.5,
+            linestyle="",
+            label="bare products and copies",
+        )
+    )
     figure.legend(
-        handles=handles, loc="outside upper center", ncols=4, frameon=False, fontsize=9)
+        handles=handles, loc="outside upper center", ncols=4, frameon=False, fontsize=9
+    )
     figure.supxlabel(
         "time over ours in its faster mode: right of the line ours is faster; "
         "the fastest other library is filled",
-        fontsize=9)
+        fontsize=9,
+    )
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
@@ -70,10 +87,17 @@ def _draw_row(panel, row, times, quantity):
                 panel.plot(ratio, row, "|", color=FLOOR, ms=9, mew=1.5, zorder=2)
             continue
         best = (quantity, other) == times.fastest(quantity, "best")
-        colour = COLOURS[framework_of(other)]
+        color = COLOURS[framework_of(other)]
         panel.plot(
-            ratio, row, "o", ms=5.5, mec=colour, mfc=colour if best else "white",
-            mew=1.0, zorder=4 if best else 3)
+            ratio,
+            row,
+            "o",
+            ms=5.5,
+            mec=color,
+            mfc=color if best else "white",
+            mew=1.0,
+            zorder=4 if best else 3,
+        )
 
 
 def _finish(panel, quantity):

@@ -1,4 +1,4 @@
-"""Speed of amortised posteriors, as ratios within one run.
+"""Speed of amortized posteriors, as ratios within one run.
 
     python -m tests.benchmarks.posteriors --peers-python PATH
 
@@ -37,30 +37,35 @@ def posteriors(options):
     for kind, number in names:
         columns = dict(num_columns=textbook.NUM_COLUMNS)
         more = dict(
-            orthogonal=columns, triangular=columns,
+            orthogonal=columns,
+            triangular=columns,
             householder=dict(columns, num_reflections=textbook.NUM_REFLECTIONS),
-            iaf=dict(hidden_units=(textbook.HIDDEN_UNITS,))).get(kind, {})
-        family = flows.amortised_posterior(SIZE, kind, number, seed=0, **more)
+            iaf=dict(hidden_units=(textbook.HIDDEN_UNITS,)),
+        ).get(kind, {})
+        family = flows.amortized_posterior(SIZE, kind, number, seed=0, **more)
         parameters = 0.3 * normal([BATCH_SIZE, family.num_parameters], 1)
         for quantity, function in zip(QUANTITIES, _functions(family)):
             for compiler, jit_compile in report.COMPILERS.items():
                 calls[kind, number, quantity, compiler] = functools.partial(
-                    timing.compiled(function, jit_compile), parameters)
+                    timing.compiled(function, jit_compile), parameters
+                )
     for compiler, jit_compile in report.COMPILERS.items():
         calls["autoencoder", compiler] = _autoencoder(jit_compile)
     with peer_processes.Peers("posterior", options) as others:
         print(*others.absent, sep="\n\n", end="\n\n" if others.absent else "")
         calls |= others.calls
-        race = timing.race(
-            calls, options.rounds, options.sample, peer_processes.PAUSE)
-    table(["autoencoder", *report.COMPILERS], [
-        ["step", *(race.time(("autoencoder", c)) for c in report.COMPILERS)]])
+        race = timing.race(calls, options.rounds, options.sample, peer_processes.PAUSE)
+    table(
+        ["autoencoder", *report.COMPILERS],
+        [["step", *(race.time(("autoencoder", c)) for c in report.COMPILERS)]],
+    )
     for quantity in QUANTITIES:
         rows = []
         for kind, number in names:
             ours = [(kind, number, quantity, c) for c in report.COMPILERS]
             theirs = [
-                (library, f"{kind} {number} {quantity}") for library in peers.TEXTBOOKS]
+                (library, f"{kind} {number} {quantity}") for library in peers.TEXTBOOKS
+            ]
             theirs = [key for key in theirs if key in race.names]
             fastest = min(ours, key=race.median)
             step = ("autoencoder", fastest[-1])
@@ -71,9 +76,17 @@ def posteriors(options):
             else:
                 row += [""] * (len(peers.TEXTBOOKS) + 1)
             rows.append(row)
-        table([
-            f"`{quantity}`", "K", *report.COMPILERS, "over an autoencoder's step",
-            *peers.TEXTBOOKS, "over the faster textbook"], rows)
+        table(
+            [
+                f"`{quantity}`",
+                "K",
+                *report.COMPILERS,
+                "over an autoencoder's step",
+                *peers.TEXTBOOKS,
+                "over the faster textbook",
+            ],
+            rows,
+        )
 
 
 def _functions(family):
@@ -97,9 +110,14 @@ def _functions(family):
 def _autoencoder(jit_compile):
     def network(inputs, outputs):
         dense = keras.layers.Dense
-        return keras.Sequential([
-            keras.Input([inputs]), dense(HIDDEN, "relu"), dense(HIDDEN, "relu"),
-            dense(outputs)])
+        return keras.Sequential(
+            [
+                keras.Input([inputs]),
+                dense(HIDDEN, "relu"),
+                dense(HIDDEN, "relu"),
+                dense(outputs),
+            ]
+        )
 
     encoder, decoder = network(PIXELS, 2 * SIZE), network(SIZE, PIXELS)
     variables = [v.value for v in encoder.weights + decoder.weights]
@@ -111,8 +129,7 @@ def _autoencoder(jit_compile):
             loc, log_scale = tf.split(encoder(x), 2, axis=-1)
             noise = tf.random.stateless_normal([BATCH_SIZE, SIZE], [0, 3])
             logits = decoder(loc + tf.exp(log_scale) * noise)
-            loss = tf.reduce_mean(
-                tf.nn.sigmoid_cross_entropy_with_logits(x, logits))
+            loss = tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(x, logits))
         adam(tape.gradient(loss, variables))
         return loss
 
@@ -121,5 +138,7 @@ def _autoencoder(jit_compile):
 
 if __name__ == "__main__":
     report.main(
-        __doc__, [posteriors],
-        lambda parser: peer_processes.add_arguments(parser, peers.TEXTBOOKS))
+        __doc__,
+        [posteriors],
+        lambda parser: peer_processes.add_arguments(parser, peers.TEXTBOOKS),
+    )

@@ -34,10 +34,13 @@ _CONTAINERS = {"call", "conditional", "while"}  # whose parts are seen themselve
 
 def main():
     parser = argparse.ArgumentParser(
-        prog="python -m tests.benchmarks.profile", description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        prog="python -m tests.benchmarks.profile",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument(
-        "--only", default=",".join(works.WORKS), help="works, with commas between them")
+        "--only", default=",".join(works.WORKS), help="works, with commas between them"
+    )
     names = parser.parse_args().only.split(",")
     if set(names) - set(works.WORKS):
         parser.error(f"--only must hold names out of {[*works.WORKS]}; got {names}")
@@ -55,7 +58,8 @@ def _profile(name):
         parts = [kinds.get(kind, (0.0, 0.0)) for kind in KINDS]
         yield [f"`{name}`", quantity, f"{1e3 * seconds:.3g} ms"] + [
             f"{1e3 * spent:.3g} ms in {runs:.0f}" if runs else ""
-            for runs, spent in parts]
+            for runs, spent in parts
+        ]
 
 
 def profile(function, *arguments):
@@ -68,7 +72,8 @@ def profile(function, *arguments):
     """
     # Not the function itself, whose other arguments may have defaults.
     call = functools.partial(
-        timing.compiled(lambda *arguments: function(*arguments)), *arguments)
+        timing.compiled(lambda *arguments: function(*arguments)), *arguments
+    )
     call()
     program = call.func.experimental_get_compiler_ir(*arguments)(stage="optimized_hlo")
     return _watch(call, kinds_of(program))

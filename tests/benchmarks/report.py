@@ -26,10 +26,12 @@ def main(doc, sections, add_arguments=None):
     names = [section.__name__ for section in sections]
     parser = argparse.ArgumentParser(description=doc)
     parser.add_argument(
-        "--only", default=",".join(names), help="sections, with commas between them")
+        "--only", default=",".join(names), help="sections, with commas between them"
+    )
     parser.add_argument("--rounds", type=int, default=25, help="samples of each time")
     parser.add_argument(
-        "--sample", type=float, default=0.02, help="least seconds of a sample")
+        "--sample", type=float, default=0.02, help="least seconds of a sample"
+    )
     if add_arguments is not None:
         add_arguments(parser)
     options = parser.parse_args()

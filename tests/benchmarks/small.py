@@ -32,7 +32,8 @@ def _planar():
     """TFP's nearest: a linear map that adds a matrix of rank 1."""
     u, w = (tf.Variable(0.3 * normal([SIZE], seed)) for seed in (0, 1))
     update = tf.linalg.LinearOperatorLowRankUpdate(
-        tf.linalg.LinearOperatorIdentity(SIZE), u[:, tf.newaxis], v=w[:, tf.newaxis])
+        tf.linalg.LinearOperatorIdentity(SIZE), u[:, tf.newaxis], v=w[:, tf.newaxis]
+    )
     theirs = tfb.Chain([tfb.Shift(u), tfb.ScaleMatvecLinearOperator(update)])
     return tfb.Invert(bijectors.Planar(u, w, tf.Variable(0.1))), tfb.Invert(theirs)
 
@@ -85,7 +86,9 @@ def measure(name, options):
     calls = {c: _eager(layer) for c, layer in zip(["ours, eager", "TFP, eager"], pair)}
     race = timing.race(calls, options.rounds, options.sample)
     return {
-        "sizes": f"`log_prob`, D = {SIZE}, B = 1", "seconds": {"eager": _seconds(race)}}
+        "sizes": f"`log_prob`, D = {SIZE}, B = 1",
+        "seconds": {"eager": _seconds(race)},
+    }
 
 
 def _seconds(race):
@@ -105,9 +108,14 @@ def _imports():
     tfp_too = "from tensorflow_probability import bijectors as b, distributions as d; "
     commands = {
         "ours, process": "import tfp_flows",
-        "TFP, process": f"{tfp_too}b.Chain, d.Normal"}
+        "TFP, process": f"{tfp_too}b.Chain, d.Normal",
+    }
     return {
         name: functools.partial(
-            subprocess.run, [sys.executable, "-c", command], check=True,
-            stderr=subprocess.DEVNULL)
-        for name, command in commands.items()}
+            subprocess.run,
+            [sys.executable, "-c", command],
+            check=True,
+            stderr=subprocess.DEVNULL,
+        )
+        for name, command in commands.items()
+    }

@@ -1,4 +1,4 @@
-"""Sizes of the amortised posteriors that are raced, after van den Berg et al. (2018).
+"""Sizes of the amortized posteriors that are raced, after van den Berg et al. (2018).
 
 `tests.benchmarks.peers.posteriors` has them as the papers' formulas, layer by layer, in
 PyTorch: a stand-in for libraries and for the authors' code. "sample" draws from each of

@@ -12,7 +12,8 @@ def training_functions(distribution, variables, update, batch_size):
         return distribution.sample(batch_size, seed=[0, 1])
 
     step = training_step(
-        lambda x: -tf.reduce_mean(distribution.log_prob(x)), variables, update)
+        lambda x: -tf.reduce_mean(distribution.log_prob(x)), variables, update
+    )
     return distribution.log_prob, sample, step
 
 

@@ -102,20 +102,20 @@ def _planar_stack(name):
     return _networks(1, model.batch_size, model.size, model.num_layers, model.size)
 
 
-def _amortised():
-    model = MODELS["planar_amortised"]
+def _amortized():
+    model = MODELS["planar_amortized"]
     point = model.batch_size, model.size
     parameters = 2 * ((model.batch_size, model.num_layers, model.size),)
     return _needs(
         Need(copies=(point,), reads=parameters),
-        Need(reads=(point, point), copies=parameters))
+        Need(reads=(point, point), copies=parameters),
+    )
 
 
 def _glow_step_chains(images, channels):
     """The 1x1 convolution as a product, and the convolutions of the network."""
     network = (3, HIDDEN_CHANNELS), (1, HIDDEN_CHANNELS), (3, channels)
-    return (
-        (images, channels, ((1, channels),)), (images, channels // 2, network))
+    return ((images, channels, ((1, channels),)), (images, channels // 2, network))
 
 
 def _glow_step():
@@ -155,84 +155,159 @@ _IMAGES = _pixels("actnorm")
 _STEP = "32x32x48, B = 32"
 _LAYERS = {
     "planar": Work(
-        "D = 64, B = 10000", works_layers.planar, _pass(*_THIN), model="planar"),
+        "D = 64, B = 10000", works_layers.planar, _pass(*_THIN), model="planar"
+    ),
     "planar_stack": Work(
-        "16 layers, D = 64, B = 10000", works_layers.planar_stack,
-        _planar_stack("planar_stack"), model="planar_stack"),
+        "16 layers, D = 64, B = 10000",
+        works_layers.planar_stack,
+        _planar_stack("planar_stack"),
+        model="planar_stack",
+    ),
     "planar_stack_large": Work(
-        "16 layers, D = 1024, B = 1000", works_layers.planar_stack_large,
-        _planar_stack("planar_stack_large"), model="planar_stack_large"),
-    "planar_amortised": Work(
-        "16 layers a point, D = 64, B = 1000", works_layers.planar_amortised,
-        _amortised(), model="planar_amortised"),
+        "16 layers, D = 1024, B = 1000",
+        works_layers.planar_stack_large,
+        _planar_stack("planar_stack_large"),
+        model="planar_stack_large",
+    ),
+    "planar_amortized": Work(
+        "16 layers a point, D = 64, B = 1000",
+        works_layers.planar_amortized,
+        _amortized(),
+        model="planar_amortized",
+    ),
     "planar_vi": Work(
-        "reverse KL, 16 layers, D = 2, B = 1000", works_layers.planar_vi,
-        _planar_stack("planar_vi"), model="planar_vi"),
+        "reverse KL, 16 layers, D = 2, B = 1000",
+        works_layers.planar_vi,
+        _planar_stack("planar_vi"),
+        model="planar_vi",
+    ),
     "radial_stack": Work(
-        "16 layers, D = 64, B = 10000", works_layers.radial_stack, _pass(*_THIN),
-        model="radial_stack"),
+        "16 layers, D = 64, B = 10000",
+        works_layers.radial_stack,
+        _pass(*_THIN),
+        model="radial_stack",
+    ),
     "sylvester": Work(
-        "M = 32, D = 64, B = 1000", works_layers.sylvester,
-        _networks(1, 1000, 64, 32, 64), model="sylvester"),
+        "M = 32, D = 64, B = 1000",
+        works_layers.sylvester,
+        _networks(1, 1000, 64, 32, 64),
+        model="sylvester",
+    ),
     "sylvester_stack": Work(
-        "16 layers, M = 32, D = 64, B = 1000", works_layers.sylvester_stack,
-        _networks(16, 1000, 64, 32, 64)),
+        "16 layers, M = 32, D = 64, B = 1000",
+        works_layers.sylvester_stack,
+        _networks(16, 1000, 64, 32, 64),
+    ),
     "prelu": Work(
-        "D = 64, B = 10000", works_layers.prelu, _pass(*_THIN), model="prelu"),
+        "D = 64, B = 10000", works_layers.prelu, _pass(*_THIN), model="prelu"
+    ),
     "actnorm": Work(
-        _STEP, works_layers.actnorm, _pass(*_IMAGES), works_layers.tfp_actnorm,
-        "actnorm"),
-    "conv1x1": Work(
-        _STEP, works_layers.conv1x1, _conv1x1(), model="conv1x1"),
+        _STEP,
+        works_layers.actnorm,
+        _pass(*_IMAGES),
+        works_layers.tfp_actnorm,
+        "actnorm",
+    ),
+    "conv1x1": Work(_STEP, works_layers.conv1x1, _conv1x1(), model="conv1x1"),
     "conv1x1_plu": Work(
-        _STEP, works_layers.conv1x1_plu, _conv1x1(), works_layers.tfp_conv1x1,
-        "conv1x1"),
+        _STEP, works_layers.conv1x1_plu, _conv1x1(), works_layers.tfp_conv1x1, "conv1x1"
+    ),
     "glow_step": Work(
-        f"{_STEP}, 128 hidden", works_layers.glow_step, _glow_step(),
-        model="glow_step"),
+        f"{_STEP}, 128 hidden", works_layers.glow_step, _glow_step(), model="glow_step"
+    ),
     "diagonal_scale": Work(
-        "D = 64, B = 10000", works_layers.diagonal_scale, _pass(*_THIN),
-        works_layers.tfp_diagonal_scale),
+        "D = 64, B = 10000",
+        works_layers.diagonal_scale,
+        _pass(*_THIN),
+        works_layers.tfp_diagonal_scale,
+    ),
     "batch_norm": Work(
-        "D = 64, B = 10000", works_layers.batch_norm, _pass(*_THIN),
-        works_layers.tfp_batch_norm),
+        "D = 64, B = 10000",
+        works_layers.batch_norm,
+        _pass(*_THIN),
+        works_layers.tfp_batch_norm,
+    ),
     "logit": Work(
-        "32x32x48, B = 32", works_layers.logit, _pass(*_IMAGES),
-        works_layers.tfp_logit),
+        "32x32x48, B = 32", works_layers.logit, _pass(*_IMAGES), works_layers.tfp_logit
+    ),
     "squeeze": Work(
-        "32x32x48, B = 32", works_layers.squeeze, _pass(*_IMAGES),
-        works_layers.tfp_squeeze),
+        "32x32x48, B = 32",
+        works_layers.squeeze,
+        _pass(*_IMAGES),
+        works_layers.tfp_squeeze,
+    ),
 }
 _FLOWS = {
     "made": Work(
-        "D = 784, 1024 hidden, B = 100", works_flows.made, _autoregressive("made"),
-        works_flows.tfp_made, "made"),
+        "D = 784, 1024 hidden, B = 100",
+        works_flows.made,
+        _autoregressive("made"),
+        works_flows.tfp_made,
+        "made",
+    ),
     "maf": Work(
-        "5 layers of 256 x 2, D = 64, B = 1000", works_flows.maf,
-        _autoregressive("maf"), works_flows.tfp_maf, "maf", memory=True),
+        "5 layers of 256 x 2, D = 64, B = 1000",
+        works_flows.maf,
+        _autoregressive("maf"),
+        works_flows.tfp_maf,
+        "maf",
+        memory=True,
+    ),
     "iaf": Work(
-        "5 layers of 256 x 2, D = 64, B = 1000", works_flows.iaf,
-        _autoregressive("iaf"), works_flows.tfp_iaf, "iaf"),
+        "5 layers of 256 x 2, D = 64, B = 1000",
+        works_flows.iaf,
+        _autoregressive("iaf"),
+        works_flows.tfp_iaf,
+        "iaf",
+    ),
     "real_nvp": Work(
-        "8 layers of 256 x 2, D = 64, B = 1000", works_flows.real_nvp,
-        _coupling("real_nvp", 2), works_flows.tfp_real_nvp, "real_nvp", memory=True),
+        "8 layers of 256 x 2, D = 64, B = 1000",
+        works_flows.real_nvp,
+        _coupling("real_nvp", 2),
+        works_flows.tfp_real_nvp,
+        "real_nvp",
+        memory=True,
+    ),
     "nice": Work(
-        "4 layers of 1000 x 5, D = 784, B = 100", works_flows.nice,
-        _coupling("nice", 1), works_flows.tfp_nice, "nice", memory=True),
+        "4 layers of 1000 x 5, D = 784, B = 100",
+        works_flows.nice,
+        _coupling("nice", 1),
+        works_flows.tfp_nice,
+        "nice",
+        memory=True,
+    ),
     "neural_spline": Work(
-        "4 layers of 128 x 2, 8 bins, D = 64, B = 1000", works_flows.neural_spline,
+        "4 layers of 128 x 2, 8 bins, D = 64, B = 1000",
+        works_flows.neural_spline,
         _coupling("neural_spline", 3 * MODELS["neural_spline"].num_bins - 1),
-        works_flows.tfp_neural_spline, "neural_spline", memory=True),
+        works_flows.tfp_neural_spline,
+        "neural_spline",
+        memory=True,
+    ),
     "maf_large": Work(
-        "as `maf`, B = 10000", works_flows.maf_large, _autoregressive("maf_large"),
-        works_flows.tfp_maf_large, "maf_large"),
+        "as `maf`, B = 10000",
+        works_flows.maf_large,
+        _autoregressive("maf_large"),
+        works_flows.tfp_maf_large,
+        "maf_large",
+    ),
     "real_nvp_large": Work(
-        "as `real_nvp`, B = 10000", works_flows.real_nvp_large,
-        _coupling("real_nvp_large", 2), works_flows.tfp_real_nvp_large,
-        "real_nvp_large", memory=True),
+        "as `real_nvp`, B = 10000",
+        works_flows.real_nvp_large,
+        _coupling("real_nvp_large", 2),
+        works_flows.tfp_real_nvp_large,
+        "real_nvp_large",
+        memory=True,
+    ),
     "glow": Work(
-        "32x32x3, 3 levels of 8 steps, 128 hidden, B = 16", works_flows.glow, _glow(),
-        works_flows.tfp_glow, "glow", memory=True, graphs_only=("TFP",)),
+        "32x32x3, 3 levels of 8 steps, 128 hidden, B = 16",
+        works_flows.glow,
+        _glow(),
+        works_flows.tfp_glow,
+        "glow",
+        memory=True,
+        graphs_only=("TFP",),
+    ),
 }
 WORKS = {**_LAYERS, **_FLOWS}
 
@@ -245,9 +320,11 @@ AIMS = [
     Aim("planar_stack", "inverse", 4.0, "forward"),
     Aim("planar_stack", "forward", 3.0, "floor"),
     *(
-        Aim(work, "forward", 1.2, "floor") for work in [
+        Aim(work, "forward", 1.2, "floor")
+        for work in [
             *("planar", "prelu", "actnorm", "diagonal_scale", "batch_norm", "logit"),
-            "squeeze"]
+            "squeeze",
+        ]
     ),
     *(Aim(work, work.split()[0], 1.0, "TFP") for work in small.WORKS[:-1]),
     Aim("import", "import", 1.1, "TFP"),

@@ -21,7 +21,7 @@ from tests.benchmarks.candidates import (
 )
 from tests.benchmarks.peers import HIDDEN_CHANNELS, MODELS, NUM_LEVELS, NUM_VALUES
 from tests.benchmarks.report import normal
-from tfp_flows import bijectors, flows
+from tfp_flows import bijectors, flows, normalization
 from tfp_flows.bijectors import transformers
 from tfp_flows.networks import MADE
 
@@ -39,8 +39,7 @@ def made():
 def tfp_made():
     layer, variables, masks = _tfp_autoregressive("made")
     move(variables, 0.03, masks)
-    return of_layer(
-        tfb.Invert(layer), _batch("made"), variables=variables, masks=masks)
+    return of_layer(tfb.Invert(layer), _batch("made"), variables=variables, masks=masks)
 
 
 def maf(name="maf"):
@@ -64,13 +63,15 @@ def tfp_maf_large():
 def iaf():
     """Samples come with their densities, and are what a step is made of."""
     flow = _of_sizes(
-        functools.partial(flows.iaf, transformer=transformers.Affine()), "iaf")
+        functools.partial(flows.iaf, transformer=transformers.Affine()), "iaf"
+    )
     return _of_posterior(flow, flow.trainable_variables)
 
 
 def tfp_iaf():
     flow, *parts = _tfp_stack(
-        "iaf", _tfp_autoregressive, turn=lambda layer: tfb.Invert(layer))
+        "iaf", _tfp_autoregressive, turn=lambda layer: tfb.Invert(layer)
+    )
     return _of_posterior(flow, *parts)
 
 
@@ -103,9 +104,12 @@ def tfp_nice():
 
 def neural_spline():
     model = MODELS["neural_spline"]
-    flow = _of_sizes(functools.partial(
-        flows.neural_spline, num_bins=model.num_bins, bound=peers.SPLINE_BOUND),
-        "neural_spline")
+    flow = _of_sizes(
+        functools.partial(
+            flows.neural_spline, num_bins=model.num_bins, bound=peers.SPLINE_BOUND
+        ),
+        "neural_spline",
+    )
     return of_flow(flow, _batch("neural_spline"))
 
 
@@ -121,18 +125,24 @@ def glow():
 def glow_flow(num_steps=MODELS["glow"].num_layers, x=None, **modes):
     """Returns a Glow of our recipe after its start from data."""
     flow = flows.glow(
-        peers.IMAGE, NUM_LEVELS, num_steps, HIDDEN_CHANNELS, seed=0, **modes)
-    flows.start_from_data(flow, pixels() if x is None else x)
+        peers.IMAGE, NUM_LEVELS, num_steps, HIDDEN_CHANNELS, seed=0, **modes
+    )
+    normalization.initialize_from_data(flow, pixels() if x is None else x)
     return flow
 
 
 def tfp_glow():
     layer = tfb.Glow(
-        peers.IMAGE, NUM_LEVELS, MODELS["glow"].num_layers,
+        peers.IMAGE,
+        NUM_LEVELS,
+        MODELS["glow"].num_layers,
         coupling_bijector_fn=functools.partial(
-            tfb.GlowDefaultNetwork, num_hidden=HIDDEN_CHANNELS),
+            tfb.GlowDefaultNetwork, num_hidden=HIDDEN_CHANNELS
+        ),
         exit_bijector_fn=tfb.GlowDefaultExitNetwork,
-        grab_after_block=[0.5] * (NUM_LEVELS - 1) + [0.0], seed=0)
+        grab_after_block=[0.5] * (NUM_LEVELS - 1) + [0.0],
+        seed=0,
+    )
     noise = tfd.Sample(tfd.Normal(0.0, 1.0), [math.prod(peers.IMAGE)])
     values = [tfb.Scale(float(NUM_VALUES)), tfb.Shift(0.5), layer]
     flow = tfd.TransformedDistribution(noise, tfb.Chain(values))
@@ -146,7 +156,8 @@ def tfp_glow():
 
 def pixels(batch_size=peers.NUMBER_OF_IMAGES):
     return tf.random.stateless_uniform(
-        [batch_size, *peers.IMAGE], [0, 7], 0.0, NUM_VALUES)
+        [batch_size, *peers.IMAGE], [0, 7], 0.0, NUM_VALUES
+    )
 
 
 def _batch(name):
@@ -211,14 +222,19 @@ def _tfp_stack(name, make, turn=lambda layer: layer):
 def _tfp_autoregressive(name):
     model = MODELS[name]
     network = tfb.AutoregressiveNetwork(
-        2, event_shape=[model.size], hidden_units=list(model.hidden_units),
-        activation="relu")
+        2,
+        event_shape=[model.size],
+        hidden_units=list(model.hidden_units),
+        activation="relu",
+    )
     network.build([None, model.size])
     variables = network.trainable_variables
     # It asks Keras to mask its kernels after each update.
     masks = {
         i: tf.cast(tf.not_equal(variable, 0.0), tf.float32)
-        for i, variable in enumerate(variables) if variable.shape.rank == 2}
+        for i, variable in enumerate(variables)
+        if variable.shape.rank == 2
+    }
     return tfb.MaskedAutoregressiveFlow(network), variables, masks
 
 
@@ -226,7 +242,8 @@ def _tfp_coupling(name):
     half = MODELS[name].size // 2
     network = _Template([half, *MODELS[name].hidden_units, 2 * half])
     layer = tfb.RealNVP(
-        half, shift_and_log_scale_fn=lambda x, *_, **__: tf.split(network(x), 2, -1))
+        half, shift_and_log_scale_fn=lambda x, *_, **__: tf.split(network(x), 2, -1)
+    )
     return layer, network.variables, {}
 
 
@@ -234,8 +251,10 @@ def _tfp_additive(name):
     half = MODELS[name].size // 2
     network = _Template([half, *MODELS[name].hidden_units, half])
     layer = tfb.RealNVP(
-        half, shift_and_log_scale_fn=lambda x, *_, **__: (network(x), None),
-        is_constant_jacobian=True)
+        half,
+        shift_and_log_scale_fn=lambda x, *_, **__: (network(x), None),
+        is_constant_jacobian=True,
+    )
     return layer, network.variables, {}
 
 
@@ -250,7 +269,8 @@ def _tfp_spline(name):
         widths, heights, slopes = tf.split(raw, [bins, bins, bins - 1], axis=-1)
         widths, heights = (
             tf.nn.softmax(sizes) * (2.0 * bound - bins * least) + least
-            for sizes in (widths, heights))
+            for sizes in (widths, heights)
+        )
         slopes = tf.nn.softplus(slopes) + least
         return tfb.RationalQuadraticSpline(widths, heights, slopes, range_min=-bound)
 
@@ -263,7 +283,8 @@ class _Template:
     def __init__(self, sizes):
         self._kernels = [
             tf.Variable(normal(pair, i) * (2.0 / pair[0]) ** 0.5)
-            for i, pair in enumerate(itertools.pairwise(sizes[:-1]))]
+            for i, pair in enumerate(itertools.pairwise(sizes[:-1]))
+        ]
         self._kernels.append(tf.Variable(tf.zeros(sizes[-2:])))
         self._biases = [tf.Variable(tf.zeros([size])) for size in sizes[1:]]
         self.variables = self._kernels + self._biases

@@ -35,9 +35,9 @@ def planar_stack_large():
     return planar_stack("planar_stack_large")
 
 
-def planar_amortised():
+def planar_amortized():
     """Parameters are arguments, one set a point; the step is of gradients alone."""
-    model = MODELS["planar_amortised"]
+    model = MODELS["planar_amortized"]
     rows, number, size = model.batch_size, model.num_layers, model.size
     x = normal([rows, size], 3)
     u, w = normal([rows, number, size], 0), normal([rows, number, size], 1)
@@ -56,8 +56,10 @@ def planar_amortised():
         return tape.gradient(loss, parameters)
 
     return {
-        "forward": (forward, x, *parameters), "inverse": (inverse, x, *parameters),
-        "step": (step, x, *parameters)}
+        "forward": (forward, x, *parameters),
+        "inverse": (inverse, x, *parameters),
+        "step": (step, x, *parameters),
+    }
 
 
 def planar_vi():
@@ -94,11 +96,15 @@ def sylvester():
     """A layer with `R_tilde Q'x` of order 1 for a normal `x`."""
     model = MODELS["sylvester"]
     size, columns = model.size, model.num_columns
-    q = tf.Variable(bijectors.bases.qr_basis(normal([size, columns], 8)))
+    q = tf.Variable(bijectors.orthonormal.qr_basis(normal([size, columns], 8)))
     r, r_tilde = (
-        tf.Variable(bijectors.bases.triangular_factor(
-            normal([columns, columns], seed) * scale))
-        for seed, scale in [(9, 1.0), (10, columns**-0.5)])
+        tf.Variable(
+            bijectors.orthonormal.triangular_factor(
+                normal([columns, columns], seed) * scale
+            )
+        )
+        for seed, scale in [(9, 1.0), (10, columns**-0.5)]
+    )
     layer = bijectors.Sylvester(q, r, r_tilde, tf.Variable(normal([columns], 11)))
     return of_layer(layer, normal([model.batch_size, size], 3))
 
@@ -127,7 +133,8 @@ def tfp_actnorm():
 
 def conv1x1():
     return of_layer(
-        bijectors.InvertibleConv1x1(tf.Variable(_rotation())), _images("conv1x1"))
+        bijectors.InvertibleConv1x1(tf.Variable(_rotation())), _images("conv1x1")
+    )
 
 
 def conv1x1_plu():
@@ -151,9 +158,12 @@ def glow_layer():
     for i, variable in enumerate(network.trainable_variables):
         variable.assign_add(0.01 * normal(variable.shape, i))
     return bijectors.GlowStep(
-        bijectors.ActNorm(*_channelwise("glow_step")), _plu(_rotation()),
+        bijectors.ActNorm(*_channelwise("glow_step")),
+        _plu(_rotation()),
         bijectors.Coupling(
-            masks.channel(channels), network, transformers.SigmoidAffine()))
+            masks.channelwise(channels), network, transformers.SigmoidAffine()
+        ),
+    )
 
 
 def diagonal_scale():
@@ -168,10 +178,14 @@ def tfp_diagonal_scale():
 
 def batch_norm():
     mean, log_variance, shift, log_scale = (0.1 * normal([64], i) for i in range(4))
-    layer = tfb.Invert(bijectors.BatchNorm(
-        tf.Variable(mean, trainable=False),
-        tf.Variable(tf.exp(log_variance), trainable=False),
-        tf.Variable(shift), tf.Variable(log_scale)))
+    layer = tfb.Invert(
+        bijectors.BatchNorm(
+            tf.Variable(mean, trainable=False),
+            tf.Variable(tf.exp(log_variance), trainable=False),
+            tf.Variable(shift),
+            tf.Variable(log_scale),
+        )
+    )
     return of_layer(layer, normal(THIN, 3))
 
 
@@ -198,11 +212,13 @@ def tfp_squeeze():
     height, width, channels = MODELS["actnorm"].shape
     height, width = height // 2, width // 2
     blocks = [height, 2, width, 2, channels]
-    layer = tfb.Chain([
-        tfb.Reshape(
-            [height, width, 4 * channels], [height, width, 2, 2, channels]),
-        tfb.Transpose([0, 2, 1, 3, 4]),
-        tfb.Reshape(blocks, MODELS["actnorm"].shape)])
+    layer = tfb.Chain(
+        [
+            tfb.Reshape([height, width, 4 * channels], [height, width, 2, 2, channels]),
+            tfb.Transpose([0, 2, 1, 3, 4]),
+            tfb.Reshape(blocks, MODELS["actnorm"].shape),
+        ]
+    )
     return of_layer(layer, _images("actnorm"), _squeezed())
 
 
@@ -234,18 +250,19 @@ def _channelwise(name):
 
 
 def _rotation():
-    return matrices.rotation(MODELS["conv1x1"].shape[-1], seed=0)
+    return matrices.random_orthogonal(MODELS["conv1x1"].shape[-1], seed=0)
 
 
 def _plu(weight):
     factors = {
         name: tf.Variable(value, trainable=name not in ("permutation", "sign"))
-        for name, value in matrices.plu_factors(weight).items()}
+        for name, value in matrices.plu_factors(weight).items()
+    }
     return bijectors.InvertibleConv1x1PLU(**factors)
 
 
 def _affine(shift, log_scale, x):
     scale = tfp.util.DeferredTensor(log_scale, tf.exp)
     return of_layer(
-        tfb.Chain([tfb.Shift(shift), tfb.Scale(scale)]), x,
-        variables=[shift, log_scale])
+        tfb.Chain([tfb.Shift(shift), tfb.Scale(scale)]), x, variables=[shift, log_scale]
+    )

@@ -1,4 +1,4 @@
-"""Facts of activation normalisation that the laws do not state."""
+"""Facts of activation normalization that the laws do not state."""
 
 import gc
 import warnings
@@ -29,7 +29,7 @@ def test_is_the_formula_of_the_paper():
 @pytest.mark.parametrize("direction", ["forward", "inverse"])
 def test_starts_with_mean_0_and_deviation_1(direction):
     layer = make()
-    returned = layer.start_from_data(Y, direction)
+    returned = layer.initialize_from_data(Y, direction)
     values = getattr(layer, direction)(Y)
     close(values, returned)
     close(np.mean(values, axis=(0, 1, 2)), np.zeros(2))
@@ -39,24 +39,24 @@ def test_starts_with_mean_0_and_deviation_1(direction):
 def test_channels_without_spread_are_shifted_alone():
     y = np.float32(np.stack([np.full([3, 2, 2], 255.7), Y[:3, :2, :2, 0]], axis=-1))
     layer = make(tf.float32)
-    close(layer.start_from_data(y, "inverse")[..., 0], np.zeros([3, 2, 2]), 1e-4)
+    close(layer.initialize_from_data(y, "inverse")[..., 0], np.zeros([3, 2, 2]), 1e-4)
     assert layer.log_scale[0] == 0.0 and layer.log_scale[1] > 0.0
 
 
 def test_a_batch_of_one_starts_by_its_pixels():
-    values = make().start_from_data(Y[:1], "inverse")
+    values = make().initialize_from_data(Y[:1], "inverse")
     close(np.std(values, axis=(0, 1, 2)), np.ones(2))
 
 
 def test_warns_once_for_all_layers_of_a_flow_before_its_start():
     started = tf.Variable(False)
-    layers = [make(started=started) for _ in range(3)]
+    layers = [make(initialized=started) for _ in range(3)]
     with pytest.warns(UserWarning, match="used before its start from data") as caught:
         for layer in layers:
             close(layer.forward(Y), Y)
             tf.function(layer.inverse)(Y)
     assert len(caught) == 1
-    other = make(started=tf.Variable(True))
+    other = make(initialized=tf.Variable(True))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         other.forward(Y)
@@ -66,15 +66,18 @@ def test_warns_once_for_all_layers_of_a_flow_before_its_start():
     del layers, started
     gc.collect()
     with pytest.warns(UserWarning):
-        tf.function(make(started=tf.Variable(False)).inverse, jit_compile=True)(Y)
+        tf.function(make(initialized=tf.Variable(False)).inverse, jit_compile=True)(Y)
 
 
-@pytest.mark.parametrize("arguments, kind, message", [
-    (dict(event_ndims=0), ValueError, "`event_ndims` must be at least 1; got 0"),
-    (dict(started=tf.constant(0.0)), TypeError, "`started` must be a boolean"),
-    (dict(log_scale=np.zeros(3)), ValueError, "must be equally long"),
-    (dict(shift=[np.nan, 0.0]), ValueError, "`shift` must be finite"),
-])
+@pytest.mark.parametrize(
+    "arguments, kind, message",
+    [
+        (dict(event_ndims=0), ValueError, "`event_ndims` must be at least 1; got 0"),
+        (dict(initialized=tf.constant(0.0)), TypeError, "`started` must be a boolean"),
+        (dict(log_scale=np.zeros(3)), ValueError, "must be equally long"),
+        (dict(shift=[np.nan, 0.0]), ValueError, "`shift` must be finite"),
+    ],
+)
 def test_errors_of_construction(arguments, kind, message):
     with pytest.raises(kind, match=message):
         ActNorm(**{**dict(shift=np.zeros(2), log_scale=np.zeros(2)), **arguments})
@@ -89,6 +92,6 @@ def test_errors_of_input():
 
 def test_errors_of_a_start():
     with pytest.raises(ValueError, match=r"2 values of each channel; got .*1, 2"):
-        make().start_from_data(Y[:1, :1, :1], "inverse")
+        make().initialize_from_data(Y[:1, :1, :1], "inverse")
     with pytest.raises(TypeError, match="`shift` must be a `tf.Variable`"):
-        ActNorm(np.zeros(2), np.zeros(2)).start_from_data(Y, "inverse")
+        ActNorm(np.zeros(2), np.zeros(2)).initialize_from_data(Y, "inverse")

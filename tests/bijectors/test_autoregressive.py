@@ -104,8 +104,7 @@ def test_the_walk_finds_what_one_pass_an_element_does(kind, arguments, transform
     close(sequential(opaque, fresh(X)), expected, 1e-10)
 
 
-@pytest.mark.parametrize(
-    "block_size, group_size", [(1, 4), (2, 3), (4, 5)])
+@pytest.mark.parametrize("block_size, group_size", [(1, 4), (2, 3), (4, 5)])
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -149,9 +148,12 @@ def test_a_plan_has_each_unit_once(size):
         for i, cut in enumerate(level.cuts):
             above = found[i][np.arange(level.num_parts) // level.most]
             found[i] = above + cut.start
-            units = np.concatenate([
-                np.arange(first, last)
-                for first, last in zip(above + cut.first, above + cut.last)])
+            units = np.concatenate(
+                [
+                    np.arange(first, last)
+                    for first, last in zip(above + cut.first, above + cut.last)
+                ]
+            )
             np.testing.assert_array_equal(units, np.arange(len(spaces[i])))
             assert np.all(cut.start <= cut.first)
             assert np.all(cut.last <= cut.start + cut.width)
@@ -163,7 +165,8 @@ def test_a_compiled_walk_sees_that_masks_changed(kind, jit_compile):
     network = made(num_masks=3)
     layer = kind(network)
     compiled = tf.function(
-        lambda x: sequential(layer, x), jit_compile=jit_compile, autograph=False)
+        lambda x: sequential(layer, x), jit_compile=jit_compile, autograph=False
+    )
     before = compiled(X).numpy()
     network.next_masks()
     after = sequential(layer, fresh(X))
@@ -189,7 +192,8 @@ def test_one_pass_of_the_network_in_the_cheap_direction(kind):
     for wrap in [lambda fn: fn, lambda fn: tf.function(fn, autograph=False)]:
         network = Opaque(made())
         model = tfd.TransformedDistribution(
-            tfd.MultivariateNormalDiag(tf.zeros(9, tf.float64)), kind(network))
+            tfd.MultivariateNormalDiag(tf.zeros(9, tf.float64)), kind(network)
+        )
         run = {
             MaskedAutoregressive: lambda: model.log_prob(fresh(X)),
             InverseAutoregressive: lambda: model.experimental_sample_and_log_prob(6),
@@ -258,7 +262,8 @@ def _noting(recorded, function):
 
 def test_third_derivatives():
     layer = InverseAutoregressive(
-        MADE(2, 2, (3,), seed=0, activation="tanh", dtype=tf.float64))
+        MADE(2, 2, (3,), seed=0, activation="tanh", dtype=tf.float64)
+    )
     scramble(layer.conditioner)
     kernel = layer.trainable_variables[-1]
 
@@ -382,14 +387,19 @@ def test_nothing_is_remembered_of_functions(kind):
 @each_kind
 @pytest.mark.parametrize(
     "transformer",
-    [transformers.Affine(), transformers.GatedAffine(), transformers.Additive(),
-     transformers.RationalQuadraticSpline()],
+    [
+        transformers.Affine(),
+        transformers.GatedAffine(),
+        transformers.Additive(),
+        transformers.RationalQuadraticSpline(),
+    ],
     ids=["affine", "gated", "additive", "spline"],
 )
 def test_large_inputs_stay_finite(kind, transformer):
     layer = kind(
         made(0.2, dtype=tf.float32, num_parameters=transformer.num_parameters),
-        transformer)
+        transformer,
+    )
     for scale in [1e4, -1e4]:
         x = np.float32(scale) * np.sign(X).astype(np.float32)
         for method in ["forward", "inverse"]:

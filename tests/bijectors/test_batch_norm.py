@@ -21,7 +21,7 @@ def test_agrees_with_section_3_7():
     close(bijector.inverse_log_det_jacobian(Y), np.full([6], expected))
 
 
-def test_scales_and_shifts_what_it_normalised():
+def test_scales_and_shifts_what_it_normalized():
     shift, log_scale = np.array([1.0, 2.0, -3.0]), np.array([0.5, -1.0, 2.0])
     plain = BatchNorm(*batch_statistics(Y), ZEROS, ZEROS)
     bijector = plain.copy(shift=shift, log_scale=log_scale)
@@ -55,7 +55,7 @@ def test_gradients_flow_through_the_statistics():
         layer = BatchNorm(*batch_statistics(y), ZEROS, ZEROS, epsilon=1e-12)
         total = tf.reduce_sum(layer.inverse(y) * np.arange(18.0).reshape(6, 3))
     gradient = tape.gradient(total, y)
-    # A batch that is moved or stretched as a whole is normalised to the same numbers.
+    # A batch that is moved or stretched as a whole is normalized to the same numbers.
     close(tf.reduce_sum(gradient, axis=0), ZEROS)
     close(tf.reduce_sum(gradient * Y, axis=0), ZEROS, 1e-6)
     assert np.max(np.abs(gradient)) > 0.1

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tests.laws import close
 from tfp_flows.bijectors import InvertibleConv1x1, InvertibleConv1x1PLU, matrices
-from tfp_flows.trainable import build_trainable
+from tfp_flows.bijectors._trainable import make_trainable
 
 RNG = np.random.default_rng(0)
 WEIGHT = RNG.normal(size=[4, 4], scale=2.0)
@@ -40,32 +40,51 @@ def test_one_small_solve_serves_all_pixels():
     for layer in both():
         for jit_compile in [False, True]:
             tf.function(layer.inverse, jit_compile=jit_compile)(X)
-        graph = tf.function(layer.inverse).get_concrete_function(
-            tf.TensorSpec(X.shape, tf.float64)).graph
+        graph = (
+            tf.function(layer.inverse)
+            .get_concrete_function(tf.TensorSpec(X.shape, tf.float64))
+            .graph
+        )
         solves = [op for op in graph.get_operations() if "Triangular" in op.type]
         assert solves and all(op.outputs[0].shape == [4, 4] for op in solves)
 
 
 def test_plu_starts_as_the_identity_where_it_is_built_trainable():
-    layer = build_trainable(
-        InvertibleConv1x1PLU, [2, 2, 3], seed=0, stddev=0.0, permutation=[0, 1, 2],
-        sign=[1.0, 1.0, 1.0])
+    layer = make_trainable(
+        InvertibleConv1x1PLU,
+        [2, 2, 3],
+        seed=0,
+        stddev=0.0,
+        permutation=[0, 1, 2],
+        sign=[1.0, 1.0, 1.0],
+    )
     close(layer.matrix(), np.eye(3))
-    plain = build_trainable(InvertibleConv1x1, [2, 2, 3], seed=0, stddev=0.0)
+    plain = make_trainable(InvertibleConv1x1, [2, 2, 3], seed=0, stddev=0.0)
     close(plain.matrix(), np.eye(3))
     assert len(plain.trainable_variables) == 1
     names = {variable.name[:5] for variable in layer.trainable_variables}
     assert names == {"lower", "upper", "log_m"}
 
 
-@pytest.mark.parametrize("arguments, kind, message", [
-    (dict(sign=[1.0, 1.0, 0.5, 1.0]), ValueError, "`sign` must be 1 or -1"),
-    (dict(permutation=[0.0, 1.0, 2.0, 3.0]), TypeError, "must be of integers"),
-    (dict(permutation=[0, 1, 2]), ValueError, r"shape \[C\], .*; got shapes \(3,\)"),
-    (dict(permutation=[0, 1, 1, 3]), ValueError, "must hold each of 0 to C - 1 once"),
-    (dict(event_ndims=0), ValueError, "`event_ndims` must be at least 1; got 0"),
-    (dict(lower=np.zeros([4, 3])), ValueError, "must be equally long"),
-])
+@pytest.mark.parametrize(
+    "arguments, kind, message",
+    [
+        (dict(sign=[1.0, 1.0, 0.5, 1.0]), ValueError, "`sign` must be 1 or -1"),
+        (dict(permutation=[0.0, 1.0, 2.0, 3.0]), TypeError, "must be of integers"),
+        (
+            dict(permutation=[0, 1, 2]),
+            ValueError,
+            r"shape \[C\], .*; got shapes \(3,\)",
+        ),
+        (
+            dict(permutation=[0, 1, 1, 3]),
+            ValueError,
+            "must hold each of 0 to C - 1 once",
+        ),
+        (dict(event_ndims=0), ValueError, "`event_ndims` must be at least 1; got 0"),
+        (dict(lower=np.zeros([4, 3])), ValueError, "must be equally long"),
+    ],
+)
 def test_errors_of_factors(arguments, kind, message):
     with pytest.raises(kind, match=message):
         InvertibleConv1x1PLU(**{**FACTORS, **arguments})
@@ -86,18 +105,24 @@ def test_errors_of_a_matrix():
         layer.forward(X)
 
 
-@pytest.mark.parametrize("call", [
-    lambda layer, x: layer.inverse(x),
-    lambda layer, x: layer.forward_log_det_jacobian(x),
-    lambda layer, x: layer.inverse_log_det_jacobian(x),
-    lambda layer, x: layer.inverse_matrix(),
-    lambda layer, x: layer.log_abs_det(),
-])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda layer, x: layer.inverse(x),
+        lambda layer, x: layer.forward_log_det_jacobian(x),
+        lambda layer, x: layer.inverse_log_det_jacobian(x),
+        lambda layer, x: layer.inverse_matrix(),
+        lambda layer, x: layer.log_abs_det(),
+    ],
+)
 def test_a_matrix_that_became_singular_is_named(call):
     for dtype in [np.float32, np.float64]:
         for bad in [
-            [[1.0, 2.0], [2.0, 4.0]], [[0.1, 0.3], [0.2, 0.6]], np.zeros([2, 2]),
-            np.full([2, 2], np.nan), [np.eye(2), np.ones([2, 2])],
+            [[1.0, 2.0], [2.0, 4.0]],
+            [[0.1, 0.3], [0.2, 0.6]],
+            np.zeros([2, 2]),
+            np.full([2, 2], np.nan),
+            [np.eye(2), np.ones([2, 2])],
         ]:
             bad = np.array(bad, dtype)
             variable = tf.Variable(np.broadcast_to(np.eye(2, dtype=dtype), bad.shape))

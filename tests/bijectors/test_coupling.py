@@ -37,8 +37,10 @@ def test_affine_is_equations_4_and_5_of_realnvp():
 
 def test_additive_is_section_3_2_of_nice():
     bijector = Coupling(
-        masks.alternating(5, flip=True), lambda x: (x**2 @ np.ones([2, 3]))[..., None],
-        transformers.Additive())
+        masks.alternating(5, flip=True),
+        lambda x: (x**2 @ np.ones([2, 3]))[..., None],
+        transformers.Additive(),
+    )
     y = np.array(X)
     y[:, ::2] += X[:, 1:2] ** 2 + X[:, 3:4] ** 2
     close(bijector.forward(X), y)
@@ -183,7 +185,9 @@ def test_a_context_of_images_goes_to_the_network_as_it_is():
     def conditioner(kept, context):
         return kept[..., np.newaxis] * context[:, np.newaxis, np.newaxis, :, np.newaxis]
 
-    layer = Coupling(masks.channel(2), conditioner, transformers.Additive(), context)
+    layer = Coupling(
+        masks.channelwise(2), conditioner, transformers.Additive(), context
+    )
     assert layer.experimental_batch_shape() == [2]
     y = np.array(x)
     y[..., 1] += context[:, np.newaxis]

@@ -7,7 +7,7 @@ import tensorflow_probability as tfp
 
 from tests.laws import close
 from tfp_flows.bijectors import DiagonalScale
-from tfp_flows.trainable import build_trainable
+from tfp_flows.bijectors._trainable import make_trainable
 
 tfd = tfp.distributions
 
@@ -30,7 +30,7 @@ def test_mean_and_covariance_are_known():
 
 
 def test_starts_near_the_identity():
-    bijector = build_trainable(DiagonalScale, [3], seed=0, dtype=tf.float64)
+    bijector = make_trainable(DiagonalScale, [3], seed=0, dtype=tf.float64)
     close(bijector.forward(X), X, 0.1)
 
 

@@ -11,7 +11,7 @@ from tfp_flows.bijectors import (
     Planar,
     PlanarStack,
     Sylvester,
-    bases,
+    orthonormal,
 )
 from tfp_flows.bijectors.activations import as_activation
 
@@ -47,8 +47,11 @@ def lost(make, parameters, x, dtype):
 @pytest.mark.parametrize("compiled", [False, True])
 def test_a_known_inverse(dtype, compiled):
     layer = Planar(
-        np.array([54.293118], dtype), np.array([20.196688], dtype), dtype(11.147767),
-        SOFTPLUS)
+        np.array([54.293118], dtype),
+        np.array([20.196688], dtype),
+        dtype(11.147767),
+        SOFTPLUS,
+    )
     compile = tf.function(jit_compile=True) if compiled else lambda function: function
     found = compile(layer.inverse)(np.array([[282049.3]], dtype))
     # 256.795987, as `y = x + u_hat (w x + b)` so far out.
@@ -99,7 +102,7 @@ def test_stacks(shape, scale, dtype, activation):
 def test_sylvester_layers(columns, dtype, activation):
     for seed in range(2):
         rng = np.random.default_rng(seed)
-        q = bases.qr_basis(rng.normal(size=[6, columns]))
+        q = orthonormal.qr_basis(rng.normal(size=[6, columns]))
         r, r_tilde = 5.0 * np.triu(rng.normal(size=[2, columns, columns]))
         diagonal = np.diag_indices(columns)
         r_tilde[diagonal] *= np.sign(r_tilde[diagonal] * r[diagonal])
@@ -143,7 +146,8 @@ def test_log_dets_where_tanh_is_flat(kind):
     }[kind]
     single, exact = (
         kind(*(np.asarray(value, dtype) for value in arguments))
-        for dtype in (np.float32, np.float64))
+        for dtype in (np.float32, np.float64)
+    )
     x = np.array([[7.9]], np.float32)
     expected = exact.forward_log_det_jacobian(x.astype(np.float64)).numpy()
     assert 2.7e-4 < expected < 2.8e-4

@@ -17,8 +17,12 @@ tfb = tfp.bijectors
 def test_is_its_layers_in_a_chain(name):
     step, x = case(name).make(), case(name).x
     chain = tfb.Chain([step.actnorm, tfb.Invert(step.convolution), step.coupling])
-    for method in ["forward", "inverse", "forward_log_det_jacobian",
-                   "inverse_log_det_jacobian"]:
+    for method in [
+        "forward",
+        "inverse",
+        "forward_log_det_jacobian",
+        "inverse_log_det_jacobian",
+    ]:
         close(getattr(step, method)(x), getattr(chain, method)(x))
 
 
@@ -27,16 +31,18 @@ def test_takes_one_product_of_pixels_for_two_layers():
     for method in [step.forward, step.inverse]:
         function = tf.function(method, autograph=False)
         graph = function.get_concrete_function(
-            tf.TensorSpec([3, 5, 2, 5], tf.float64)).graph
-        shapes = [op.outputs[0].shape for op in graph.get_operations()
-                  if op.type == "MatMul"]
+            tf.TensorSpec([3, 5, 2, 5], tf.float64)
+        ).graph
+        shapes = [
+            op.outputs[0].shape for op in graph.get_operations() if op.type == "MatMul"
+        ]
         assert sum(shape == [30, 5] for shape in shapes) == 1
 
 
 def test_starts_its_layers_in_turn():
     step = glow_step(4, 0, tf.float64)
     values = np.random.default_rng(0).normal(size=[7, 2, 3, 4], scale=3.0) + 2.0
-    returned = step.start_from_data(values, "inverse")
+    returned = step.initialize_from_data(values, "inverse")
     close(step.inverse(values), returned)
     normal = step.actnorm.inverse(values)
     close(np.std(normal, axis=(0, 1, 2)), np.ones(4))
@@ -61,8 +67,10 @@ def test_errors():
     with pytest.raises(ValueError, match="`actnorm` must take events of rank 3; got"):
         GlowStep(step.actnorm.copy(event_ndims=1), step.convolution, step.coupling)
     other = glow_step(6, 0, tf.float64)
-    for layers in [(step.actnorm, other.convolution, step.coupling),
-                   (step.actnorm, step.convolution, other.coupling)]:
+    for layers in [
+        (step.actnorm, other.convolution, step.coupling),
+        (step.actnorm, step.convolution, other.coupling),
+    ]:
         with pytest.raises(ValueError, match="must be of as many channels; got 4, "):
             GlowStep(*layers)
     with pytest.raises(ValueError, match="must have length 4, the number of channels"):

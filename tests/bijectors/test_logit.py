@@ -25,15 +25,18 @@ def test_laws():
     close(chain.forward(X - 100.0), X - 100.0)
     logistic = tfp.distributions.Logistic(np.float64(0.0), 1.0)
     pixels = tfp.distributions.TransformedDistribution(
-        logistic, tfp.bijectors.Invert(Logit(1e-12)))
+        logistic, tfp.bijectors.Invert(Logit(1e-12))
+    )
     close(pixels.log_prob(X[1:3] / 256.0), np.zeros([2, 3]))  # uniform
 
 
 def test_is_the_formula_of_the_paper():
     p = 0.05 + 0.9 * X / 256.0
     close(LAYER.forward(X), np.log(p) - np.log1p(-p))
-    close(LAYER.forward_log_det_jacobian(X, event_ndims=0),
-          np.log(0.9 / 256.0 / (p * (1.0 - p))))
+    close(
+        LAYER.forward_log_det_jacobian(X, event_ndims=0),
+        np.log(0.9 / 256.0 / (p * (1.0 - p))),
+    )
 
 
 def test_accepts_what_its_inverse_gives_and_no_more():

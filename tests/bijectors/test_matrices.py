@@ -11,10 +11,13 @@ WEIGHT = np.random.default_rng(0).normal(size=[3, 4, 4], scale=2.0)
 
 
 def test_rotations_are_orthogonal_and_decided_by_the_seed():
-    one = matrices.rotation(5, seed=1, dtype=tf.float64)
+    one = matrices.random_orthogonal(5, seed=1, dtype=tf.float64)
     close(tf.matmul(one, one, transpose_a=True), np.eye(5))
-    close(one, matrices.rotation(5, seed=1, dtype=tf.float64), 0.0)
-    assert np.max(np.abs(one - matrices.rotation(5, seed=2, dtype=tf.float64))) > 0.1
+    close(one, matrices.random_orthogonal(5, seed=1, dtype=tf.float64), 0.0)
+    assert (
+        np.max(np.abs(one - matrices.random_orthogonal(5, seed=2, dtype=tf.float64)))
+        > 0.1
+    )
 
 
 def test_inverse_and_log_det_are_those_of_numpy():
@@ -26,9 +29,10 @@ def test_inverse_and_log_det_are_those_of_numpy():
 
 
 def test_many_channels_do_not_overflow():
-    weight = 100.0 * matrices.rotation(64, seed=0)  # the determinant is 1e128
+    weight = 100.0 * matrices.random_orthogonal(64, seed=0)  # the determinant is 1e128
     np.testing.assert_allclose(
-        matrices.inverse_and_log_det(weight)[1], 64 * np.log(100.0), rtol=1e-6)
+        matrices.inverse_and_log_det(weight)[1], 64 * np.log(100.0), rtol=1e-6
+    )
 
 
 def test_gradients_of_both_orders():
@@ -70,20 +74,21 @@ def test_factors_make_up_the_matrix():
 def test_tells_singular_matrices():
     singular = WEIGHT[0].copy()
     singular[2] = singular[0] - 2.0 * singular[1]
-    found = matrices.is_regular(tf.constant([WEIGHT[0], singular, np.zeros([4, 4])]))
+    found = matrices.is_invertible(tf.constant([WEIGHT[0], singular, np.zeros([4, 4])]))
     np.testing.assert_array_equal(found, [True, False, False])
     rng = np.random.default_rng(0)
     for size in [2, 8, 48]:
         weights = rng.normal(size=[100, size, size])
-        assert np.all(matrices.is_regular(np.float32(weights)))
+        assert np.all(matrices.is_invertible(np.float32(weights)))
         weights[:, -1] = np.einsum(
-            "ni,nij->nj", rng.normal(size=[100, size - 1]), weights[:, :-1])
-        assert not np.any(matrices.is_regular(np.float32(weights)))
+            "ni,nij->nj", rng.normal(size=[100, size - 1]), weights[:, :-1]
+        )
+        assert not np.any(matrices.is_invertible(np.float32(weights)))
 
 
 def test_errors():
     with pytest.raises(ValueError, match="`size` must be at least 1; got 0"):
-        matrices.rotation(0, seed=0)
+        matrices.random_orthogonal(0, seed=0)
     with pytest.raises(ValueError, match="must be a square matrix; got shape .*2, 3"):
         matrices.plu_factors(np.ones([2, 3]))
     with pytest.raises(ValueError, match="must be regular; got a singular matrix"):

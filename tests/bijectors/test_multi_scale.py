@@ -40,7 +40,8 @@ def test_is_the_levels_one_after_the_other():
     log_det = first.inverse_log_det_jacobian(y, event_ndims=3)
     log_det += second.inverse_log_det_jacobian(kept, event_ndims=3)
     log_det += tf.reduce_sum(
-        transform.inverse_log_det_jacobian(rest, event_ndims=0), axis=[1, 2, 3])
+        transform.inverse_log_det_jacobian(rest, event_ndims=0), axis=[1, 2, 3]
+    )
     close(layer.inverse_log_det_jacobian(y), log_det)
 
 
@@ -72,7 +73,8 @@ def test_recomputing_gives_the_same_gradients(quantity, mode):
 
         if mode != "eager":
             gradients = tf.function(
-                gradients, autograph=False, jit_compile=mode == "compiled")
+                gradients, autograph=False, jit_compile=mode == "compiled"
+            )
         results.append(tf.nest.flatten(gradients(tf.constant(X))))
     for plain, again in zip(*results):
         close(again, plain)
@@ -85,10 +87,14 @@ def test_recomputing_gives_gradients_of_contexts():
         with tf.GradientTape() as tape:
             context = tf.tanh(encoder)
             coupling = conv_coupling(
-                4, 2, 0, tf.float64, transformers.Affine(), context)
+                4, 2, 0, tf.float64, transformers.Affine(), context
+            )
             for variable in coupling.trainable_variables:
-                variable.assign(np.linspace(-1.0, 1.0, num=variable.shape.num_elements(
-                )).reshape(variable.shape))
+                variable.assign(
+                    np.linspace(-1.0, 1.0, num=variable.shape.num_elements()).reshape(
+                        variable.shape
+                    )
+                )
             level = tfb.Chain([tfb.Invert(Squeeze()), coupling])
             layer = MultiScale([level], recompute=recompute)
             value = layer.inverse_log_det_jacobian(np.tile(X[:, :2, :2], [2, 1, 1, 1]))
@@ -137,7 +143,7 @@ def test_recomputing_keeps_nothing_on_eager_tapes():
     alive = []
     for recompute in [False, True]:
         probe = _Probe()
-        coupling = Coupling(masks.channel(4), probe)
+        coupling = Coupling(masks.channelwise(4), probe)
         level = tfb.Chain([tfb.Invert(Squeeze()), coupling])
         layer = MultiScale([level], recompute=recompute)
         with tf.GradientTape() as tape:
@@ -161,8 +167,10 @@ def test_any_bijector_may_be_a_layer():
         y = layer.forward(x).numpy()
         close(y, chain.forward(Squeeze().forward(x)))
         close(layer.inverse(y), x)
-        close(layer.forward_log_det_jacobian(x), chain.forward_log_det_jacobian(
-            Squeeze().forward(x), event_ndims=3))
+        close(
+            layer.forward_log_det_jacobian(x),
+            chain.forward_log_det_jacobian(Squeeze().forward(x), event_ndims=3),
+        )
 
 
 def test_layers_check_their_parameters():
@@ -203,7 +211,7 @@ def test_any_number_of_channels_may_go_on():
 def test_plain_functions_as_networks_are_asked_anew():
     scale = tf.Variable(1.0, dtype=tf.float64)
     network = lambda kept: tf.stack([scale * kept, 0.0 * kept], axis=-1)
-    prior = Coupling(masks.channel(4), network)
+    prior = Coupling(masks.channelwise(4), network)
     layer = MultiScale([tfb.Invert(Squeeze()), tfb.Identity()], [prior])
     x = tf.constant(X)
     before = layer.forward(x)
@@ -219,7 +227,7 @@ def test_errors():
     with pytest.raises(ValueError, match="one entry less than `bijectors`; got 0 "):
         MultiScale([squeeze, squeeze])
     nothing = Coupling([[[False] * 4]], MLP(0, [4, 2], seed=0))
-    for wrong in [squeeze, nothing, Coupling(masks.channel(4, flip=True), len)]:
+    for wrong in [squeeze, nothing, Coupling(masks.channelwise(4, flip=True), len)]:
         with pytest.raises(ValueError, match="true for the first channels, at least"):
             MultiScale([squeeze, squeeze], [wrong])
     layer = MultiScale([squeeze, tfb.Identity()], [prior])
@@ -238,8 +246,8 @@ def test_errors():
     fixed.forward(X)
     with pytest.raises(ValueError, match=r"\(4, 8, 1\), .*; got .*\(1, 8, 4, 1\)"):
         fixed.inverse(X.transpose(0, 2, 1, 3))
-    function = Coupling(masks.channel(4), lambda kept: kept)
+    function = Coupling(masks.channelwise(4), lambda kept: kept)
     with pytest.raises(ValueError, match="`recompute` must be false where a condition"):
         MultiScale([tfb.Chain([squeeze, function])], recompute=True)
     with pytest.raises(ValueError, match="got such that come as its `x`"):
-        layer.start_from_data(X, "forward")
+        layer.initialize_from_data(X, "forward")

@@ -7,7 +7,7 @@ import tensorflow_probability as tfp
 
 from tests.laws import close
 from tfp_flows.bijectors import PReLU
-from tfp_flows.trainable import build_trainable
+from tfp_flows.bijectors._trainable import make_trainable
 
 tfd = tfp.distributions
 
@@ -31,7 +31,7 @@ def test_is_increasing():
 
 
 def test_is_trained_through_its_logarithm():
-    bijector = build_trainable(PReLU, [3], seed=0)
+    bijector = make_trainable(PReLU, [3], seed=0)
     (raw,) = bijector.trainable_variables
     raw.assign([-2.0, 0.0, 1.0])
     np.testing.assert_allclose(bijector.slope, np.exp([-2.0, 0.0, 1.0]), rtol=1e-6)

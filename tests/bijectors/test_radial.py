@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tests.laws import close
 from tfp_flows.bijectors import Radial
-from tfp_flows.trainable import build_trainable
+from tfp_flows.bijectors._trainable import make_trainable
 
 X = np.random.default_rng(0).normal(size=[4, 2, 3])
 
@@ -24,8 +24,10 @@ def test_agrees_with_equation_14(beta):
 
 
 def test_the_symbols_of_the_paper_may_be_variables():
-    alpha, beta = (tf.Variable(v, dtype=tf.float64, name=n) for n, v in
-                   [("alpha", 2.0), ("beta", 0.5)])
+    alpha, beta = (
+        tf.Variable(v, dtype=tf.float64, name=n)
+        for n, v in [("alpha", 2.0), ("beta", 0.5)]
+    )
     bijector = Radial.from_alpha_beta(np.zeros(3), alpha, beta)
     assert {v.name for v in bijector.trainable_variables} == {"alpha:0", "beta:0"}
     for variable, value in [(alpha, 3.0), (beta, -1.5)]:
@@ -37,7 +39,7 @@ def test_the_symbols_of_the_paper_may_be_variables():
 
 
 def test_gradients_at_the_center():
-    bijector = build_trainable(Radial, [3], seed=0, dtype=tf.float64)
+    bijector = make_trainable(Radial, [3], seed=0, dtype=tf.float64)
     assert bijector.gain.shape == bijector.radius.shape == []
     for method in ["forward", "inverse"]:
         with tf.GradientTape() as tape:

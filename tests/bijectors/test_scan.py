@@ -10,7 +10,7 @@ import tensorflow_probability as tfp
 from tests import laws
 from tests.laws import close, fresh
 from tests.network_cases import glow_step
-from tfp_flows import flows
+from tfp_flows import bijectors, flows, normalization
 from tfp_flows.bijectors import (
     Coupling,
     InvertibleConv1x1PLU,
@@ -18,7 +18,7 @@ from tfp_flows.bijectors import (
     Scan,
     Squeeze,
 )
-from tfp_flows.bijectors._substitution import leaves_of
+from tfp_flows.bijectors._pytree import leaves_of
 
 tfb, tfd = tfp.bijectors, tfp.distributions
 RNG = np.random.default_rng(0)
@@ -37,11 +37,15 @@ def _layers(recipe, **arguments):
 KINDS = {
     "radial": lambda: flows.radial(3, 3, seed=0, dtype=tf.float64).bijectors[::-1],
     "sylvester": (
-        lambda: flows.sylvester(3, 3, 2, seed=0, dtype=tf.float64).bijectors[::-1]),
+        lambda: flows.sylvester(3, 3, 2, seed=0, dtype=tf.float64).bijectors[::-1]
+    ),
     "couplings": lambda: _layers(flows.real_nvp, context_size=2),
     "autoregressive": lambda: _layers(flows.maf),
-    "autoregressive_one": lambda: flows.maf(
-        3, 1, (3,), seed=0, activation="tanh", dtype=tf.float64).bijector.bijectors,
+    "autoregressive_one": lambda: (
+        flows.maf(
+            3, 1, (3,), seed=0, activation="tanh", dtype=tf.float64
+        ).bijector.bijectors
+    ),
     "glow": lambda: [glow_step(4, seed, tf.float64) for seed in range(2)],
 }
 
@@ -89,7 +93,7 @@ def _stacked_like(scan, layers, values):
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if not kind.endswith("one")])
 def test_is_a_chain_of_its_layers(kind, direction):
     layers, x = _pair(kind)
-    scan, chain = flows.scan_layers(layers), tfb.Chain(layers[::-1])
+    scan, chain = bijectors.Scan.from_layers(layers), tfb.Chain(layers[::-1])
     expected, (by_x, *others) = _gradients(chain, direction, fresh(x))
     others = _stacked_like(scan, layers, others)
     compute = functools.partial(_gradients, scan, direction)
@@ -106,7 +110,7 @@ def test_is_a_chain_of_its_layers(kind, direction):
 
 def test_second_gradients_through_a_sequential_direction():
     layers, x = _pair("autoregressive_one")
-    scan, chain = flows.scan_layers(layers), tfb.Chain(layers[::-1])
+    scan, chain = bijectors.Scan.from_layers(layers), tfb.Chain(layers[::-1])
 
     def second(bijector, x):
         with tf.GradientTape() as tape:
@@ -124,7 +128,7 @@ def test_second_gradients_through_a_sequential_direction():
 
 def test_a_context_gets_its_gradient():
     layers, x = _pair("couplings")
-    flow = flows.scan_layers(layers)
+    flow = bijectors.Scan.from_layers(layers)
 
     def by_context(bijector):
         def compute(context):
@@ -162,8 +166,10 @@ def test_graphs_are_as_large_for_any_number_of_layers(jit_compile):
     def count(number):
         scan = _scan(number)
         function = tf.function(
-            lambda x: _gradients(scan, "inverse", x), jit_compile=jit_compile,
-            autograph=False)
+            lambda x: _gradients(scan, "inverse", x),
+            jit_compile=jit_compile,
+            autograph=False,
+        )
         graph = function.get_concrete_function(x).graph.as_graph_def()
         inner = [len(f.node_def) for f in graph.library.function]
         return len(graph.node), sorted(inner)
@@ -187,7 +193,8 @@ def test_a_permutation_may_be_shared():
     permutation = tf.Variable([1, 2, 0], trainable=False)
     square, row = np.ones([3, 3]), np.ones([3])
     pattern = InvertibleConv1x1PLU(
-        permutation, square, square, row, tf.zeros([3], tf.float64))
+        permutation, square, square, row, tf.zeros([3], tf.float64)
+    )
     scan = Scan(pattern, {"log_magnitude": RNG.normal(size=[2, 3])})
     assert list(scan.shared) == ["permutation"]
     x = RNG.normal(size=[2, 2, 1, 3])
@@ -195,7 +202,7 @@ def test_a_permutation_may_be_shared():
 
 
 def test_the_pattern_is_not_trained():
-    scan = flows.scan_layers(_pair("glow")[0])
+    scan = bijectors.Scan.from_layers(_pair("glow")[0])
     own = {id(variable) for variable in scan.layer.variables}
     assert own and not own & {id(variable) for variable in scan.variables}
     assert all(variable.shape[0] == 2 for variable in scan.variables)
@@ -240,7 +247,7 @@ BATCHES = {
 @pytest.mark.parametrize("kind", BATCHES)
 def test_slices_are_those_of_a_chain(kind):
     layers = BATCHES[kind]()
-    scan, chain = flows.scan_layers(layers), tfb.Chain(layers[::-1])
+    scan, chain = bijectors.Scan.from_layers(layers), tfb.Chain(layers[::-1])
     if kind == "contexts":
         scan, chain = (flows.condition(each, CONTEXT) for each in (scan, chain))
     batch = chain.experimental_batch_shape()
@@ -268,14 +275,14 @@ def test_a_variable_in_two_places_stays_one():
     for value in [0.5, 2.0]:
         one = tf.Variable(value, dtype=tf.float64)
         layers.append(_radial(radius=one, gain=one))
-    scan = flows.scan_layers(layers)
+    scan = bijectors.Scan.from_layers(layers)
     assert list(scan.stacked) == ["radius"] and not scan.shared
     x = RNG.normal(size=[5, 3])
     close(scan.forward(x), tfb.Chain(layers[::-1]).forward(x))
 
 
 def test_checkpoints_know_the_paths(tmp_path):
-    scan, other = (flows.scan_layers(_pair("couplings")[0]) for _ in range(2))
+    scan, other = (bijectors.Scan.from_layers(_pair("couplings")[0]) for _ in range(2))
     for variable in scan.trainable_variables:
         variable.assign(variable * 2.0)
     saved = tf.train.Checkpoint(model=scan).save(f"{tmp_path}/checkpoint")
@@ -291,13 +298,13 @@ def test_checkpoints_know_the_paths(tmp_path):
 def test_starts_its_layers_from_data(in_graph):
     y = RNG.normal(size=[7, 2, 3, 4], scale=3.0) + 2.0
     results = []
-    for wrap in [lambda layers: tfb.Chain(layers[::-1]), flows.scan_layers]:
+    for wrap in [lambda layers: tfb.Chain(layers[::-1]), bijectors.Scan.from_layers]:
         layers = [glow_step(4, seed, tf.float64) for seed in range(3)]
         for i, layer in enumerate(layers):  # or they would commute
             for variable in layer.trainable_variables:
                 variable.assign_add(0.3 * np.sin(i + variable))
         flow = wrap(layers)
-        start = functools.partial(flows.start_from_data, flow)
+        start = functools.partial(normalization.initialize_from_data, flow)
         (tf.function(start) if in_graph else start)(y)
         results.append(flow.inverse(y))
     close(results[1], results[0])
@@ -341,7 +348,7 @@ def test_errors():
     layer = _radial(center=tf.zeros([3], tf.float64))
     for stacked, message in [
         ({}, "`stacked` must have something"),
-        ({"centre": np.zeros([2, 3])}, r"paths of leaves .*'center'.*; got 'centre'"),
+        ({"center": np.zeros([2, 3])}, r"paths of leaves .*'center'.*; got 'center'"),
         ({"center": np.zeros([2, 4])}, r"shape \[K, ...\].* \(3,\), after K; got \(2"),
         ({"center": np.zeros([0, 3])}, r"after K; got \(0, 3\)"),
     ]:
@@ -354,6 +361,7 @@ def test_errors():
         scan.forward(np.float64(1.0))
     images = Scan(
         tfb.Chain([Squeeze(), tfb.Scale(tf.ones([]))]),
-        {"bijectors[1].scale": tf.ones([2])})
+        {"bijectors[1].scale": tf.ones([2])},
+    )
     with pytest.raises(ValueError, match="must keep the shape of an event; got"):
         images.forward(tf.ones([1, 2, 2, 4]))

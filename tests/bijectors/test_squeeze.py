@@ -49,9 +49,11 @@ def test_tells_shapes():
     assert layer.inverse_event_shape([None, 3, 12]).as_list() == [None, 6, 3]
     assert layer.inverse_event_shape([2, 3, None]).as_list() == [4, 6, None]
     np.testing.assert_array_equal(
-        layer.forward_event_shape_tensor([5, 4, 6, 3]), [5, 2, 3, 12])
+        layer.forward_event_shape_tensor([5, 4, 6, 3]), [5, 2, 3, 12]
+    )
     np.testing.assert_array_equal(
-        layer.inverse_event_shape_tensor([2, 3, 12]), [4, 6, 3])
+        layer.inverse_event_shape_tensor([2, 3, 12]), [4, 6, 3]
+    )
     normal = tfd.Sample(tfd.Normal(0.0, 1.0), [2, 3, 12])
     images = tfd.TransformedDistribution(normal, tfp.bijectors.Invert(layer))
     assert images.event_shape == [4, 6, 3] and images.sample(5).shape == [5, 4, 6, 3]

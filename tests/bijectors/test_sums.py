@@ -4,26 +4,51 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfp_flows.bijectors import _channels, _rows
+from tfp_flows.bijectors import _channel_affine, _last_axis_sums
 
 # Shapes of the input and of the parameter. Some parameters are none of channels, or of
 # rows, or broadcast, so that the plain formula is taken, and some rows are short.
 CHANNELS = [
-    ([3, 4, 5, 2], [2]), ([4, 5, 2], [1, 1, 2]), ([3, 2, 4, 5, 1], [1]),
-    ([7, 2], [2]), ([3, 4, 5, 2], [3, 1, 1, 2]), ([3, 4, 2], [4, 2]),
+    ([3, 4, 5, 2], [2]),
+    ([4, 5, 2], [1, 1, 2]),
+    ([3, 2, 4, 5, 1], [1]),
+    ([7, 2], [2]),
+    ([3, 4, 5, 2], [3, 1, 1, 2]),
+    ([3, 4, 2], [4, 2]),
 ]
 ROWS = [
-    ([3, 64], [3]), ([2, 3, 67], [2, 3]), ([3, 1024], [3]), ([3, 1056], [3]),
-    ([3, 64], []), ([3, 64], [1]), ([3, 64], [2, 3]), ([3, 32], [3]), ([3, 0], [3]),
+    ([3, 64], [3]),
+    ([2, 3, 67], [2, 3]),
+    ([3, 1024], [3]),
+    ([3, 1056], [3]),
+    ([3, 64], []),
+    ([3, 64], [1]),
+    ([3, 64], [2, 3]),
+    ([3, 32], [3]),
+    ([3, 0], [3]),
 ]
-LONG = [2, _rows.LONG + 77]
+LONG = [2, _last_axis_sums.LONG + 77]
 CASES = [
-    *((_channels.scale, tf.multiply, *shapes) for shapes in CHANNELS),
-    *((_channels.shift, tf.add, *shapes) for shapes in CHANNELS),
-    *((_rows.scale, lambda x, s: x * s[..., tf.newaxis], *shapes) for shapes in ROWS),
-    *((lambda x, _: _rows.total(x), lambda x, _: tf.reduce_sum(x, axis=-1), *shapes)
-      for shapes in ROWS),
-    (lambda x, _: _rows.total(x), lambda x, _: tf.reduce_sum(x, axis=-1), LONG, []),
+    *((_channel_affine.scale, tf.multiply, *shapes) for shapes in CHANNELS),
+    *((_channel_affine.shift, tf.add, *shapes) for shapes in CHANNELS),
+    *(
+        (_last_axis_sums.scale, lambda x, s: x * s[..., tf.newaxis], *shapes)
+        for shapes in ROWS
+    ),
+    *(
+        (
+            lambda x, _: _last_axis_sums.total(x),
+            lambda x, _: tf.reduce_sum(x, axis=-1),
+            *shapes,
+        )
+        for shapes in ROWS
+    ),
+    (
+        lambda x, _: _last_axis_sums.total(x),
+        lambda x, _: tf.reduce_sum(x, axis=-1),
+        LONG,
+        [],
+    ),
 ]
 
 
@@ -55,8 +80,11 @@ def test_derivatives_are_those_of_the_formula(
         tf.TensorSpec(of_parameter, tf.float64),
     ]
     compiled = tf.function(
-        lambda *args: _derivatives(function, *args), signature,
-        jit_compile=jit_compile, autograph=False)
+        lambda *args: _derivatives(function, *args),
+        signature,
+        jit_compile=jit_compile,
+        autograph=False,
+    )
     values = _derivatives(plain, tf.constant(x), tf.constant(parameter))
     for got, expected in zip(
         tf.nest.flatten(compiled(x, parameter)), tf.nest.flatten(values)
@@ -73,7 +101,7 @@ def test_sums_over_pixels_are_products_in_graphs():
         def gradient(x, factor):
             with tf.GradientTape() as tape:
                 tape.watch(factor)
-                value = _channels.scale(x, factor)
+                value = _channel_affine.scale(x, factor)
             return tape.gradient(value, factor)
 
         graph = gradient.get_concrete_function(tf.zeros(shape), tf.zeros([2])).graph
@@ -85,7 +113,11 @@ def test_sums_over_pixels_are_products_in_graphs():
 
 def test_long_rows_are_summed_in_pieces():
     def widths(size):
-        graph = tf.function(_rows.total).get_concrete_function(tf.zeros([5, size])).graph
+        graph = (
+            tf.function(_last_axis_sums.total)
+            .get_concrete_function(tf.zeros([5, size]))
+            .graph
+        )
         sums = [op for op in graph.get_operations() if op.type == "Sum"]
         return [op.inputs[0].shape[-1] for op in sums]
 
@@ -100,15 +132,17 @@ def test_sums_of_many_terms_keep_their_digits(shape):
     x = np.random.default_rng(0).normal(size=[2, *shape]).astype(np.float32)
 
     def total(x):  # such as the log density of noise
-        return _rows.total_of_event(-0.5 * x**2 - 0.9189385, len(shape))
+        return _last_axis_sums.total_of_event(-0.5 * x**2 - 0.9189385, len(shape))
 
     found = tf.function(total, jit_compile=True)(x)
     axes = tuple(range(1, x.ndim))
     expected = np.sum(-0.5 * np.float64(x) ** 2 - 0.9189385, axis=axes)
     np.testing.assert_allclose(found, expected, rtol=1e-6)
     equal = tf.function(
-        lambda x: _rows.total_of_event(x, len(shape)), jit_compile=True)
+        lambda x: _last_axis_sums.total_of_event(x, len(shape)), jit_compile=True
+    )
     value = np.float32(0.1)
     count = np.prod(shape, dtype=np.float64)
     np.testing.assert_allclose(
-        equal(np.full([1, *shape], value)), [count * np.float64(value)], rtol=1e-6)
+        equal(np.full([1, *shape], value)), [count * np.float64(value)], rtol=1e-6
+    )

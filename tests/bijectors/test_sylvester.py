@@ -6,13 +6,15 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tests.laws import check_log_dets, close, fresh
-from tfp_flows.bijectors import Planar, Sylvester, bases
+from tfp_flows.bijectors import Planar, Sylvester, orthonormal
 
 tfb = tfp.bijectors
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=[5, 4])
-Q = bases.qr_basis(RNG.normal(size=[4, 3]))
-R, R_TILDE = (bases.triangular_factor(3.0 * RNG.normal(size=[3, 3])) for _ in range(2))
+Q = orthonormal.qr_basis(RNG.normal(size=[4, 3]))
+R, R_TILDE = (
+    orthonormal.triangular_factor(3.0 * RNG.normal(size=[3, 3])) for _ in range(2)
+)
 B = RNG.normal(size=3)
 
 
@@ -49,13 +51,19 @@ def test_inverts_with_a_singular_factor():
     check_log_dets(bijector, X)
 
 
-@pytest.mark.parametrize("make", [bases.bjorck_basis, bases.householder_basis])
-def test_amortised_parameters_for_many_samples(make):
+@pytest.mark.parametrize(
+    "make", [orthonormal.bjorck_basis, orthonormal.householder_basis]
+)
+def test_amortized_parameters_for_many_samples(make):
     rng = np.random.default_rng(1)
     raw = rng.normal(size=[6, 4, 4]).astype(np.float32)
-    q = make(raw)[..., :3] if make is bases.householder_basis else make(raw[..., :3])
+    q = (
+        make(raw)[..., :3]
+        if make is orthonormal.householder_basis
+        else make(raw[..., :3])
+    )
     r, r_tilde = (
-        bases.triangular_factor(rng.normal(size=[6, 3, 3]).astype(np.float32))
+        orthonormal.triangular_factor(rng.normal(size=[6, 3, 3]).astype(np.float32))
         for _ in range(2)
     )
     bijector = Sylvester(q, r, r_tilde, np.float32(rng.normal(size=[6, 3])))
@@ -70,10 +78,8 @@ def test_amortised_parameters_for_many_samples(make):
 def test_every_diagonal_of_triangular_factors_is_allowed_in_float32():
     # A product of two tanh rounds to -1, and the determinant to 0, without the margin.
     raw = np.float32([[20.0, 0.0], [0.0, -20.0]])
-    r, r_tilde = bases.triangular_factor(raw), bases.triangular_factor(-raw)
-    bijector = Sylvester(
-        tf.eye(2), r, r_tilde, tf.zeros(2), validate_args=True
-    )
+    r, r_tilde = orthonormal.triangular_factor(raw), orthonormal.triangular_factor(-raw)
+    bijector = Sylvester(tf.eye(2), r, r_tilde, tf.zeros(2), validate_args=True)
     assert np.all(np.isfinite(bijector.forward_log_det_jacobian(np.zeros([1, 2], "f"))))
 
 
@@ -82,7 +88,7 @@ def test_makes_its_basis_once_a_call():
 
     def make(matrix):
         calls.append(matrix)
-        return bases.qr_basis(matrix)
+        return orthonormal.qr_basis(matrix)
 
     q = tfp.util.DeferredTensor(tf.Variable(Q), make, shape=Q.shape)
     bijector = Sylvester(q, R, R_TILDE, B)

@@ -287,7 +287,7 @@ def test_equal_arguments_make_equal_transformers():
             "must be below 1; got 0.1, 10 and 0.001",
         ),
         (
-            lambda: transformers.RationalQuadraticSpline(min_slope=1.0),
+            lambda: transformers.RationalQuadraticSpline(min_knot_slope=1.0),
             "must be below 1; got 0.001, 8 and 1.0",
         ),
     ],

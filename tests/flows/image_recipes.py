@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tests.laws import check_log_dets, check_round_trips, close
-from tfp_flows import flows
+from tfp_flows import dequantization, flows, normalization
 
 
 def check_image_recipe(make, event_shape, path):
@@ -18,7 +18,7 @@ def check_image_recipe(make, event_shape, path):
     """
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, size=[4, *event_shape])
-    y = flows.dequantise(images, seed=0, dtype=tf.float64)
+    y = dequantization.dequantize(images, seed=0, dtype=tf.float64)
     flow = make(seed=1, dtype=tf.float64)
     assert flow.event_shape == event_shape and flow.batch_shape == []
     assert {v.dtype for v in flow.trainable_variables} == {tf.float64}
@@ -32,7 +32,7 @@ def check_image_recipe(make, event_shape, path):
         np.testing.assert_array_equal(value, again)
     assert any(np.any(v != w) for v, w in zip(flow.variables, other.variables))
 
-    flows.start_from_data(flow, y)
+    normalization.initialize_from_data(flow, y)
     before = np.mean(flow.log_prob(y))
     rate = 1e-2
     for _ in range(3):  # a step moves the last layers of networks, the next one all

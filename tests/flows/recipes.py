@@ -77,8 +77,11 @@ def _check_context(make, x):
         assert np.all(np.abs(log_prob[:, i] - alone.log_prob(sample[:, i - 1])) > 1e-9)
 
     joint = tfd.JointDistributionNamed(
-        dict(c=tfd.Sample(tfd.Normal(tf.zeros([], tf.float64), 1.0), 3),
-             x=lambda c: flows.condition(conditional, c)))
+        dict(
+            c=tfd.Sample(tfd.Normal(tf.zeros([], tf.float64), 1.0), 3),
+            x=lambda c: flows.condition(conditional, c),
+        )
+    )
     draw = joint.sample(7, seed=(0, 1))
     assert draw["x"].shape == [7, size] and joint.log_prob(draw).shape == [7]
 
@@ -132,8 +135,9 @@ def check_recipe(make, size, path):
 
 def _check_seed(make, flow):
     values = [variable.numpy() for variable in flow.variables]
-    same, other = ([v.numpy() for v in make(seed=s, dtype=tf.float64).variables]
-                   for s in (1, 2))
+    same, other = (
+        [v.numpy() for v in make(seed=s, dtype=tf.float64).variables] for s in (1, 2)
+    )
     for value, again in zip(values, same):
         np.testing.assert_array_equal(value, again)
     assert any(np.any(value != different) for value, different in zip(values, other))

@@ -61,7 +61,7 @@ def test_binds_a_flow_below_another_bijector():
 
 def test_binds_a_distribution_that_takes_a_context_itself():
     network = MADE(2, 3, (4,), seed=0, context_size=2, dtype=tf.float64)
-    levels = flows.autoregressive_levels(network, 3)
+    levels = flows.discrete_autoregressive(network, 3)
     context = np.array([[0.5, -1.0], [2.0, 1.0]])
     bound = flows.condition(levels, context)
     assert bound.batch_shape == [2] and levels.batch_shape == []
@@ -81,16 +81,26 @@ def test_rejects_what_cannot_be_bound():
         flows.condition(conditional(), tf.zeros([2]))
 
 
-@pytest.mark.parametrize("context", [
-    np.array([0, 1, 2]), [0, 1, 2], [[1, 0, 0]], np.eye(3, dtype=int), np.eye(3) > 0.5,
-    tf.constant([[0, 1, 0]]), [[True, False, False]], np.uint8([[0, 1, 0]]),
-], ids=str)
+@pytest.mark.parametrize(
+    "context",
+    [
+        np.array([0, 1, 2]),
+        [0, 1, 2],
+        [[1, 0, 0]],
+        np.eye(3, dtype=int),
+        np.eye(3) > 0.5,
+        tf.constant([[0, 1, 0]]),
+        [[True, False, False]],
+        np.uint8([[0, 1, 0]]),
+    ],
+    ids=str,
+)
 def test_labels_are_no_contexts(context):
     network = MADE(2, 4, (4,), seed=0, context_size=3)
     for flow in [
         flows.maf(2, 2, (4,), seed=0, context_size=3),
         flows.real_nvp(2, 2, (4,), seed=0, context_size=3, scan=True),
-        flows.autoregressive_levels(network, 4),
+        flows.discrete_autoregressive(network, 4),
     ]:
         with pytest.raises(TypeError, match="(?s)must be floating.*one-hot"):
             flows.condition(flow, context)
@@ -114,16 +124,27 @@ def graph(function, jit_compile):
     return tf.function(function, autograph=False, jit_compile=jit_compile)
 
 
-@pytest.mark.parametrize("labels", [
-    LABELS, LABELS[:, np.newaxis], LABELS.tolist(), np.uint8(LABELS)[:, np.newaxis],
-    *(np.eye(3)[LABELS].astype(dtype) for dtype in (int, np.uint8, bool, np.float32)),
-    np.eye(3)[LABELS].tolist(),
-], ids=lambda labels: f"{np.asarray(labels).dtype}{list(np.shape(labels))}")
+@pytest.mark.parametrize(
+    "labels",
+    [
+        LABELS,
+        LABELS[:, np.newaxis],
+        LABELS.tolist(),
+        np.uint8(LABELS)[:, np.newaxis],
+        *(
+            np.eye(3)[LABELS].astype(dtype)
+            for dtype in (int, np.uint8, bool, np.float32)
+        ),
+        np.eye(3)[LABELS].tolist(),
+    ],
+    ids=lambda labels: f"{np.asarray(labels).dtype}{list(np.shape(labels))}",
+)
 def test_labels_and_one_hot_rows_mean_the_same(labels):
     flow = of_classes()
     expected = [
         flows.condition(flow, np.eye(3)[label]).log_prob(point)
-        for label, point in zip(LABELS, POINTS)]
+        for label, point in zip(LABELS, POINTS)
+    ]
     assert np.ptp(expected) > 0.1
     bound = flows.condition_on_class(flow, labels, 3)
     assert bound.batch_shape == [4]
@@ -131,7 +152,8 @@ def test_labels_and_one_hot_rows_mean_the_same(labels):
     for jit_compile in (False, True):
         call = graph(
             lambda labels: flows.condition_on_class(flow, labels, 3).log_prob(POINTS),
-            jit_compile)
+            jit_compile,
+        )
         close(call(tf.constant(labels)), expected)
 
 
@@ -150,17 +172,20 @@ def test_as_many_labels_as_classes_are_labels():
     close(bound.bijector.bijectors[0].context, np.eye(3)[[0, 1, 0]])
 
 
-@pytest.mark.parametrize("kind, labels, text", [
-    (ValueError, [[0, 1], [1, 2]], r"\[N\] or \[N, 1\], or .*; got shape \(2, 2\)"),
-    (ValueError, np.zeros([2, 4, 1], int), r"got shape \(2, 4, 1\)"),
-    (ValueError, [[1, 0, 0], [1, 1, 0]], r"must be one-hot.* Got \[\[1 1 0\]\]"),
-    (ValueError, [[2, -1, 0]], "must be one-hot"),
-    (ValueError, [[0.5, 0.5, 0.0]], "one-hot.*other contexts are for `condition`"),
-    (ValueError, [[False, False, False]], "must be one-hot"),
-    (ValueError, [[0], [3]], r"from 0 to 2; got \[3\]"),
-    (TypeError, [0.0, 1.0], r"last axis has length 3; got float32 of shape \(2,\)"),
-    (TypeError, ["0", "1"], "must be integers or one-hot vectors; got string"),
-])
+@pytest.mark.parametrize(
+    "kind, labels, text",
+    [
+        (ValueError, [[0, 1], [1, 2]], r"\[N\] or \[N, 1\], or .*; got shape \(2, 2\)"),
+        (ValueError, np.zeros([2, 4, 1], int), r"got shape \(2, 4, 1\)"),
+        (ValueError, [[1, 0, 0], [1, 1, 0]], r"must be one-hot.* Got \[\[1 1 0\]\]"),
+        (ValueError, [[2, -1, 0]], "must be one-hot"),
+        (ValueError, [[0.5, 0.5, 0.0]], "one-hot.*other contexts are for `condition`"),
+        (ValueError, [[False, False, False]], "must be one-hot"),
+        (ValueError, [[0], [3]], r"from 0 to 2; got \[3\]"),
+        (TypeError, [0.0, 1.0], r"last axis has length 3; got float32 of shape \(2,\)"),
+        (TypeError, ["0", "1"], "must be integers or one-hot vectors; got string"),
+    ],
+)
 def test_other_labels_are_an_error(kind, labels, text):
     with pytest.raises(kind, match=text):
         flows.condition_on_class(of_classes(), labels, 3)
@@ -192,14 +217,18 @@ def test_what_holds_a_flow_is_told_to_give_it():
         flows.condition_on_class(of_classes(), [0], 0)
 
 
-@pytest.mark.parametrize("call", [
-    lambda flow, x, c: flow.log_prob(x, c),
-    lambda flow, x, c: flow.log_prob(x, context=c),
-    lambda flow, x, c: flow.prob(x, np.array(c)),
-    lambda flow, x, c: flow.sample(3, c),
-    lambda flow, x, c: flow.sample(3, [0.5, 1.0, 2.0]),
-    lambda flow, x, c: flow.sample(3, context=c),
-], ids=["second", "keyword", "prob", "seed", "list", "sample"])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda flow, x, c: flow.log_prob(x, c),
+        lambda flow, x, c: flow.log_prob(x, context=c),
+        lambda flow, x, c: flow.prob(x, np.array(c)),
+        lambda flow, x, c: flow.sample(3, c),
+        lambda flow, x, c: flow.sample(3, [0.5, 1.0, 2.0]),
+        lambda flow, x, c: flow.sample(3, context=c),
+    ],
+    ids=["second", "keyword", "prob", "seed", "list", "sample"],
+)
 @pytest.mark.parametrize("context_size", [0, 3])
 def test_a_context_along_with_points_is_an_error(call, context_size):
     context = tf.one_hot([0, 1, 2, 1], 3)

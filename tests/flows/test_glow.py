@@ -7,7 +7,7 @@ import tensorflow_probability as tfp
 
 from tests.flows.image_recipes import check_image_recipe
 from tests.laws import close
-from tfp_flows import flows
+from tfp_flows import dequantization, flows, latent_space, normalization
 from tfp_flows.bijectors import InvertibleConv1x1, InvertibleConv1x1PLU
 
 
@@ -27,13 +27,17 @@ def test_starts_as_noise_turned_around():
     v = y / 256.0 - 0.5
     close(tf.reduce_sum(noise**2, [1, 2, 3]), np.sum(v**2, axis=(1, 2, 3)))
     normal = tfp.distributions.Normal(np.float64(0.0), 1.0)
-    close(flow.log_prob(y),
-          tf.reduce_sum(normal.log_prob(v), [1, 2, 3]) - 32 * np.log(256.0))
+    close(
+        flow.log_prob(y),
+        tf.reduce_sum(normal.log_prob(v), [1, 2, 3]) - 32 * np.log(256.0),
+    )
     affine = make(seed=0, dtype=tf.float64)
     # Two couplings, each on half of what has come so far.
     scaled = (16 + 8) * np.log(1.0 / (1.0 + np.exp(-2.0)))
-    close(affine.bijector.inverse_log_det_jacobian(y, event_ndims=3),
-          np.full(3, scaled - 32 * np.log(256.0)))
+    close(
+        affine.bijector.inverse_log_det_jacobian(y, event_ndims=3),
+        np.full(3, scaled - 32 * np.log(256.0)),
+    )
 
 
 def test_options():
@@ -47,7 +51,8 @@ def test_options():
     at_the_top = make(seed=0, context_size=3)
     counts = [
         sum("context_kernel" in v.name for v in flow.variables)
-        for flow in (everywhere, at_the_top)]
+        for flow in (everywhere, at_the_top)
+    ]
     assert counts == [4, 1]
     with pytest.raises(ValueError, match="`convolution` must be .*; got 'lu'"):
         make(seed=0, convolution="lu")
@@ -71,20 +76,24 @@ def test_one_image_is_scored_against_all_classes():
     flows.condition_on_class(make(seed=0, context_size=256), np.uint8([3, 255]), 256)
 
 
-@pytest.mark.parametrize("shape, levels", [
-    ([2, 6, 3], 1), ([8, 8, 1], 3), ([2, 2, 5], 1), ([4, 12, 2], 2)])
+@pytest.mark.parametrize(
+    "shape, levels", [([2, 6, 3], 1), ([8, 8, 1], 3), ([2, 2, 5], 1), ([4, 12, 2], 2)]
+)
 def test_any_size_that_can_be_halved(shape, levels):
     flow = make(shape, levels, seed=0, dtype=tf.float64)
     y = np.random.default_rng(0).uniform(0.0, 256.0, size=[2, *shape])
-    close(flows.decode(flow, [z.numpy() for z in flows.encode(flow, y)]), y)
+    close(
+        latent_space.decode(flow, [z.numpy() for z in latent_space.encode(flow, y)]), y
+    )
 
 
 def test_many_steps_keep_real_precision():
     """In float32, through 100 steps and back."""
     flow = make([8, 8, 3], 1, 100, seed=0)
-    y = flows.dequantise(
-        np.random.default_rng(0).integers(0, 256, size=[4, 8, 8, 3]), seed=0)
-    flows.start_from_data(flow, y)
+    y = dequantization.dequantize(
+        np.random.default_rng(0).integers(0, 256, size=[4, 8, 8, 3]), seed=0
+    )
+    normalization.initialize_from_data(flow, y)
     rng = np.random.default_rng(1)
     for variable in flow.trainable_variables:
         variable.assign_add(0.02 * rng.normal(size=variable.shape))
@@ -98,7 +107,8 @@ def test_a_graph_that_has_lost_the_shape_of_an_image():
     y = np.random.default_rng(0).uniform(0.0, 256.0, size=[2, 4, 8, 1])
     y = y.astype(np.float32)
     graph = tf.function(
-        flow.log_prob, input_signature=[tf.TensorSpec([None] * 4, tf.float32)])
+        flow.log_prob, input_signature=[tf.TensorSpec([None] * 4, tf.float32)]
+    )
     close(graph(y), flow.log_prob(y), 1e-5)
 
 
@@ -110,8 +120,9 @@ def test_rejects_sizes_that_are_no_integers(recipe):
     for size in [1.0, "1", [1], None, True]:
         for name in ["num_levels", "num_steps", "num_values"]:
             with pytest.raises(ValueError, match=f"`{name}` must be an integer of at"):
-                recipe([4, 4, 1], **{
-                    **dict(num_levels=1, num_steps=1), name: size}, seed=0)
+                recipe(
+                    [4, 4, 1], **{**dict(num_levels=1, num_steps=1), name: size}, seed=0
+                )
     for size in [[3], 2.5, -1, True]:
         with pytest.raises(ValueError, match="`context_size` must be the length of a"):
             recipe([4, 4, 1], 1, 1, 4, seed=0, context_size=size)

@@ -24,8 +24,14 @@ def test_fits_what_is_wider_than_its_noise():
     target = tfd.MultivariateNormalDiag(scale_diag=[10.0, 10.0])
     flow = flows.iaf(2, 2, (8,), seed=0)
     tfp.vi.fit_surrogate_posterior(
-        target.log_prob, flow, keras.optimizers.Adam(0.05), 150, sample_size=32,
-        seed=(0, 1), trainable_variables=flow.trainable_variables)
+        target.log_prob,
+        flow,
+        keras.optimizers.Adam(0.05),
+        150,
+        sample_size=32,
+        seed=(0, 1),
+        trainable_variables=flow.trainable_variables,
+    )
     z, log_q = flow.experimental_sample_and_log_prob(10_000, seed=(0, 2))
     assert abs(np.mean(target.log_prob(z) - log_q)) < 0.05
     close(np.std(z, axis=0), [10.0, 10.0], 0.1)
@@ -43,7 +49,7 @@ def test_the_gate_of_the_paper_only_contracts():
 
 def test_starts_with_the_gate_of_the_paper_if_asked_to():
     flow = flows.iaf(
-        3, 2, (8,), seed=0, transformer=transformers.GatedAffine(),
-        dtype=tf.float64).bijector
+        3, 2, (8,), seed=0, transformer=transformers.GatedAffine(), dtype=tf.float64
+    ).bijector
     x = np.random.default_rng(0).normal(size=[5, 3])
     close(flow.forward(x), x / (1.0 + np.exp(-1.5)) ** 2)

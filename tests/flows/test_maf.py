@@ -52,9 +52,19 @@ def test_rejects_sizes_below_one(recipe):
         recipe(3, 2, (4, 0), seed=0)
 
 
-@pytest.mark.parametrize("recipe", [
-    flows.maf, flows.iaf, flows.real_nvp, flows.nice, flows.neural_spline,
-    flows.planar, flows.radial, flows.sylvester])
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        flows.maf,
+        flows.iaf,
+        flows.real_nvp,
+        flows.nice,
+        flows.neural_spline,
+        flows.planar,
+        flows.radial,
+        flows.sylvester,
+    ],
+)
 def test_rejects_sizes_that_are_no_integers(recipe):
     for size in [[2], (2,), tf.TensorShape([2]), np.array([2])]:
         with pytest.raises(ValueError, match="`event_size` must be .* got .*. Give 2."):
@@ -67,8 +77,9 @@ def test_rejects_sizes_that_are_no_integers(recipe):
     recipe(np.int64(2), np.int32(2), seed=0)
 
 
-@pytest.mark.parametrize("recipe", [
-    flows.maf, flows.iaf, flows.real_nvp, flows.nice, flows.neural_spline])
+@pytest.mark.parametrize(
+    "recipe", [flows.maf, flows.iaf, flows.real_nvp, flows.nice, flows.neural_spline]
+)
 def test_rejects_lengths_of_contexts_that_are_none(recipe):
     for size in [[3], 2.5, -1, True, None]:
         with pytest.raises(ValueError, match="`context_size` must be the length of a"):
@@ -81,7 +92,8 @@ def test_rejects_what_is_no_transformer(recipe):
         (lambda parameters: None, "A function gets that number as an attribute"),
         (transformers.Affine, "Make an instance: `Affine..`"),
         (transformers.RationalQuadraticSpline, "Make an instance: `Rational"),
-        ("affine", "By default it is `Affine"), (None, "By default it is `Affine"),
+        ("affine", "By default it is `Affine"),
+        (None, "By default it is `Affine"),
     ]:
         message = f"`transformer` must be callable and have .*; got .*{hint}"
         with pytest.raises(TypeError, match=message):
@@ -120,13 +132,20 @@ def test_training_under_xla_changes_every_variable():
         assert np.any(variable != old)
 
 
-@pytest.mark.parametrize("flow", [
-    flows.maf(2, 1, (4,), seed=0), flows.nice(2, 2, (4,), seed=0),
-    flows.neural_spline(2, 2, (4,), seed=0, scan=True, standardize=True),
-    *[tfd.TransformedDistribution(tfd.MultivariateNormalDiag([0.0, 0.0]), layers)
-      for bijector in [flows.planar(2, 1, seed=0), flows.radial(2, 2, seed=0)]
-      for layers in [bijector, tfb.Invert(bijector)]],
-], ids=str)
+@pytest.mark.parametrize(
+    "flow",
+    [
+        flows.maf(2, 1, (4,), seed=0),
+        flows.nice(2, 2, (4,), seed=0),
+        flows.neural_spline(2, 2, (4,), seed=0, scan=True, standardize=True),
+        *[
+            tfd.TransformedDistribution(tfd.MultivariateNormalDiag([0.0, 0.0]), layers)
+            for bijector in [flows.planar(2, 1, seed=0), flows.radial(2, 2, seed=0)]
+            for layers in [bijector, tfb.Invert(bijector)]
+        ],
+    ],
+    ids=str,
+)
 def test_has_no_distribution_function(flow):
     x = tf.constant([0.3, 0.7])
     for method in ["cdf", "log_cdf", "survival_function", "quantile"]:
@@ -134,5 +153,6 @@ def test_has_no_distribution_function(flow):
             getattr(flow, method)(x)
     x = np.float32([[1.0], [-2.0]])  # an increasing map of numbers has one
     affine = tfd.TransformedDistribution(
-        tfd.Normal(0.0, 1.0), transformers.Affine()(tf.constant([0.5, 0.0])))
+        tfd.Normal(0.0, 1.0), transformers.Affine()(tf.constant([0.5, 0.0]))
+    )
     np.testing.assert_allclose(affine.cdf(x), tfd.Normal(0.5, 1.0).cdf(x), rtol=1e-6)

@@ -10,7 +10,8 @@ from tfp_flows import flows
 def test_neural_spline_is_a_good_recipe(kind, tmp_path):
     def make(**kwargs):
         return flows.neural_spline(
-            3, 2, (8,), activation="tanh", kind=kind, num_bins=4, bound=3.0, **kwargs)
+            3, 2, (8,), activation="tanh", kind=kind, num_bins=4, bound=3.0, **kwargs
+        )
 
     check_density_recipe(make, 3, tmp_path)
 

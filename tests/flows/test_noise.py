@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows import flows
+from tfp_flows import dequantization, flows
 
 tfd = tfp.distributions
 
@@ -13,8 +13,10 @@ FLOWS = {
     "vectors": lambda: flows.maf(3, 1, (8,), seed=0),
     "logistic": lambda: flows.nice(4, 2, (8,), seed=0),
     "images": lambda: flows.glow([4, 4, 1], 1, 1, 4, seed=0),
-    "dequantiser": lambda: flows.variational_dequantiser([4, 4, 1], 2, 4, seed=0),
-    "posterior": lambda: flows.amortised_posterior(3, "planar", 2)(tf.zeros([5, 20])),
+    "dequantizer": lambda: dequantization.variational_dequantizer(
+        [4, 4, 1], 2, 4, seed=0
+    ),
+    "posterior": lambda: flows.amortized_posterior(3, "planar", 2)(tf.zeros([5, 20])),
 }
 
 
@@ -41,7 +43,8 @@ def test_it_draws_as_the_distribution_of_tfp_does(name, seed):
     theirs = kind(noise.loc, noise.scale)
     if isinstance(seed, list):
         np.testing.assert_array_equal(
-            noise.sample(5, seed=seed), theirs.sample(5, seed=seed))
+            noise.sample(5, seed=seed), theirs.sample(5, seed=seed)
+        )
     draws = noise.sample(20000, seed=seed)
     mean, spread = np.mean(draws, axis=0), np.std(draws, axis=0)
     spread_of_mean = theirs.stddev() / np.sqrt(20000)
@@ -55,6 +58,8 @@ def test_shapes_and_parameters_of_its_own():
     draws = noise.sample([1000, 2], seed=[0, 1])
     assert draws.shape == [1000, 2, 2, 2]
     np.testing.assert_allclose(
-        np.mean(draws, axis=(0, 1)), [[5.0, 5.0], [0.0, 0.0]], atol=0.4)
+        np.mean(draws, axis=(0, 1)), [[5.0, 5.0], [0.0, 0.0]], atol=0.4
+    )
     np.testing.assert_allclose(
-        np.std(draws, axis=(0, 1)), [[1.0, 3.0], [1.0, 3.0]], rtol=0.1)
+        np.std(draws, axis=(0, 1)), [[1.0, 3.0], [1.0, 3.0]], rtol=0.1
+    )

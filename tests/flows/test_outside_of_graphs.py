@@ -59,11 +59,14 @@ def coroutine(kind, prior, family):
 
 JOINTS = {
     "coroutine": lambda *flows: coroutine(
-        tfd.JointDistributionCoroutineAutoBatched, *flows),
+        tfd.JointDistributionCoroutineAutoBatched, *flows
+    ),
     "sequential": lambda prior, family: tfd.JointDistributionSequentialAutoBatched(
-        [prior, lambda z: flows.condition(family, z)]),
+        [prior, lambda z: flows.condition(family, z)]
+    ),
     "named": lambda prior, family: tfd.JointDistributionNamedAutoBatched(
-        dict(a=prior, b=lambda a: flows.condition(family, a))),
+        dict(a=prior, b=lambda a: flows.condition(family, a))
+    ),
 }
 
 

@@ -22,7 +22,8 @@ def test_has_the_couplings_of_the_paper():
     shapes = [m.mask.shape for m in flow.submodules if isinstance(m, Coupling)]
     # Three and three, a prior, and four checkerboards at the last level.
     assert sorted(shapes) == sorted(
-        3 * [(8, 8, 1)] + 3 * [(1, 1, 12)] + [(1, 1, 12)] + 4 * [(4, 4, 1)])
+        3 * [(8, 8, 1)] + 3 * [(1, 1, 12)] + [(1, 1, 12)] + 4 * [(4, 4, 1)]
+    )
 
 
 def test_the_last_level_needs_no_even_size():

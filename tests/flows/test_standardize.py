@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tests.laws import close
-from tfp_flows import flows
+from tfp_flows import flows, normalization
 from tfp_flows.keras import DensityModel
 
 SCALE, SHIFT = np.array([1e-2, 1.0, 30.0, 1e3]), np.array([0.05, -3.0, 100.0, 4e3])
@@ -17,7 +17,8 @@ RECIPES = {
     "nice": lambda **k: flows.nice(4, 2, (8,), seed=0, **k),
     "spline": lambda **k: flows.neural_spline(4, 2, (8,), seed=0, **k),
     "autoregressive spline": lambda **k: flows.neural_spline(
-        4, 2, (8,), seed=0, kind="autoregressive", **k),
+        4, 2, (8,), seed=0, kind="autoregressive", **k
+    ),
 }
 
 
@@ -34,8 +35,9 @@ def columns(number=600):
 def test_density_of_raw_columns_is_that_of_standardized_ones(name):
     raw, standardized, log_scale = columns(50)
     flow, plain = (
-        RECIPES[name](dtype=tf.float64, standardize=yes) for yes in (True, False))
-    flows.start_from_data(flow, raw)
+        RECIPES[name](dtype=tf.float64, standardize=yes) for yes in (True, False)
+    )
+    normalization.initialize_from_data(flow, raw)
     assert len(flow.trainable_variables) == len(plain.trainable_variables)
     rng = np.random.default_rng(1)
     for variable, same in zip(plain.trainable_variables, flow.trainable_variables):
@@ -50,7 +52,7 @@ def test_density_of_raw_columns_is_that_of_standardized_ones(name):
 def test_noise_of_nice_starts_with_the_spread_of_the_data():
     raw, *_ = columns(50)
     flow = RECIPES["nice"](dtype=tf.float64, standardize=True)
-    flows.start_from_data(flow, raw)
+    normalization.initialize_from_data(flow, raw)
     sample = flow.sample(100_000, seed=(0, 1))
     close(np.std(sample, axis=0) / np.std(raw, axis=0), np.ones(4), 0.02)
 
@@ -71,8 +73,9 @@ def test_raw_columns_fit_as_standardized_ones(tmp_path):
     assert loss < before + log_scale - 0.1
     model.save(f"{tmp_path}/flow.keras")
     read = keras.models.load_model(f"{tmp_path}/flow.keras")
-    np.testing.assert_array_equal(read.predict(raw, verbose=0),
-                                  model.predict(raw, verbose=0))
+    np.testing.assert_array_equal(
+        read.predict(raw, verbose=0), model.predict(raw, verbose=0)
+    )
 
 
 def test_density_models_take_the_scale_from_more_than_a_batch():
@@ -83,4 +86,4 @@ def test_density_models_take_the_scale_from_more_than_a_batch():
     model.fit(x, epochs=1, steps_per_epoch=1, verbose=0)
     layer = model.distribution.bijector.bijectors[0]
     close(layer.log_scale, np.log(np.std(x, axis=0)), 1e-4)
-    assert bool(layer.started)
+    assert bool(layer.initialized)

@@ -30,7 +30,8 @@ OUTSIDE = {
     "Tanh": (tfb.Tanh(), [1.0, -1.0, 2.0]),
     "affine of Exp": (
         tfb.Chain([tfb.Shift(1.0), tfb.Scale(-2.0), tfb.Exp(), tfb.Shift(3.0)]),
-        [1.0, 2.0]),
+        [1.0, 2.0],
+    ),
     "inverse of Log": (tfb.Invert(tfb.Log()), [0.0, -1.0]),
 }
 
@@ -45,11 +46,17 @@ def make_flow(dtype=tf.float64):
 
 def cast(bijector, dtype):
     """Returns the bijector with its constants, which are numbers, in another dtype."""
-    return bijector.copy(**{
-        name: tf.cast(value, dtype) for name, value in bijector.parameters.items()
-        if isinstance(value, float)
-    }) if not isinstance(bijector, tfb.Composition) else type(bijector)(
-        [cast(part, dtype) for part in bijector.bijectors])
+    return (
+        bijector.copy(
+            **{
+                name: tf.cast(value, dtype)
+                for name, value in bijector.parameters.items()
+                if isinstance(value, float)
+            }
+        )
+        if not isinstance(bijector, tfb.Composition)
+        else type(bijector)([cast(part, dtype) for part in bijector.bijectors])
+    )
 
 
 def value_and_gradients(distribution, y):
@@ -60,10 +67,13 @@ def value_and_gradients(distribution, y):
     return log_prob, tape.gradient(total, [y, *distribution.trainable_variables])
 
 
-@pytest.mark.parametrize("name, dtype", [
-    *((name, tf.float64) for name in OUTSIDE),
-    *((name, tf.float32) for name in ["Exp", "Sigmoid", "Softplus", "Softsign"]),
-])
+@pytest.mark.parametrize(
+    "name, dtype",
+    [
+        *((name, tf.float64) for name in OUTSIDE),
+        *((name, tf.float32) for name in ["Exp", "Sigmoid", "Softplus", "Softsign"]),
+    ],
+)
 def test_log_prob_outside_of_the_support(name, dtype):
     bijector, outside = OUTSIDE[name]
     bijector = cast(bijector, dtype)
@@ -77,8 +87,11 @@ def test_log_prob_outside_of_the_support(name, dtype):
     expected, gradients = value_and_gradients(plain, fresh(inside))
     modes = [False, None, True] if name in ("Exp", "Sigmoid") else [False]
     for compiled in modes:
-        evaluate = value_and_gradients if compiled is False else tf.function(
-            value_and_gradients, autograph=False, jit_compile=compiled)
+        evaluate = (
+            value_and_gradients
+            if compiled is False
+            else tf.function(value_and_gradients, autograph=False, jit_compile=compiled)
+        )
         log_prob, (of_y, *of_variables) = evaluate(distribution, fresh(y))
         log_prob, of_y = log_prob.numpy(), of_y.numpy()
         tolerance = 1e-4 if dtype == tf.float32 else 1e-9
@@ -92,14 +105,18 @@ def test_log_prob_outside_of_the_support(name, dtype):
     assert np.isnan(distribution.log_prob(nan)[0])
 
 
-@pytest.mark.parametrize("make", [
-    lambda flow: tfb.Exp()(flow),
-    lambda flow: tfd.TransformedDistribution(flow, tfb.Exp()),
-    lambda flow: flow.copy(bijector=tfb.Chain([tfb.Exp(), flow.bijector])),
-    lambda flow: flows.transform(flow, tfb.Exp()),
-    lambda flow: flows.transform(flow, tfb.Chain([tfb.Scale(2.0), tfb.Exp()])),
-    lambda flow: tfd.Independent(tfb.Exp()(flow), 0),
-], ids=["called", "transformed", "chain", "transform", "affine", "independent"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda flow: tfb.Exp()(flow),
+        lambda flow: tfd.TransformedDistribution(flow, tfb.Exp()),
+        lambda flow: flow.copy(bijector=tfb.Chain([tfb.Exp(), flow.bijector])),
+        lambda flow: flows.transform(flow, tfb.Exp()),
+        lambda flow: flows.transform(flow, tfb.Chain([tfb.Scale(2.0), tfb.Exp()])),
+        lambda flow: tfd.Independent(tfb.Exp()(flow), 0),
+    ],
+    ids=["called", "transformed", "chain", "transform", "affine", "independent"],
+)
 def test_density_models_outside_of_the_support(make):
     model = DensityModel(make(make_flow(tf.float32)))
     model.compile("adam")
@@ -133,7 +150,8 @@ def test_is_saved_and_bound_to_contexts(tmp_path):
     model.save(tmp_path / "flow.keras")
     loaded = keras.models.load_model(tmp_path / "flow.keras")
     np.testing.assert_array_equal(
-        loaded.predict([y, one_hot], verbose=0), model.predict([y, one_hot], verbose=0))
+        loaded.predict([y, one_hot], verbose=0), model.predict([y, one_hot], verbose=0)
+    )
 
 
 def test_vectors_of_a_simplex():
@@ -143,13 +161,16 @@ def test_vectors_of_a_simplex():
     rows = np.concatenate([y, [[0.5, 0.5, 0.5], [0.0, 0.5, 0.5], [-0.5, 0.5, 1.0]]])
     log_prob = distribution.log_prob(rows)
     assert np.all(np.isinf(log_prob) == [False, False, True, True, True])
-    close(log_prob[:2], tfd.TransformedDistribution(
-        base, tfb.IteratedSigmoidCentered()).log_prob(y))
+    close(
+        log_prob[:2],
+        tfd.TransformedDistribution(base, tfb.IteratedSigmoidCentered()).log_prob(y),
+    )
 
 
 def test_in_joint_distributions():
     joint = tfd.JointDistributionSequential(
-        [flows.transform(make_flow(), tfb.Exp()), tfd.Normal(np.float64(0.0), 1.0)])
+        [flows.transform(make_flow(), tfb.Exp()), tfd.Normal(np.float64(0.0), 1.0)]
+    )
     log_prob = joint.log_prob([np.array([[1.0, 2.0], [-1.0, 1.0]]), np.zeros(2)])
     assert np.isfinite(log_prob[0]) and log_prob[1] == -np.inf
 

@@ -29,8 +29,12 @@ class Training:
         command = [sys.executable, "-m", "tests.keras.training_script", *arguments]
         with open(self._log, "w") as log:
             self.process = subprocess.Popen(
-                [*command, "--result", result], stdout=log, stderr=log, cwd=ROOT,
-                env={**os.environ, "CUDA_VISIBLE_DEVICES": "", **environment})
+                [*command, "--result", result],
+                stdout=log,
+                stderr=log,
+                cwd=ROOT,
+                env={**os.environ, "CUDA_VISIBLE_DEVICES": "", **environment},
+            )
 
     @property
     def code(self):

@@ -45,15 +45,23 @@ def normal(size=2, **kwargs):
     loc, scale = [tf.Variable(np.full(size, value)) for value in (0.0, 3.0)]
     model = DensityModel(tfd.MultivariateNormalDiag(loc, scale), seed=5)
     model.compile(
-        keras.optimizers.Adam(0.1), metrics=["nats"],
-        weighted_metrics=["bits_per_dimension"], **kwargs)
+        keras.optimizers.Adam(0.1),
+        metrics=["nats"],
+        weighted_metrics=["bits_per_dimension"],
+        **kwargs,
+    )
     return model
 
 
 def fit(model, callbacks=(), epochs=3, x=X):
     history = model.fit(
-        x, batch_size=4, epochs=epochs, validation_data=(x[:3],), verbose=0,
-        callbacks=list(callbacks))
+        x,
+        batch_size=4,
+        epochs=epochs,
+        validation_data=(x[:3],),
+        verbose=0,
+        callbacks=list(callbacks),
+    )
     return history
 
 
@@ -66,13 +74,15 @@ def check_same(model, history, undisturbed, expected):
     """Checks that training ended as without interruption, in the epochs it had."""
     for actual, value in zip(
         [*model.variables, *model.optimizer.variables],
-        [*undisturbed.variables, *undisturbed.optimizer.variables], strict=True
+        [*undisturbed.variables, *undisturbed.optimizer.variables],
+        strict=True,
     ):
         np.testing.assert_allclose(actual, value, rtol=1e-9, atol=1e-12)
     assert set(history.history) == set(expected.history)
     for name, values in expected.history.items():
         np.testing.assert_allclose(
-            history.history[name], values[history.epoch[0] :], rtol=1e-6, err_msg=name)
+            history.history[name], values[history.epoch[0] :], rtol=1e-6, err_msg=name
+        )
 
 
 @pytest.fixture(scope="module")
@@ -81,20 +91,26 @@ def undisturbed():
     return model, fit(model)
 
 
-@pytest.mark.parametrize("save_freq, place, start", [
-    ("epoch", (1, 3), (1, 0)),  # goes on at the start of the epoch
-    (2, (1, 3), (1, 2)),
-    (2, (0, 1), (0, 0)),  # before the first backup
-    (1, (1, 5), (1, 5)),  # after all steps of an epoch, before its end
-    (3, (2, 0), (2, 0)),
-])
+@pytest.mark.parametrize(
+    "save_freq, place, start",
+    [
+        ("epoch", (1, 3), (1, 0)),  # goes on at the start of the epoch
+        (2, (1, 3), (1, 2)),
+        (2, (0, 1), (0, 0)),  # before the first backup
+        (1, (1, 5), (1, 5)),  # after all steps of an epoch, before its end
+        (3, (2, 0), (2, 0)),
+    ],
+)
 def test_training_goes_on_from_the_last_backup(
     tmp_path, undisturbed, save_freq, place, start
 ):
     interrupted(normal(), BackupAndRestore(tmp_path, save_freq), *place)
     model, steps = normal(), []
-    count = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs:
-        steps.append(int(model.optimizer.iterations)))
+    count = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: steps.append(
+            int(model.optimizer.iterations)
+        )
+    )
     history = fit(model, [BackupAndRestore(tmp_path, save_freq), count])
     check_same(model, history, *undisturbed)
     first = 5 * start[0] + start[1]
@@ -121,8 +137,7 @@ def test_several_steps_in_an_execution(tmp_path):
     x = X[:16]  # 4 batches
     model = normal(steps_per_execution=2)
     expected = fit(model, x=x)
-    interrupted(
-        normal(steps_per_execution=2), BackupAndRestore(tmp_path, 2), 1, 4, x=x)
+    interrupted(normal(steps_per_execution=2), BackupAndRestore(tmp_path, 2), 1, 4, x=x)
     again = normal(steps_per_execution=2)
     history = fit(again, [BackupAndRestore(tmp_path, 2)], x=x)
     assert history.epoch == [1, 2]
@@ -159,10 +174,16 @@ def test_an_error_in_writing_leaves_the_last_backup(tmp_path, undisturbed, monke
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("make, message", [
-    (lambda: normal(size=3), r"same model.*one with .* of shape \[2\] in the place"),
-    (lambda: DensityModel(tfd.Normal(tf.Variable(0.0), 1.0)), "same model"),
-])
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (
+            lambda: normal(size=3),
+            r"same model.*one with .* of shape \[2\] in the place",
+        ),
+        (lambda: DensityModel(tfd.Normal(tf.Variable(0.0), 1.0)), "same model"),
+    ],
+)
 def test_rejects_the_backup_of_another_model(tmp_path, make, message):
     interrupted(normal(), BackupAndRestore(tmp_path), 1, 1)
     model = make()
@@ -174,10 +195,13 @@ def test_rejects_the_backup_of_another_model(tmp_path, make, message):
         model.fit(x, verbose=0, callbacks=[BackupAndRestore(tmp_path)])
 
 
-@pytest.mark.parametrize("optimizer, message", [
-    (keras.optimizers.SGD(0.1), "got one with adam.* in the place of sgd"),
-    (keras.optimizers.Adam(0.1, amsgrad=True), r"got one with 8 variables for 10"),
-])
+@pytest.mark.parametrize(
+    "optimizer, message",
+    [
+        (keras.optimizers.SGD(0.1), "got one with adam.* in the place of sgd"),
+        (keras.optimizers.Adam(0.1, amsgrad=True), r"got one with 8 variables for 10"),
+    ],
+)
 def test_rejects_the_backup_of_another_optimizer(tmp_path, optimizer, message):
     interrupted(normal(), BackupAndRestore(tmp_path), 1, 1)
     model = normal()
@@ -203,10 +227,13 @@ def killed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("killed")
     backup = ["--backup", folder / "backup"]
     whole = run(folder / "whole.npz", *KILLED)
-    finish(*(
-        run(folder / f"{name}.npz", name, *backup, *options)
-        for name, (options, _) in KILLED.items()
-    ), code=-signal.SIGKILL)
+    finish(
+        *(
+            run(folder / f"{name}.npz", name, *backup, *options)
+            for name, (options, _) in KILLED.items()
+        ),
+        code=-signal.SIGKILL,
+    )
     finish(whole)
     assert {path.parent.name for path in folder.glob("backup/*/*.npz")} == {*KILLED}
     assert len(list(folder.glob("backup/plain/*"))) == 2  # of which one is torn

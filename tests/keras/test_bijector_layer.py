@@ -17,9 +17,15 @@ X = np.random.default_rng(0).normal(size=[16, 3]).astype(np.float32)
 
 def moved(flow):
     for variable in flow.trainable_variables:
-        variable.assign_add(0.3 * tf.cos(tf.reshape(
-            tf.range(variable.shape.num_elements(), dtype=variable.dtype),
-            variable.shape)))
+        variable.assign_add(
+            0.3
+            * tf.cos(
+                tf.reshape(
+                    tf.range(variable.shape.num_elements(), dtype=variable.dtype),
+                    variable.shape,
+                )
+            )
+        )
     return flow
 
 
@@ -53,12 +59,14 @@ def test_models_own_its_variables_and_compute_what_it_computes(kind, direction):
     close(model(X), expected, 1e-6)
     assert len(model.trainable_variables) == 2 + len(bijector.trainable_variables)
     assert layer.count_params() == sum(
-        v.shape.num_elements() for v in bijector.variables)
+        v.shape.num_elements() for v in bijector.variables
+    )
     values = [v.numpy() for v in bijector.trainable_variables]
     model.compile("sgd", loss="mse", jit_compile=True)
     model.fit(X, np.zeros_like(X), verbose=0)
-    changes = [np.max(np.abs(v - old)) for v, old in zip(
-        bijector.trainable_variables, values)]
+    changes = [
+        np.max(np.abs(v - old)) for v, old in zip(bijector.trainable_variables, values)
+    ]
     assert np.all(np.array(changes) > 0.0)
 
 
@@ -78,7 +86,10 @@ def test_maximum_likelihood_by_the_loss_of_the_layer_equals_that_of_the_distribu
 def test_the_log_determinant_is_one_number_for_each_row():
     sequence = np.random.default_rng(1).normal(size=[4, 5, 3]).astype(np.float32)
     for bijector, x in [
-        (maf(), X), (maf(), sequence), (tfb.Exp(), X), (tfb.Scale(2.0), X)
+        (maf(), X),
+        (maf(), sequence),
+        (tfb.Exp(), X),
+        (tfb.Scale(2.0), X),
     ]:
         for direction in ["forward", "inverse"]:
             x = np.abs(x) + 0.1
@@ -124,13 +135,14 @@ def test_one_bijector_in_two_layers_is_trained_once():
 
 def test_variables_that_a_function_of_tfp_makes_on_its_first_call_are_found():
     bijector = tfb.RealNVP(
-        num_masked=1, shift_and_log_scale_fn=tfb.real_nvp_default_template([4]))
+        num_masked=1, shift_and_log_scale_fn=tfb.real_nvp_default_template([4])
+    )
     inputs = keras.Input([3])
     model = keras.Model(inputs, BijectorLayer(bijector)(inputs))
     assert len(model.trainable_variables) == 4
 
 
-def test_batch_norm_normalises_on_the_way_to_the_noise_in_training():
+def test_batch_norm_normalizes_on_the_way_to_the_noise_in_training():
     bijector = flows.maf(3, 2, (8,), seed=0, batch_norm=True).bijector
     layer = BijectorLayer(bijector, "inverse")
     x = 3.0 * X + 5.0
@@ -146,8 +158,8 @@ def test_batch_norm_normalises_on_the_way_to_the_noise_in_training():
 def test_a_model_with_it_is_saved_and_loaded(tmp_path):
     inputs = keras.Input([3])
     layer = BijectorLayer(
-        tfb.Chain([maf(), tfb.Shift(tf.Variable([1.0, 2.0, 3.0]))]), "inverse",
-        "output")
+        tfb.Chain([maf(), tfb.Shift(tf.Variable([1.0, 2.0, 3.0]))]), "inverse", "output"
+    )
     model = keras.Model(inputs, layer(keras.layers.Dense(3)(inputs)))
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
@@ -165,10 +177,16 @@ def test_float64_stays_float64():
     "kind, make, text",
     [
         (TypeError, lambda: BijectorLayer(tfd.Normal(0.0, 1.0)), "must be a `tfb.Bije"),
-        (ValueError, lambda: BijectorLayer(tfb.Exp(), "backward"),
-         "`direction` must be"),
-        (ValueError, lambda: BijectorLayer(tfb.Exp(), log_det=True),
-         "`log_det` must be"),
+        (
+            ValueError,
+            lambda: BijectorLayer(tfb.Exp(), "backward"),
+            "`direction` must be",
+        ),
+        (
+            ValueError,
+            lambda: BijectorLayer(tfb.Exp(), log_det=True),
+            "`log_det` must be",
+        ),
         (TypeError, lambda: BijectorLayer(tfb.Exp())(np.ones([2, 2], int)), "int64"),
     ],
 )

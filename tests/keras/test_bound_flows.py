@@ -19,9 +19,14 @@ ROWS = np.eye(3, dtype=np.float32)
 
 def moved(flow):
     for i, variable in enumerate(flow.trainable_variables):
-        variable.assign_add(0.3 * tf.cos(float(i) + tf.range(
-            variable.shape.num_elements(), dtype=variable.dtype)
-            ).numpy().reshape(variable.shape))
+        variable.assign_add(
+            0.3
+            * tf.cos(
+                float(i) + tf.range(variable.shape.num_elements(), dtype=variable.dtype)
+            )
+            .numpy()
+            .reshape(variable.shape)
+        )
     return flow
 
 
@@ -39,10 +44,11 @@ def weights():
 
 def of_joint(f, x):
     return np.stack([given(f, row, x[row : row + 1])[0] for row in range(3)]) + (
-        np.log([tf.nn.softmax(weights())[row] for row in range(3)]))
+        np.log([tf.nn.softmax(weights())[row] for row in range(3)])
+    )
 
 
-def labelled(label):
+def labeled(label):
     return tfd.OneHotCategorical(logits=label, dtype=tf.float32)
 
 
@@ -50,43 +56,72 @@ def labelled(label):
 # variables it has besides those of the family.
 BOUND = {
     "condition": (
-        lambda f: flows.condition(f, ROWS[1]), X, lambda f: given(f, 1, X), 0),
+        lambda f: flows.condition(f, ROWS[1]),
+        X,
+        lambda f: given(f, 1, X),
+        0,
+    ),
     "transformed": (
         lambda f: tfd.TransformedDistribution(
-            flows.condition(f, ROWS[1]), tfb.Shift(tf.Variable([1.0, 2.0]))),
-        X, lambda f: given(f, 1, X - np.float32([1.0, 2.0])), 1),
+            flows.condition(f, ROWS[1]), tfb.Shift(tf.Variable([1.0, 2.0]))
+        ),
+        X,
+        lambda f: given(f, 1, X - np.float32([1.0, 2.0])),
+        1,
+    ),
     "joint by names": (
-        lambda f: tfd.JointDistributionNamed(dict(
-            label=labelled(weights()), x=lambda label: flows.condition(f, label))),
-        dict(label=ROWS, x=X[:3]), lambda f: of_joint(f, X), 1),
+        lambda f: tfd.JointDistributionNamed(
+            dict(label=labeled(weights()), x=lambda label: flows.condition(f, label))
+        ),
+        dict(label=ROWS, x=X[:3]),
+        lambda f: of_joint(f, X),
+        1,
+    ),
     "joint in sequence": (
-        lambda f: tfd.JointDistributionSequential([
-            labelled(weights()), lambda label: flows.condition(f, label)]),
-        [ROWS, X[:3]], lambda f: of_joint(f, X), 1),
+        lambda f: tfd.JointDistributionSequential(
+            [labeled(weights()), lambda label: flows.condition(f, label)]
+        ),
+        [ROWS, X[:3]],
+        lambda f: of_joint(f, X),
+        1,
+    ),
     "mixture of a family": (
         lambda f: tfd.MixtureSameFamily(
-            tfd.Categorical(logits=weights()), flows.condition(f, ROWS)),
+            tfd.Categorical(logits=weights()), flows.condition(f, ROWS)
+        ),
         X,
-        lambda f: np.log(sum(
-            tf.nn.softmax(weights())[k] * np.exp(given(f, k, X)) for k in range(3))),
-        1),
+        lambda f: np.log(
+            sum(tf.nn.softmax(weights())[k] * np.exp(given(f, k, X)) for k in range(3))
+        ),
+        1,
+    ),
     "mixture": (
         lambda f: tfd.Mixture(
             tfd.Categorical(probs=[0.25, 0.75]),
-            [flows.condition(f, ROWS[0]), flows.condition(f, ROWS[1])]),
-        X, lambda f: np.log(
-            0.25 * np.exp(given(f, 0, X)) + 0.75 * np.exp(given(f, 1, X))), 0),
+            [flows.condition(f, ROWS[0]), flows.condition(f, ROWS[1])],
+        ),
+        X,
+        lambda f: np.log(0.25 * np.exp(given(f, 0, X)) + 0.75 * np.exp(given(f, 1, X))),
+        0,
+    ),
     "independent": (
         lambda f: tfd.Independent(flows.condition(f, ROWS), 1),
         np.stack([X, X + 1.0, X - 1.0], axis=1),
-        lambda f: given(f, 0, X) + given(f, 1, X + 1.0) + given(f, 2, X - 1.0), 0),
+        lambda f: given(f, 0, X) + given(f, 1, X + 1.0) + given(f, 2, X - 1.0),
+        0,
+    ),
     "sample": (
         lambda f: tfd.Sample(flows.condition(f, ROWS[2]), 2),
         np.stack([X, X + 1.0], axis=1),
-        lambda f: given(f, 2, X) + given(f, 2, X + 1.0), 0),
+        lambda f: given(f, 2, X) + given(f, 2, X + 1.0),
+        0,
+    ),
     "batch reshape": (
         lambda f: tfd.BatchReshape(flows.condition(f, ROWS[:1]), []),
-        X, lambda f: given(f, 0, X), 0),
+        X,
+        lambda f: given(f, 0, X),
+        0,
+    ),
 }
 
 
@@ -108,7 +143,9 @@ def test_a_bound_flow_trains_in_any_distribution(make, x, log_prob, others):
     samples = model.sample(4, seed=0)
     tf.nest.map_structure(
         lambda s, points: s.shape.assert_is_compatible_with([4, *points.shape[1:]]),
-        samples, x)
+        samples,
+        x,
+    )
 
 
 @pytest.mark.parametrize("kind", ["joint by names", "joint in sequence"])
@@ -124,20 +161,32 @@ def test_the_export_of_a_joint_distribution_serves(kind, tmp_path):
         close(call(*(part[:2] for part in parts)), log_prob(flow)[:2], 1e-5)
     sample = served.sample(tf.constant(4), tf.constant([0, 1]))
     tf.nest.map_structure(
-        lambda a, b: close(a, b, 1e-5), sample, model.sample(4, seed=1))
-    names = {spec.name for spec in tf.nest.flatten(
-        served.signatures["log_prob"].structured_input_signature)}
+        lambda a, b: close(a, b, 1e-5), sample, model.sample(4, seed=1)
+    )
+    names = {
+        spec.name
+        for spec in tf.nest.flatten(
+            served.signatures["log_prob"].structured_input_signature
+        )
+    }
     assert names == ({"label", "x"} if isinstance(x, dict) else {"x_0", "x_1"})
 
 
-@pytest.mark.parametrize("wrap, size", [
-    (lambda f: tfd.Sample(f, 2), 2),
-    (lambda f: tfd.Independent(f, 0), 1),
-    (lambda f: tfd.TransformedDistribution(f, tfb.Scale(2.0)), 1),
-    (lambda f: tfd.TransformedDistribution(
-        tfd.Sample(tfd.Normal(0.0, 1.0), 4),
-        tfb.Blockwise([f.bijector, tfb.Identity()], [2, 2])), 4),
-])
+@pytest.mark.parametrize(
+    "wrap, size",
+    [
+        (lambda f: tfd.Sample(f, 2), 2),
+        (lambda f: tfd.Independent(f, 0), 1),
+        (lambda f: tfd.TransformedDistribution(f, tfb.Scale(2.0)), 1),
+        (
+            lambda f: tfd.TransformedDistribution(
+                tfd.Sample(tfd.Normal(0.0, 1.0), 4),
+                tfb.Blockwise([f.bijector, tfb.Identity()], [2, 2]),
+            ),
+            4,
+        ),
+    ],
+)
 def test_an_unbound_flow_is_bound_in_any_distribution(wrap, size):
     flow = family()
     model = DensityModel(wrap(flow))
@@ -146,7 +195,8 @@ def test_an_unbound_flow_is_bound_in_any_distribution(wrap, size):
     x = np.stack([X, X + 1.0], axis=1) if size == 2 else x
     expected = [
         wrap(flows.condition(flow, context)).log_prob(point).numpy()
-        for context, point in zip(ROWS[[0, 1, 2, 2, 1, 0]], x)]
+        for context, point in zip(ROWS[[0, 1, 2, 2, 1, 0]], x)
+    ]
     context = ROWS[[0, 1, 2, 2, 1, 0]]
     close(model.predict([x, context], verbose=0), expected, 1e-5)
 
@@ -157,8 +207,9 @@ def test_a_layer_keeps_the_context_that_it_has():
     chain = tfb.Chain([flows.condition(first, ROWS[0]), second])
     model = DensityModel(tfd.TransformedDistribution(flow.distribution, chain))
     context = np.tile(ROWS[1], [6, 1])
-    whole = tfb.Chain([
-        flows.condition(first, ROWS[0]), flows.condition(second, ROWS[1])])
+    whole = tfb.Chain(
+        [flows.condition(first, ROWS[0]), flows.condition(second, ROWS[1])]
+    )
     expected = tfd.TransformedDistribution(flow.distribution, whole).log_prob(X)
     close(model.predict([X, context], verbose=0), expected, 1e-5)
 
@@ -168,20 +219,24 @@ def test_a_bound_flow_is_no_family():
         DistributionLayer(flows.condition(family(), ROWS[0]))
 
 
-def normalised():
+def normalized():
     shift, log_scale = tf.Variable([0.0, 0.0]), tf.Variable([0.0, 0.0])
     actnorm = ActNorm(
-        shift, log_scale, tf.Variable(False, trainable=False), event_ndims=1)
+        shift, log_scale, tf.Variable(False, trainable=False), event_ndims=1
+    )
     return tfd.TransformedDistribution(tfd.Sample(tfd.Normal(0.0, 1.0), 2), actnorm)
 
 
-@pytest.mark.parametrize("wrap, x", [
-    (lambda f: tfd.TransformedDistribution(f, tfb.Shift(tf.Variable(1.0))), X),
-    (lambda f: tfd.Sample(f, 2), np.stack([X, 2.0 * X], axis=1)),
-    (lambda f: tfd.Independent(f, 0), X),
-])
+@pytest.mark.parametrize(
+    "wrap, x",
+    [
+        (lambda f: tfd.TransformedDistribution(f, tfb.Shift(tf.Variable(1.0))), X),
+        (lambda f: tfd.Sample(f, 2), np.stack([X, 2.0 * X], axis=1)),
+        (lambda f: tfd.Independent(f, 0), X),
+    ],
+)
 def test_layers_start_from_data_within_other_distributions(wrap, x):
-    flow = normalised()
+    flow = normalized()
     model = DensityModel(wrap(flow))
     model.compile(keras.optimizers.SGD(0.0))
     model.fit(x, batch_size=6, verbose=0)
@@ -189,12 +244,16 @@ def test_layers_start_from_data_within_other_distributions(wrap, x):
     shifted = "Shift" in repr(model.distribution.parameters)
     close(flow.bijector.shift, np.mean(rows, axis=0) - shifted, 1e-5)
     close(flow.bijector.log_scale, np.log(np.std(rows, axis=0)), 1e-5)
-    assert bool(flow.bijector.started)
+    assert bool(flow.bijector.initialized)
 
 
 def test_layers_that_no_data_reach_keep_their_parameters_and_warn():
-    model = DensityModel(tfd.Mixture(
-        tfd.Categorical(logits=tf.Variable([0.0, 0.0])), [normalised(), normalised()]))
+    model = DensityModel(
+        tfd.Mixture(
+            tfd.Categorical(logits=tf.Variable([0.0, 0.0])),
+            [normalized(), normalized()],
+        )
+    )
     model.compile(keras.optimizers.SGD(0.0))
     with pytest.warns(UserWarning, match="start as they are, not from data.* each"):
         model.fit(X, verbose=0)

@@ -74,7 +74,8 @@ def test_any_batch_axes_and_a_context_that_broadcasts():
     conditioner = Conditioner(network, [1, 2], context_size=3)
     contexts = np.random.default_rng(1).normal(size=[5, 1, 3]).astype(np.float32)
     flow = tfd.TransformedDistribution(
-        tfd.Sample(tfd.Normal(0.0, 1.0), 3), Coupling(KEPT, conditioner))
+        tfd.Sample(tfd.Normal(0.0, 1.0), 3), Coupling(KEPT, conditioner)
+    )
     bound = flows.condition(flow, contexts)
     values = bound.log_prob(X)
     assert bound.batch_shape == [5, 1] and values.shape == [5, 8]
@@ -83,7 +84,9 @@ def test_any_batch_axes_and_a_context_that_broadcasts():
     assert np.std(values, axis=0).min() > 1e-3
     compiled = tf.function(
         lambda x: flows.condition(flow, contexts[0, 0]).log_prob(x),
-        [tf.TensorSpec([None, 3])], jit_compile=True)
+        [tf.TensorSpec([None, 3])],
+        jit_compile=True,
+    )
     close(compiled(X[:0]), np.zeros(0))
     close(compiled(X), values[0], 1e-5)
 
@@ -111,9 +114,14 @@ def test_an_autoregressive_network_is_inverted():
 
 
 def stochastic():
-    return keras.Sequential([
-        dense(8, activation="relu"), keras.layers.BatchNormalization(),
-        keras.layers.Dropout(0.5, seed=1), dense(2)])
+    return keras.Sequential(
+        [
+            dense(8, activation="relu"),
+            keras.layers.BatchNormalization(),
+            keras.layers.Dropout(0.5, seed=1),
+            dense(2),
+        ]
+    )
 
 
 def test_dropout_and_batch_norm_know_training_and_change_once_a_call():
@@ -124,8 +132,13 @@ def test_dropout_and_batch_norm_know_training_and_change_once_a_call():
     inference = layer.forward(X).numpy()
     close(layer.forward(fresh(X)), inference, 0.0)
     np.testing.assert_equal([v.numpy() for v in state], before)
-    close(inference[:, 2:], layer.transformer(tf.reshape(
-        network(X[:, :2], training=False), [8, 1, 2])).forward(X[:, 2:]), 1e-6)
+    close(
+        inference[:, 2:],
+        layer.transformer(
+            tf.reshape(network(X[:, :2], training=False), [8, 1, 2])
+        ).forward(X[:, 2:]),
+        1e-6,
+    )
 
     with phase(True):
         y = layer.forward(fresh(X)).numpy()
@@ -145,8 +158,10 @@ def test_dropout_and_batch_norm_know_training_and_change_once_a_call():
 
 def test_the_sequential_direction_refuses_networks_that_change_in_training():
     inputs = keras.Input([1])
-    outputs = keras.layers.Dropout(0.5)(keras.ops.zeros_like(inputs)[..., None] + dense(
-        2)(keras.ops.zeros_like(inputs))[:, None])
+    outputs = keras.layers.Dropout(0.5)(
+        keras.ops.zeros_like(inputs)[..., None]
+        + dense(2)(keras.ops.zeros_like(inputs))[:, None]
+    )
     layer = MaskedAutoregressive(Conditioner(keras.Model(inputs, outputs)))
     x = X[:, :1]
     layer.forward(x)
@@ -163,7 +178,8 @@ def test_float64_stays_float64():
     kernel, bias = layer.trainable_variables
     assert layer.dtype == kernel.dtype == tf.float64
     expected = transformers.Affine()(
-        tf.constant(x[:, None, :2] @ kernel.numpy())).forward(x[:, 2:])
+        tf.constant(x[:, None, :2] @ kernel.numpy())
+    ).forward(x[:, 2:])
     close(layer.forward(x)[:, 2:], expected, 1e-15)
     with pytest.raises(TypeError, match="float32; got float64"):
         Conditioner(dense(), input_shape=[2])(tf.constant(x[:, :2]))
@@ -188,8 +204,11 @@ def test_layers_refuse_raw_networks_with_state():
 @pytest.mark.parametrize(
     "kind, make, text",
     [
-        (TypeError, lambda: Conditioner(lambda x: x),
-         "must be a Keras layer; got <func"),
+        (
+            TypeError,
+            lambda: Conditioner(lambda x: x),
+            "must be a Keras layer; got <func",
+        ),
         (ValueError, lambda: Conditioner(dense()), "`network` must be built, or"),
         (
             ValueError,
@@ -203,8 +222,9 @@ def test_layers_refuse_raw_networks_with_state():
         ),
         (
             TypeError,
-            lambda: Conditioner(keras.Sequential(
-                [dense(4, dtype="float64"), dense(2)]), input_shape=[2]),
+            lambda: Conditioner(
+                keras.Sequential([dense(4, dtype="float64"), dense(2)]), input_shape=[2]
+            ),
             "must share one floating dtype; got .*float64.*float32",
         ),
         (
@@ -224,11 +244,12 @@ def test_errors(kind, make, text):
         make()
 
 
-def test_a_regulariser_of_the_network_is_in_the_loss():
+def test_a_regularizer_of_the_network_is_in_the_loss():
     network = dense(kernel_regularizer=keras.regularizers.L2(0.5))
     layer = Coupling(KEPT, Conditioner(network, [1, 2], input_shape=[2]))
-    model = DensityModel(tfd.TransformedDistribution(
-        tfd.Sample(tfd.Normal(0.0, 1.0), 3), layer))
+    model = DensityModel(
+        tfd.TransformedDistribution(tfd.Sample(tfd.Normal(0.0, 1.0), 3), layer)
+    )
     model.compile()
     loss = model.evaluate(X, verbose=0)
     penalty = 0.5 * np.sum(network.kernel.numpy() ** 2)

@@ -13,11 +13,11 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tests.laws import close, fresh
-from tfp_flows import flows
+from tfp_flows import flows, normalization
 from tfp_flows.bijectors import Coupling, PReLU, transformers
+from tfp_flows.bijectors._trainable import make_trainable
 from tfp_flows.keras import Conditioner, DensityModel, recipe
 from tfp_flows.networks import MADE
-from tfp_flows.trainable import build_trainable
 
 tfb, tfd = tfp.bijectors, tfp.distributions
 RNG = np.random.default_rng(0)
@@ -30,9 +30,13 @@ def noise(size=2):
 
 
 def keras_flow():
-    network = keras.Sequential([
-        keras.layers.Dense(4, activation="relu"), keras.layers.BatchNormalization(),
-        keras.layers.Dense(2)])
+    network = keras.Sequential(
+        [
+            keras.layers.Dense(4, activation="relu"),
+            keras.layers.BatchNormalization(),
+            keras.layers.Dense(2),
+        ]
+    )
     conditioner = Conditioner(network, [1, 2], input_shape=[1])
     return tfd.TransformedDistribution(noise(), Coupling([True, False], conditioner))
 
@@ -42,8 +46,12 @@ def composed():
     shift = tf.Variable([1.0, -1.0])  # in two places
     layers = [
         flows.planar(2, 3, seed=0, activation="leaky_relu"),
-        tfb.Shift(shift), tfb.Scale(scale), tfb.Permute([1, 0]), tfb.Shift(shift),
-        build_trainable(PReLU, [2], seed=1), tfb.Invert(tfb.Softplus(low=-50.0)),
+        tfb.Shift(shift),
+        tfb.Scale(scale),
+        tfb.Permute([1, 0]),
+        tfb.Shift(shift),
+        make_trainable(PReLU, [2], seed=1),
+        tfb.Invert(tfb.Softplus(low=-50.0)),
     ]
     base = tfd.MultivariateNormalDiag(tf.Variable([0.5, 0.0]), np.float32([1.0, 3.0]))
     return tfd.TransformedDistribution(base, tfb.Invert(tfb.Chain(layers)))
@@ -53,14 +61,18 @@ def composed():
 def shifted(start):
     shift = tf.Variable([start, start])
     bijector = tfb.Inline(
-        lambda x: x + shift, lambda y: y - shift,
-        forward_log_det_jacobian_fn=lambda x: tf.zeros([]), forward_min_event_ndims=0)
+        lambda x: x + shift,
+        lambda y: y - shift,
+        forward_log_det_jacobian_fn=lambda x: tf.zeros([]),
+        forward_min_event_ndims=0,
+    )
     return tfd.TransformedDistribution(noise(), bijector)
 
 
 def of_noise(bijector):
     return lambda: tfd.TransformedDistribution(
-        flows.maf(2, 1, (4,), seed=0).distribution, bijector())
+        flows.maf(2, 1, (4,), seed=0).distribution, bijector()
+    )
 
 
 def variable(*shape):
@@ -68,29 +80,42 @@ def variable(*shape):
 
 
 SAVED = {
-    "noise of a recipe under another bijector": of_noise(lambda: tfb.Chain(
-        [tfb.Scale(2.0), flows.maf(2, 1, (4,), seed=0).bijector])),
+    "noise of a recipe under another bijector": of_noise(
+        lambda: tfb.Chain([tfb.Scale(2.0), flows.maf(2, 1, (4,), seed=0).bijector])
+    ),
     "logistic noise of a recipe": lambda: tfd.TransformedDistribution(
-        flows.nice(2, 1, (4,), seed=0).distribution, tfb.Shift(variable(2))),
+        flows.nice(2, 1, (4,), seed=0).distribution, tfb.Shift(variable(2))
+    ),
     "a copy": lambda: of_noise(lambda: tfb.Scale(variable(2)))().copy(name="copy"),
     "a linear operator": lambda: tfd.MultivariateNormalLinearOperator(
-        variable(2), tf.linalg.LinearOperatorLowerTriangular(tf.Variable(tf.eye(2)))),
+        variable(2), tf.linalg.LinearOperatorLowerTriangular(tf.Variable(tf.eye(2)))
+    ),
     "a mixture": lambda: tfd.Mixture(
         tfd.Categorical(logits=variable(2)),
-        [flows.maf(2, 1, (4,), seed=seed) for seed in (0, 1)]),
+        [flows.maf(2, 1, (4,), seed=seed) for seed in (0, 1)],
+    ),
     "maf": lambda: flows.maf(2, 2, (8,), seed=0, order="random"),
     "maf with its arguments": lambda: flows.maf(
-        2, 1, [8, 8], seed=np.int64(3), transformer=transformers.Affine(2.0),
-        activation=tf.nn.tanh, residual=True, batch_norm=False, dtype=tf.float32),
+        2,
+        1,
+        [8, 8],
+        seed=np.int64(3),
+        transformer=transformers.Affine(2.0),
+        activation=tf.nn.tanh,
+        residual=True,
+        batch_norm=False,
+        dtype=tf.float32,
+    ),
     "iaf": lambda: flows.iaf(2, 2, (8,), seed=0),
     "nice": lambda: flows.nice(2, 3, (8,), seed=0, base=tfd.Normal),
     "neural_spline": lambda: flows.neural_spline(2, 2, (8,), seed=0),
     "batch norm": lambda: flows.real_nvp(2, 2, (8,), seed=0, batch_norm=True),
     "glow": lambda: flows.glow([4, 4, 1], 1, 2, 4, seed=0),
     "real_nvp_image": lambda: flows.real_nvp_image([4, 4, 1], 1, seed=0),
-    "levels": lambda: flows.autoregressive_levels(MADE(2, 5, (8,), seed=0), 5),
+    "levels": lambda: flows.discrete_autoregressive(MADE(2, 5, (8,), seed=0), 5),
     "sylvester": lambda: tfd.TransformedDistribution(
-        noise(), tfb.Invert(flows.sylvester(2, 1, seed=0))),
+        noise(), tfb.Invert(flows.sylvester(2, 1, seed=0))
+    ),
     "composition": composed,
     "a keras network": keras_flow,
     "a recipe of the user": lambda: shifted(2.0),
@@ -123,7 +148,8 @@ def test_saved_with_its_configuration_it_is_the_same_model(make, tmp_path):
     assert loaded.seed == 3 and loaded.name == "mine"
     assert [v.shape for v in loaded.variables] == [v.shape for v in model.variables]
     assert [v.trainable for v in loaded.variables] == [
-        v.trainable for v in model.variables]
+        v.trainable for v in model.variables
+    ]
     a, b = (each.evaluate(x, return_dict=True, verbose=0) for each in (loaded, model))
     assert a == b and set(a) == {"loss", "nats"}
 
@@ -132,9 +158,11 @@ def test_the_variables_are_those_of_the_distribution():
     distribution = composed()
     model = DensityModel(distribution)
     assert {id(v.value) for v in model.trainable_variables} == {
-        id(v) for v in distribution.trainable_variables}
+        id(v) for v in distribution.trainable_variables
+    }
     assert model.count_params() == sum(
-        v.shape.num_elements() for v in distribution.variables)
+        v.shape.num_elements() for v in distribution.variables
+    )
     model.trainable_variables[0].assign([7.0, 7.0])
     assert any(np.all(v == 7.0) for v in distribution.trainable_variables)
     lines = []
@@ -151,8 +179,10 @@ def test_weights_are_saved_restored_and_checked(tmp_path):
     other.load_weights(path)
     close(other.predict(X, verbose=0), model.predict(X, verbose=0), 0.0)
     for sizes, text in [
-        ((2, (9,)),
-         r"`masked_autoregressive` .* variable 0, `bias_0`, .* \(9,\); got \(8,"),
+        (
+            (2, (9,)),
+            r"`masked_autoregressive` .* variable 0, `bias_0`, .* \(9,\); got \(8,",
+        ),
         ((3, (8,)), r"`masked_autoregressive_2` .* got none in the file"),
         ((1, (8,)), r"of 1 parts; got 2 in the file"),
     ]:
@@ -225,16 +255,24 @@ def test_a_file_from_a_stranger_runs_no_code_of_its_own(tmp_path):
 
     marker = tmp_path / "executed"
     layer = keras.layers.Lambda(lambda x, path=str(marker): open(path, "w") and x)
-    network = {"tfp_flows": "keras", "value": keras.saving.serialize_keras_object(
-        keras.Sequential([keras.layers.Dense(2), layer]))}
+    network = {
+        "tfp_flows": "keras",
+        "value": keras.saving.serialize_keras_object(
+            keras.Sequential([keras.layers.Dense(2), layer])
+        ),
+    }
     for value, text in [
-        (call("os.system", command=f"touch {marker}"),
-         "recipe must be known .*os.system"),
+        (
+            call("os.system", command=f"touch {marker}"),
+            "recipe must be known .*os.system",
+        ),
         (call("tfd.MultivariateNormalDiag.__init__"), "must be one of TFP's distrib"),
         (call("tfb.os"), "must be one of TFP's distrib"),
         ({"tfp_flows": "function", "value": "os.system"}, "must be one of `tf.nn`"),
-        ({"tfp_flows": "function", "value": "tf.nn.__loader__"},
-         "must be one of `tf.nn`"),
+        (
+            {"tfp_flows": "function", "value": "tf.nn.__loader__"},
+            "must be one of `tf.nn`",
+        ),
         ({"tfp_flows": "registered", "value": "builtins.eval"}, "must be registered"),
         ({"tfp_flows": "__init__", "value": 0}, "described as this package does it"),
         (call("tfp_flows>Conditioner", network=network), "lambda"),
@@ -246,11 +284,13 @@ def test_a_file_from_a_stranger_runs_no_code_of_its_own(tmp_path):
 
 
 def test_what_cannot_be_described_is_named():
-    flow = tfd.TransformedDistribution(noise(), tfb.RealNVP(
-        num_masked=1, bijector_fn=lambda x, _: tfb.Shift(x)))
+    flow = tfd.TransformedDistribution(
+        noise(), tfb.RealNVP(num_masked=1, bijector_fn=lambda x, _: tfb.Shift(x))
+    )
     hidden = tfd.MultivariateNormalDiag(variable(3, 2), tf.ones([3, 2]))[0]
     tail = tfd.TransformedDistribution(
-        noise(), tfb.LambertWTail(variable(2), variable(2), variable(2)))
+        noise(), tfb.LambertWTail(variable(2), variable(2), variable(2))
+    )
     for each, text in [
         (flow, r"RealNVP: bijector_fn"),
         (hidden, r"of whose variables \['Variable:0'\] the arguments do not tell"),
@@ -266,16 +306,22 @@ NAN = np.where(np.arange(24).reshape(12, 2) == 7, np.nan, X)
 @pytest.mark.parametrize(
     "kind, run, text",
     [
-        (TypeError, lambda m: DensityModel(m.distribution.bijector),
-         "must be a `tfd.D"),
+        (
+            TypeError,
+            lambda m: DensityModel(m.distribution.bijector),
+            "must be a `tfd.D",
+        ),
         (TypeError, lambda m: DensityModel(noise(), seed=0.5), "`seed` must be .* 0.5"),
         (
             ValueError,
             lambda m: DensityModel(tfd.Normal([0.0, 1.0], 1.0)),
             r"batch shape \[\]; got \(2,\)",
         ),
-        (ValueError, lambda m: DensityModel(noise()).compile(),
-         "must have trainable var"),
+        (
+            ValueError,
+            lambda m: DensityModel(noise()).compile(),
+            "must have trainable var",
+        ),
         (ValueError, lambda m: m.compile("sgd", "mse"), "`loss` must be left out"),
         (ValueError, lambda m: m.fit(NAN), "in 1 of 12 rows, the first of them row 3"),
         (ValueError, lambda m: m.evaluate(NAN), "`x` must be finite"),
@@ -286,14 +332,20 @@ NAN = np.where(np.arange(24).reshape(12, 2) == 7, np.nan, X)
         ),
         (ValueError, lambda m: m.fit(X[:, :1]), r"shape \[N, 2\], .*; got \(12, 1\)"),
         (ValueError, lambda m: m.fit(X[0]), r"shape \[N, 2\], .*; got \(2,\)"),
-        (ValueError, lambda m: m.predict(IMAGES),
-         r"shape \[N, 2\], .*; got \(12, 4, 4, 1"),
+        (
+            ValueError,
+            lambda m: m.predict(IMAGES),
+            r"shape \[N, 2\], .*; got \(12, 4, 4, 1",
+        ),
         (TypeError, lambda m: m.fit(np.ones([4, 2], int)), "floating.* got int64"),
         (ValueError, lambda m: m.fit(X, X), "`y` must be None"),
         (ValueError, lambda m: m.fit([X, X]), r"1 part\(s\).* got 2. A context is not"),
         (ValueError, lambda m: m.fit(X, validation_data=(X, X)), "`y` must be None"),
-        (ValueError, lambda m: m.fit(X, class_weight={0: 1.0}),
-         "`class_weight` must be"),
+        (
+            ValueError,
+            lambda m: m.fit(X, class_weight={0: 1.0}),
+            "`class_weight` must be",
+        ),
         (ValueError, lambda m: m.fit(X, sample_weight=X[:5, 0]), "same number of rows"),
         (ValueError, lambda m: m.fit(X[:0]), "at least 1; got shapes"),
         (
@@ -306,8 +358,11 @@ NAN = np.where(np.arange(24).reshape(12, 2) == 7, np.nan, X)
             lambda m: m.fit(tf.data.Dataset.from_tensors((X, X))),
             "`y` must be None",
         ),
-        (ValueError, lambda m: m.sample(context=X),
-         "got one for a flow of context size 0"),
+        (
+            ValueError,
+            lambda m: m.sample(context=X),
+            "got one for a flow of context size 0",
+        ),
     ],
 )
 def test_errors(kind, run, text):
@@ -338,7 +393,7 @@ def test_actnorm_starts_from_the_first_batch_before_the_first_step():
         model.compile(keras.optimizers.SGD(0.0))
         model.fit(**data, verbose=0)
         started = flows.glow([4, 4, 1], 1, 1, 4, seed=0)
-        flows.start_from_data(started, x)
+        normalization.initialize_from_data(started, x)
         close(model.predict(x, verbose=0), started.log_prob(fresh(x)), 1e-4)
     for variable in model.trainable_variables:
         variable.assign_add(tf.ones_like(variable) * 0.1)
@@ -362,7 +417,8 @@ def test_a_keras_variable_that_tfp_would_freeze_is_an_error():
 
 def test_a_point_with_other_names_is_an_error():
     joint = tfd.JointDistributionNamedAutoBatched(
-        dict(z=tfd.Normal(tf.Variable(0.0), 1.0), x=lambda z: tfd.Normal(z, 1.0)))
+        dict(z=tfd.Normal(tf.Variable(0.0), 1.0), x=lambda z: tfd.Normal(z, 1.0))
+    )
     model = DensityModel(joint)
     model.compile("sgd")
     point = dict(z=X[:, 0], x=X[:, 1])

@@ -25,7 +25,8 @@ def worker(index, ports, result, *arguments):
     cluster = dict(worker=[f"127.0.0.1:{port}" for port in ports])
     task = dict(type="worker", index=index)
     return Training(
-        result, *arguments, TF_CONFIG=json.dumps(dict(cluster=cluster, task=task)))
+        result, *arguments, TF_CONFIG=json.dumps(dict(cluster=cluster, task=task))
+    )
 
 
 def free_ports(number):
@@ -56,8 +57,7 @@ def one(folder):
 def two(folder):
     """Results on two logical devices of one process."""
     result = folder / "two.npz"
-    finish(Training(
-        result, *ON_DEVICES, "refused", "batch_norm", "--devices", "2"))
+    finish(Training(result, *ON_DEVICES, "refused", "batch_norm", "--devices", "2"))
     return dict(np.load(result))
 
 
@@ -95,8 +95,12 @@ def check_same(actual, expected, training):
             wanted = wanted[-epochs:]
         largest = np.max(np.abs(wanted))
         np.testing.assert_allclose(
-            actual[key], np.broadcast_to(wanted, actual[key].shape), rtol=1e-5,
-            atol=1e-5 * largest if key.endswith("weights") else 0.0, err_msg=key)
+            actual[key],
+            np.broadcast_to(wanted, actual[key].shape),
+            rtol=1e-5,
+            atol=1e-5 * largest if key.endswith("weights") else 0.0,
+            err_msg=key,
+        )
 
 
 @pytest.mark.parametrize("training", ON_DEVICES)
@@ -120,8 +124,9 @@ def test_replicas_refuse_a_loss_that_is_not_finite(one, two):
     np.testing.assert_allclose(two["refused/rest"], one["refused/rest"], rtol=1e-5)
 
 
-@pytest.mark.parametrize("kind", [
-    lambda flow: DensityModel(flow), lambda flow: BijectorLayer(flow.bijector)])
+@pytest.mark.parametrize(
+    "kind", [lambda flow: DensityModel(flow), lambda flow: BijectorLayer(flow.bijector)]
+)
 def test_flow_and_model_are_of_one_scope(kind):
     strategy = tf.distribute.MirroredStrategy(["CPU:0"])
     flow = flows.real_nvp(3, 2, (4,), seed=0)
@@ -140,19 +145,20 @@ def test_two_workers_do_what_one_process_does(one, workers, training):
     for worker in workers:
         check_same(worker, one, training)
     np.testing.assert_array_equal(
-        *[worker[f"{training}/weights"] for worker in workers])
+        *[worker[f"{training}/weights"] for worker in workers]
+    )
 
 
 def test_workers_start_actnorm_alike_from_data_in_unequal_order(workers):
-    np.testing.assert_array_equal(
-        *[worker["unordered/weights"] for worker in workers])
+    np.testing.assert_array_equal(*[worker["unordered/weights"] for worker in workers])
 
 
 def test_a_killed_worker_goes_on_from_the_backup(folder, workers):
     for worker in workers:
         assert list(worker["arrays/epochs"]) == [1, 2]
     steps = sorted(
-        np.loadtxt(path, int).tolist() for path in folder.glob("backup/arrays.*.steps"))
+        np.loadtxt(path, int).tolist() for path in folder.glob("backup/arrays.*.steps")
+    )
     # Epoch, step of it, and all the steps that the weights have had.
     before = [[0, i, i] for i in [1, 2, 3, 4]] + [[1, i, 4 + i] for i in [1, 2, 3, 4]]
     after = [[1, i, 7] for i in [1, 2, 3]] + [[1, 4, 8]]

@@ -33,8 +33,9 @@ def family(**arguments):
 
 
 def regression(head, width=4):
-    return keras.Sequential([
-        keras.layers.Dense(8, activation="relu"), keras.layers.Dense(width), head])
+    return keras.Sequential(
+        [keras.layers.Dense(8, activation="relu"), keras.layers.Dense(width), head]
+    )
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
@@ -44,8 +45,10 @@ def test_fit_trains_network_and_flow_by_the_likelihood(jit_compile):
     model(X)
     assert len(model.trainable_variables) == 4 + len(head.family.trainable_variables)
     model.compile(
-        keras.optimizers.Adam(1e-2), NegativeLogLikelihood(head),
-        jit_compile=jit_compile)
+        keras.optimizers.Adam(1e-2),
+        NegativeLogLikelihood(head),
+        jit_compile=jit_compile,
+    )
     before = [v.numpy() for v in model.trainable_variables if v.shape.num_elements()]
     history = model.fit(X, Y, epochs=10, verbose=0).history["loss"]
     assert history[-1] < history[0]
@@ -97,15 +100,19 @@ def test_a_compiled_model_is_loaded_and_goes_on_training(tmp_path):
 
 
 def test_dropout_within_the_flow_is_for_training_alone():
-    network = keras.Sequential([
-        keras.layers.Dense(16, activation="tanh"), keras.layers.Dropout(0.5),
-        keras.layers.Dense(2)])
+    network = keras.Sequential(
+        [
+            keras.layers.Dense(16, activation="tanh"),
+            keras.layers.Dropout(0.5),
+            keras.layers.Dense(2),
+        ]
+    )
     x, context = keras.Input([1]), keras.Input([4])
-    both = keras.Model(
-        [x, context], network(keras.layers.Concatenate()([x, context])))
+    both = keras.Model([x, context], network(keras.layers.Concatenate()([x, context])))
     flow = tfd.TransformedDistribution(
         tfd.Sample(tfd.Normal(0.0, 1.0), 2),
-        Coupling([True, False], Conditioner(both, [1, 2], context_size=4)))
+        Coupling([True, False], Conditioner(both, [1, 2], context_size=4)),
+    )
     head = DistributionLayer(flow)
     loss = NegativeLogLikelihood(head)
     contexts = RNG.normal(size=[64, 4]).astype(np.float32)

@@ -17,8 +17,8 @@ WEIGHTS = np.array([1.0, 0.0, 3.0], np.float32)
 
 @pytest.mark.parametrize("weights", [None, WEIGHTS])
 @pytest.mark.parametrize(
-    "metric, factor",
-    [(Nats(), 1.0), (BitsPerDimension(4), -1.0 / (4.0 * np.log(2.0)))])
+    "metric, factor", [(Nats(), 1.0), (BitsPerDimension(4), -1.0 / (4.0 * np.log(2.0)))]
+)
 def test_metrics_are_weighted_means_over_batches(metric, factor, weights):
     metric = type(metric).from_config(metric.get_config())
     for rows in (slice(0, 2), slice(2, 3)):
@@ -34,9 +34,14 @@ def test_rejects_a_size_below_one():
         BitsPerDimension(0)
 
 
-@pytest.mark.parametrize("callback", [
-    keras.callbacks.EarlyStopping, keras.callbacks.ReduceLROnPlateau,
-    lambda monitor: keras.callbacks.ModelCheckpoint("_.keras", monitor, 0, True)])
+@pytest.mark.parametrize(
+    "callback",
+    [
+        keras.callbacks.EarlyStopping,
+        keras.callbacks.ReduceLROnPlateau,
+        lambda monitor: keras.callbacks.ModelCheckpoint("_.keras", monitor, 0, True),
+    ],
+)
 @pytest.mark.parametrize("name", ["nats", "bits_per_dimension", "loss"])
 def test_callbacks_know_in_which_direction_metrics_improve(name, callback):
     model = DensityModel(tfd.Normal(tf.Variable(0.0), 1.0))
@@ -55,8 +60,13 @@ def test_early_stopping_keeps_the_weights_of_the_highest_density():
     model = DensityModel(tfd.Normal(tf.Variable(0.0), 1.0))
     model.compile(keras.optimizers.SGD(0.1), metrics=["nats"])
     history = model.fit(
-        np.ones(8), validation_data=(np.zeros(1),), epochs=9, verbose=0, callbacks=[
-            keras.callbacks.EarlyStopping("val_nats", restore_best_weights=True)]
+        np.ones(8),
+        validation_data=(np.zeros(1),),
+        epochs=9,
+        verbose=0,
+        callbacks=[
+            keras.callbacks.EarlyStopping("val_nats", restore_best_weights=True)
+        ],
     ).history["val_nats"]
     assert len(history) == 2 and history[1] < history[0]
     close(model.distribution.loc, 0.1, 1e-6)

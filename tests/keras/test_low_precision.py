@@ -26,7 +26,8 @@ def normal(dtype):
 def model_of(dtype, **options):
     model = DensityModel(normal(dtype))
     model.compile(
-        keras.optimizers.SGD(0.25), metrics=["nats", "bits_per_dimension"], **options)
+        keras.optimizers.SGD(0.25), metrics=["nats", "bits_per_dimension"], **options
+    )
     return model
 
 
@@ -61,8 +62,13 @@ def test_many_equal_rows_have_the_mean_of_one(dtype):
 def test_fit_tells_of_its_epochs_in_numbers(dtype, capfd, tmp_path):
     model = model_of(dtype)
     history = model.fit(
-        X, epochs=2, verbose=2, validation_split=0.5, batch_size=500,
-        callbacks=[keras.callbacks.CSVLogger(tmp_path / "log.csv")]).history
+        X,
+        epochs=2,
+        verbose=2,
+        validation_split=0.5,
+        batch_size=500,
+        callbacks=[keras.callbacks.CSVLogger(tmp_path / "log.csv")],
+    ).history
     assert "val_nats" in capfd.readouterr().out
     assert all(type(v) is float for values in history.values() for v in values)
     assert history["loss"][1] < history["loss"][0] - 0.01
@@ -79,9 +85,16 @@ def test_a_backup_gives_weights_back_to_the_bit(dtype, tmp_path):
 
         model = model_of(dtype)
         try:
-            model.fit(X, epochs=2, batch_size=500, verbose=0, callbacks=[
-                BackupAndRestore(directory, save_freq=2),
-                keras.callbacks.LambdaCallback(on_train_batch_end=interrupt)])
+            model.fit(
+                X,
+                epochs=2,
+                batch_size=500,
+                verbose=0,
+                callbacks=[
+                    BackupAndRestore(directory, save_freq=2),
+                    keras.callbacks.LambdaCallback(on_train_batch_end=interrupt),
+                ],
+            )
         except KeyboardInterrupt:
             return fitted(directory)
         return model

@@ -28,7 +28,8 @@ def exponential():
     """A density that TFP itself gives the logarithm -inf below 0."""
     rates = tf.Variable([1.0, 2.0])
     return tfd.Independent(
-        tfd.Exponential(rates, force_probs_to_zero_outside_support=True), 1)
+        tfd.Exponential(rates, force_probs_to_zero_outside_support=True), 1
+    )
 
 
 def model_of(flow, **options):
@@ -42,8 +43,12 @@ def values_of(model):
 
 
 OPTIONS = [
-    dict(jit_compile=False), dict(jit_compile=True), dict(run_eagerly=True),
-    dict(steps_per_execution=4), dict(steps_per_execution=4, jit_compile=True)]
+    dict(jit_compile=False),
+    dict(jit_compile=True),
+    dict(run_eagerly=True),
+    dict(steps_per_execution=4),
+    dict(steps_per_execution=4, jit_compile=True),
+]
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
@@ -53,7 +58,8 @@ def test_fit_stops_before_the_weights_are_touched(options):
     model = model_of(positive(), **options)
     text = (
         "NaN or infinite for 1 of the 4 points of batch 4 of epoch 1. The weights are "
-        "as they were .* points outside of the support")
+        "as they were .* points outside of the support"
+    )
     with pytest.raises(ValueError, match=text):
         model.fit(OUT, batch_size=4, shuffle=False, epochs=2, verbose=0)
     for found, value in zip(values_of(model), values_of(expected)):
@@ -84,22 +90,32 @@ def test_the_epoch_and_the_step_are_named_where_training_goes_on(tmp_path):
     model = model_of(positive())
     for _ in range(2):
         with pytest.raises(ValueError, match="points of batch 4 of epoch 1"):
-            model.fit(OUT, batch_size=4, shuffle=False, verbose=0, callbacks=[
-                BackupAndRestore(tmp_path, save_freq=1)])
+            model.fit(
+                OUT,
+                batch_size=4,
+                shuffle=False,
+                verbose=0,
+                callbacks=[BackupAndRestore(tmp_path, save_freq=1)],
+            )
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_state_of_networks_and_layers_is_as_it_was(jit_compile):
     keras.utils.set_random_seed(0)
-    network = keras.Sequential([
-        keras.layers.Dense(4), keras.layers.BatchNormalization(),
-        keras.layers.Dropout(0.5), keras.layers.Dense(2)])
+    network = keras.Sequential(
+        [
+            keras.layers.Dense(4),
+            keras.layers.BatchNormalization(),
+            keras.layers.Dropout(0.5),
+            keras.layers.Dense(2),
+        ]
+    )
     coupling = Coupling([True, False], Conditioner(network, [1, 2], input_shape=[1]))
     normed = flows.real_nvp(2, 2, (4,), seed=0, batch_norm=True)
     chain = tfb.Chain([tfb.Exp(), coupling, normed.bijector])
     model = model_of(
-        tfd.TransformedDistribution(normed.distribution, chain),
-        jit_compile=jit_compile)
+        tfd.TransformedDistribution(normed.distribution, chain), jit_compile=jit_compile
+    )
     before = values_of(model)
     model.train_on_batch(X)
     after = values_of(model)
@@ -112,11 +128,15 @@ def test_state_of_networks_and_layers_is_as_it_was(jit_compile):
 
 def test_a_start_from_points_out_of_the_support_is_refused():
     actnorm = ActNorm(
-        tf.Variable([0.0, 0.0]), tf.Variable([0.0, 0.0]), event_ndims=1,
-        started=tf.Variable(False, trainable=False))
+        tf.Variable([0.0, 0.0]),
+        tf.Variable([0.0, 0.0]),
+        event_ndims=1,
+        initialized=tf.Variable(False, trainable=False),
+    )
     noise = tfd.Sample(tfd.Normal(0.0, 1.0), 2)
     model = model_of(
-        tfd.TransformedDistribution(noise, tfb.Chain([tfb.Exp(), actnorm])))
+        tfd.TransformedDistribution(noise, tfb.Chain([tfb.Exp(), actnorm]))
+    )
     before = [v.numpy() for v in model.variables]
     with pytest.raises(ValueError, match="first batch must .*; got NaN or infinity"):
         model.fit(OUT, verbose=0)
@@ -136,7 +156,8 @@ def test_a_gradient_that_is_not_finite_is_refused_too():
             parameters = dict(locals())
             self._center = center
             super().__init__(
-                tf.float32, tfd.FULLY_REPARAMETERIZED, False, True, parameters)
+                tf.float32, tfd.FULLY_REPARAMETERIZED, False, True, parameters
+            )
 
         def _event_shape(self):
             return tf.TensorShape([2])
@@ -165,9 +186,12 @@ def test_weights_that_were_lost_before_are_named():
 def test_the_scales_of_columns_are_named():
     signs = np.resize([-1.0, 1.0], [64, 1])
     columns = np.float32(signs * [0.01, 3e3])
-    model = model_of(tfd.TransformedDistribution(
-        tfd.MultivariateNormalDiag(tf.Variable([0.0, 0.0]), tf.ones([2])),
-        tfb.Invert(tfb.Exp())))
+    model = model_of(
+        tfd.TransformedDistribution(
+            tfd.MultivariateNormalDiag(tf.Variable([0.0, 0.0]), tf.ones([2])),
+            tfb.Invert(tfb.Exp()),
+        )
+    )
     with pytest.raises(ValueError, match=r"deviations of 0.01 to 3e\+03 here"):
         model.fit(columns, batch_size=64, verbose=0)
 
@@ -205,7 +229,8 @@ def test_evaluate_and_predict_tell_infinities_as_they_are(jit_compile):
     model = DensityModel(exponential())
     metrics = ["nats", "bits_per_dimension"]
     model.compile(
-        "sgd", jit_compile=jit_compile, metrics=metrics, weighted_metrics=metrics)
+        "sgd", jit_compile=jit_compile, metrics=metrics, weighted_metrics=metrics
+    )
     x = np.where(OUT > 0.0, OUT, np.float32(-1.0))
     log_prob = model.predict(x, batch_size=5, verbose=0)
     assert list(np.flatnonzero(~np.isfinite(log_prob))) == [13]
@@ -213,10 +238,15 @@ def test_evaluate_and_predict_tell_infinities_as_they_are(jit_compile):
     weights = np.where(np.arange(24) == 13, 0.0, 1.5)
     infinite = model.evaluate(x, batch_size=5, verbose=0, return_dict=True)
     assert infinite == dict(
-        loss=np.inf, nats=-np.inf, bits_per_dimension=np.inf, weighted_nats=-np.inf,
-        weighted_bits_per_dimension=np.inf)
+        loss=np.inf,
+        nats=-np.inf,
+        bits_per_dimension=np.inf,
+        weighted_nats=-np.inf,
+        weighted_bits_per_dimension=np.inf,
+    )
     result = model.evaluate(
-        x, batch_size=5, sample_weight=weights, verbose=0, return_dict=True)
+        x, batch_size=5, sample_weight=weights, verbose=0, return_dict=True
+    )
     rest = np.delete(log_prob, 13)
     close(result["loss"], -1.5 * np.sum(rest) / 24.0, 1e-5)
     close(result["weighted_nats"], np.mean(rest), 1e-5)
@@ -230,7 +260,8 @@ def test_evaluate_and_predict_tell_infinities_as_they_are(jit_compile):
 def test_scaled_gradients_may_overflow_where_the_loss_is_finite():
     model = DensityModel(positive())
     optimizer = keras.optimizers.LossScaleOptimizer(
-        keras.optimizers.SGD(0.1), initial_scale=3e38)
+        keras.optimizers.SGD(0.1), initial_scale=3e38
+    )
     model.compile(optimizer)
     model.train_on_batch(1e3 * X)
     assert optimizer.iterations == 0 and optimizer.dynamic_scale == np.float32(1.5e38)

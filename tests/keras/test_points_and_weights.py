@@ -42,8 +42,11 @@ def model_of(**options):
     model = DensityModel(tfd.MultivariateNormalDiag(loc, tf.ones([2], tf.float64)))
     size = keras.metrics.MeanMetricWrapper(size_of, name="size", dtype="float64")
     model.compile(
-        keras.optimizers.SGD(0.5), metrics=["nats"],
-        weighted_metrics=["bits_per_dimension", size], **options)
+        keras.optimizers.SGD(0.5),
+        metrics=["nats"],
+        weighted_metrics=["bits_per_dimension", size],
+        **options,
+    )
     return model
 
 
@@ -68,9 +71,11 @@ def check(x, weights, shape, data, **options):
     log_prob, weights = nats(x), np.broadcast_to(weights, x.shape[:-1])
     weighted = np.average(log_prob, weights=weights)
     expected = dict(
-        loss=-np.mean(weights * log_prob), nats=np.mean(log_prob),
+        loss=-np.mean(weights * log_prob),
+        nats=np.mean(log_prob),
         bits_per_dimension=-weighted / (2.0 * np.log(2.0)),
-        size=np.average(-log_prob, weights=weights))
+        size=np.average(-log_prob, weights=weights),
+    )
     result = model.evaluate(**given(data, x, shape), verbose=0, return_dict=True)
     assert sorted(result) == sorted(expected)
     close(model.predict(x, batch_size=5, verbose=0), log_prob, 1e-12)
@@ -113,7 +118,8 @@ def test_one_batch_and_validation_go_by_the_same_rule():
         close(model.test_on_batch(X, sample_weight=weights)[0], expected, 1e-12)
         validation = (X, None, weights)
         history = model.fit(
-            X[:1] * 0.0 + START, validation_data=validation, verbose=0).history
+            X[:1] * 0.0 + START, validation_data=validation, verbose=0
+        ).history
         close(history["val_loss"], [expected], 1e-12)  # the gradient was 0
         result = model_of().train_on_batch(X, sample_weight=weights)
         close(result[0], expected, 1e-12)
@@ -125,7 +131,10 @@ def test_a_generator_may_not_tell_the_axes_of_its_weights():
         yield X[5:, 0], (), OF_ROWS[5:, None]
 
     signature = (
-        tf.TensorSpec([None, 2], tf.float64), (), tf.TensorSpec(None, tf.float64))
+        tf.TensorSpec([None, 2], tf.float64),
+        (),
+        tf.TensorSpec(None, tf.float64),
+    )
     dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
     result = model_of().evaluate(dataset, verbose=0)
     close(result[0], -np.mean(OF_ROWS * nats(X[:, 0])), 1e-12)
@@ -137,7 +146,9 @@ def test_a_generator_may_not_tell_the_axes_of_its_weights():
         (OF_POINTS, X[:, 0], r"\(12,\) of the points, .*; got \(12, 3\)"),
         (OF_POINTS[:, :2], X, r"\(12, 3\) of the points, .*; got \(12, 2\)"),
         (X, X, r"\(12, 3\) of the points, .*; got \(12, 3, 2\)"),
-    ], ids=["N T", "N U", "N T D"])
+    ],
+    ids=["N T", "N U", "N T D"],
+)
 def test_weights_of_another_shape_are_an_error_of_both(weights, points, text):
     text = "`sample_weight` must have the shape " + text
     for name in ("fit", "evaluate"):
@@ -145,8 +156,10 @@ def test_weights_of_another_shape_are_an_error_of_both(weights, points, text):
         with pytest.raises(ValueError, match=text):
             getattr(model, name)(points, sample_weight=weights, verbose=0)
         # Graphs of Keras may be for any shape: then it is TensorFlow that names both.
-        errors, both = (ValueError, tf.errors.InvalidArgumentError), (
-            r"\(5, 3\)|\(5,\).* got \(5,|got \(None, 3(, 2)?\)|\[5,2\] vs. \[5,3\]")
+        errors, both = (
+            (ValueError, tf.errors.InvalidArgumentError),
+            (r"\(5, 3\)|\(5,\).* got \(5,|got \(None, 3(, 2)?\)|\[5,2\] vs. \[5,3\]"),
+        )
         with pytest.raises(errors, match=both):
             getattr(model, name)(**given("dataset", points, weights), verbose=0)
         close(model.distribution.loc, START, 0.0)
@@ -155,7 +168,8 @@ def test_weights_of_another_shape_are_an_error_of_both(weights, points, text):
 def test_points_of_no_weight_do_not_count_in_gradients():
     weight = np.where(np.arange(12) % 2, 0.0, OF_ROWS)
     flow, copy = (
-        flows.real_nvp(2, 2, (4,), seed=0, dtype=tf.float64) for _ in range(2))
+        flows.real_nvp(2, 2, (4,), seed=0, dtype=tf.float64) for _ in range(2)
+    )
     model = DensityModel(flow)
     model.compile(keras.optimizers.SGD(0.5), metrics=["nats"])
     history = model.fit(X, sample_weight=weight, batch_size=12, verbose=0).history
@@ -176,8 +190,12 @@ def test_a_context_of_a_row_is_that_of_its_points():
     model = DensityModel(flow)
     model.compile("sgd")
     for variable in flow.trainable_variables:
-        variable.assign_add(0.1 * tf.cos(tf.range(
-            tf.size(variable), dtype=tf.float64)).numpy().reshape(variable.shape))
+        variable.assign_add(
+            0.1
+            * tf.cos(tf.range(tf.size(variable), dtype=tf.float64))
+            .numpy()
+            .reshape(variable.shape)
+        )
     context = RNG.normal(size=[12, 1])
     each = np.broadcast_to(context[:, None], [12, 3, 1])
     flat = flows.condition(flow, each.reshape([36, 1]))
@@ -185,7 +203,8 @@ def test_a_context_of_a_row_is_that_of_its_points():
     for value in (context, each):
         close(model.predict([X, value], batch_size=5, verbose=0), expected, 1e-12)
         result = model.evaluate(
-            [X, value], sample_weight=OF_ROWS, batch_size=5, verbose=0)
+            [X, value], sample_weight=OF_ROWS, batch_size=5, verbose=0
+        )
         close(result, -np.mean(OF_ROWS[:, None] * expected), 1e-12)
     assert np.ptp(expected - model.predict([X, context[::-1]], verbose=0)) > 1e-3
     # Where a batch has as many rows as points in a row, they would pair without a word.
@@ -202,7 +221,6 @@ def test_an_export_serves_points_with_another_axis(context_size, tmp_path):
     expected = model.predict([X, *context] if context else X, verbose=0)
     close(served.log_prob(*map(tf.constant, [X, *context])), expected, 1e-12)
     for log_prob in (served.log_prob, served.serve):
-        close(
-            log_prob(*map(tf.constant, [X[:, 1], *context])), expected[:, 1], 1e-12)
+        close(log_prob(*map(tf.constant, [X[:, 1], *context])), expected[:, 1], 1e-12)
     inputs = served.signatures["log_prob"].structured_input_signature[1]
     assert inputs["x"].shape.as_list() == [None, 2]

@@ -63,17 +63,22 @@ def maf(seed=0):
 def chain():
     center = tf.Variable([0.0, 0.0], name="center")
     radius, gain = (
-        tfp.util.TransformedVariable(value, tfb.Softplus()) for value in (1.0, 2.0))
+        tfp.util.TransformedVariable(value, tfb.Softplus()) for value in (1.0, 2.0)
+    )
     shift = tf.Variable([0.0, 0.0], name="shift")
     return flow_of(tfb.Chain([tfb.Shift(shift), Radial(center, radius, gain)]))
 
 
 def network(*before):
     """A network that a coupling of two elements can ask."""
-    return tf_keras.Sequential([
-        *before, layers.Dense(4, activation="tanh"), layers.Dense(2),
-        layers.Reshape([1, 2]),
-    ])
+    return tf_keras.Sequential(
+        [
+            *before,
+            layers.Dense(4, activation="tanh"),
+            layers.Dense(2),
+            layers.Reshape([1, 2]),
+        ]
+    )
 
 
 def built(*before):
@@ -225,12 +230,14 @@ def test_a_flow_is_the_head_of_a_regression():
 
     class Regression(tf_keras.Sequential):
         def __init__(self):
-            super().__init__([
-                layers.InputLayer([3]),
-                layers.Dense(4, activation="tanh"),
-                layers.Dense(2),
-                tfpl.DistributionLambda(lambda t: flows.condition(family, t)),
-            ])
+            super().__init__(
+                [
+                    layers.InputLayer([3]),
+                    layers.Dense(4, activation="tanh"),
+                    layers.Dense(2),
+                    tfpl.DistributionLambda(lambda t: flows.condition(family, t)),
+                ]
+            )
             self.family = family  # so that its variables are those of the model
 
     model = Regression()
@@ -252,12 +259,14 @@ def test_a_density_model_trains_a_flow_of_tfp_with_layers_of_keras_2(tmp_path):
     def make():
         nets = [
             tfb.AutoregressiveNetwork(
-                2, event_shape=[2], hidden_units=[4], activation="tanh")
+                2, event_shape=[2], hidden_units=[4], activation="tanh"
+            )
             for _ in range(2)
         ]
         first, second = map(tfb.MaskedAutoregressiveFlow, nets)
         return nets, DensityModel(
-            flow_of(tfb.Chain([first, tfb.Permute([1, 0]), second])))
+            flow_of(tfb.Chain([first, tfb.Permute([1, 0]), second]))
+        )
 
     tf_keras.utils.set_random_seed(0)
     nets, model = make()
@@ -314,6 +323,9 @@ else:
 
 def test_under_tf_use_legacy_keras_flows_work_and_keras_3_stays_keras_3():
     run = subprocess.run(
-        [sys.executable, "-c", SCRIPT], capture_output=True, text=True,
-        env={**os.environ, "TF_USE_LEGACY_KERAS": "1"})
+        [sys.executable, "-c", SCRIPT],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "TF_USE_LEGACY_KERAS": "1"},
+    )
     assert run.returncode == 0, run.stderr

@@ -14,7 +14,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tests.laws import close
-from tfp_flows import flows
+from tfp_flows import flows, normalization
 from tfp_flows.bijectors import ActNorm, Coupling
 from tfp_flows.keras import Conditioner, DensityModel
 
@@ -41,8 +41,13 @@ def shift_of(model):
 
 
 def model_of(
-    flow=None, learning_rate=0.5, optimizer=None, jit_compile=False, cls=DensityModel,
-    seed=0, **options,
+    flow=None,
+    learning_rate=0.5,
+    optimizer=None,
+    jit_compile=False,
+    cls=DensityModel,
+    seed=0,
+    **options,
 ):
     model = cls(shifted() if flow is None else flow, seed=seed)
     optimizer = optimizer or keras.optimizers.SGD(learning_rate)
@@ -96,7 +101,8 @@ def test_keras_finds_the_variables_of_a_flow():
         assert len(found) == len(expected)
     trained, still = (
         sum(v.shape.num_elements() for v in variables)
-        for variables in (flow.trainable_variables, flow.non_trainable_variables))
+        for variables in (flow.trainable_variables, flow.non_trainable_variables)
+    )
     assert model.count_params() == trained + still
     lines = []
     model.summary(print_fn=lambda text, **_: lines.append(text))
@@ -167,7 +173,8 @@ def test_sample_weights_multiply_losses_and_gradients():
     result = model.evaluate(x, sample_weight=weight, batch_size=8, verbose=0)
     close(result, np.sum(-weight * nats(x, START)) / 20.0, 1e-12)
     history = model.fit(
-        x, sample_weight=weight, batch_size=20, verbose=0, shuffle=False).history
+        x, sample_weight=weight, batch_size=20, verbose=0, shuffle=False
+    ).history
     close(history["loss"], [result], 1e-12)
     close(shift_of(model), descend(START, [(x, weight)]), 1e-12)
     assert np.all(np.abs(shift_of(model)) < 10.0)
@@ -179,8 +186,12 @@ def test_context_goes_with_the_points():
     before = [variable.numpy() for variable in flow.trainable_variables]
     last = [X[12:], CONTEXT[12:]]
     history = model.fit(
-        [X[:12], CONTEXT[:12]], validation_data=(last,), batch_size=6, epochs=2,
-        verbose=0).history
+        [X[:12], CONTEXT[:12]],
+        validation_data=(last,),
+        batch_size=6,
+        epochs=2,
+        verbose=0,
+    ).history
     for variable, value in zip(flow.trainable_variables, before):
         assert np.any(variable.numpy() != value)
     expected = flows.condition(flow, CONTEXT).log_prob(X).numpy()
@@ -237,7 +248,9 @@ DATA = {
     "dataset with weights": lambda: (dataset(WEIGHTS), None),
     "generator": lambda: (((x,) for x in in_batches(X)), None),
     "generator with weights": lambda: (
-        ((x, None, w) for x, w in zip(in_batches(X), in_batches(WEIGHTS))), None),
+        ((x, None, w) for x, w in zip(in_batches(X), in_batches(WEIGHTS))),
+        None,
+    ),
     "PyDataset": lambda: (Batches(X), None),
 }
 
@@ -280,8 +293,13 @@ def test_batches_of_a_py_dataset_are_shuffled_as_keras_does():
 def test_validation_split_keeps_the_last_rows_and_their_weights():
     model = model_of()
     history = model.fit(
-        X, sample_weight=WEIGHTS, validation_split=0.25, batch_size=15, verbose=0,
-        shuffle=False).history
+        X,
+        sample_weight=WEIGHTS,
+        validation_split=0.25,
+        batch_size=15,
+        verbose=0,
+        shuffle=False,
+    ).history
     shift = descend(START, [(X[:15], WEIGHTS[:15])])
     close(shift_of(model), shift, 1e-12)
     close(history["val_loss"], [np.mean(-WEIGHTS[15:] * nats(X[15:], shift))], 1e-12)
@@ -290,12 +308,20 @@ def test_validation_split_keeps_the_last_rows_and_their_weights():
 def test_validation_has_its_own_batches_steps_and_frequency():
     seen = []
     watch = keras.callbacks.LambdaCallback(
-        on_test_batch_end=lambda batch, logs: seen.append((batch, logs["loss"])))
+        on_test_batch_end=lambda batch, logs: seen.append((batch, logs["loss"]))
+    )
     model = model_of(learning_rate=0.0)
     history = model.fit(
-        X, batch_size=20, epochs=2, verbose=0, callbacks=[watch], validation_freq=2,
-        validation_data=(X, None, WEIGHTS), validation_batch_size=8,
-        validation_steps=2).history
+        X,
+        batch_size=20,
+        epochs=2,
+        verbose=0,
+        callbacks=[watch],
+        validation_freq=2,
+        validation_data=(X, None, WEIGHTS),
+        validation_batch_size=8,
+        validation_steps=2,
+    ).history
     losses = -WEIGHTS * nats(X, START)
     close(history["val_loss"], [np.mean(losses[:16])], 1e-12)
     assert [batch for batch, _ in seen] == [0, 1]
@@ -339,12 +365,13 @@ def test_short_epochs_go_on_where_the_last_one_ended():
 
 def test_the_same_seed_trains_the_same_twice():
     first, second, other = (
-        model_of(
-            flows.real_nvp(2, 2, (8,), seed=0), 0.05, seed=seed, run_eagerly=True)
-        for seed in (3, 3, 4))
+        model_of(flows.real_nvp(2, 2, (8,), seed=0), 0.05, seed=seed, run_eagerly=True)
+        for seed in (3, 3, 4)
+    )
     losses = [
         model.fit(X, batch_size=8, epochs=2, verbose=0).history["loss"]
-        for model in (first, second, other)]
+        for model in (first, second, other)
+    ]
     assert losses[0] == losses[1] != losses[2]
     for a, b in zip(first.get_weights(), second.get_weights()):
         assert np.all(a == b)
@@ -359,12 +386,15 @@ def test_metrics_are_what_numpy_says():
 
     model = model_of(
         metrics=["nats", "bits_per_dimension", size()],
-        weighted_metrics=["bits_per_dimension", size()])
+        weighted_metrics=["bits_per_dimension", size()],
+    )
     batches, expected, shift = list(zip(in_batches(X), in_batches(WEIGHTS))), [], START
     result = model.evaluate(
-        X, batch_size=8, sample_weight=WEIGHTS, verbose=0, return_dict=True)
+        X, batch_size=8, sample_weight=WEIGHTS, verbose=0, return_dict=True
+    )
     history = model.fit(
-        X, batch_size=8, sample_weight=WEIGHTS, verbose=0, shuffle=False).history
+        X, batch_size=8, sample_weight=WEIGHTS, verbose=0, shuffle=False
+    ).history
     for batch in batches:
         expected.append(nats(batch[0], shift))
         shift = descend(shift, [batch])
@@ -379,7 +409,8 @@ def test_metrics_are_what_numpy_says():
             bits_per_dimension=np.mean(bits),
             size=np.mean(-log_prob),
             weighted_bits_per_dimension=np.average(bits, weights=WEIGHTS),
-            weighted_size=np.average(-log_prob, weights=WEIGHTS))
+            weighted_size=np.average(-log_prob, weights=WEIGHTS),
+        )
         assert sorted(logs) == sorted(wanted)
         for name, value in wanted.items():
             close(logs[name], value, 1e-12)
@@ -427,8 +458,11 @@ def test_steps_on_one_batch():
 
 def test_training_on_a_batch_starts_actnorm_from_it():
     actnorm = ActNorm(
-        tf.Variable(np.zeros(2)), tf.Variable(np.zeros(2)), event_ndims=1,
-        started=tf.Variable(False, trainable=False))
+        tf.Variable(np.zeros(2)),
+        tf.Variable(np.zeros(2)),
+        event_ndims=1,
+        initialized=tf.Variable(False, trainable=False),
+    )
     flow = tfd.TransformedDistribution(normal(tf.float64), actnorm)
     model = model_of(flow, learning_rate=0.0)
     x = 5.0 + 3.0 * X
@@ -447,15 +481,23 @@ def test_callbacks_see_and_steer_training(tmp_path):
         keras.callbacks.CSVLogger(tmp_path / "log.csv"),
         keras.callbacks.ModelCheckpoint(tmp_path / "{epoch}.keras"),
         keras.callbacks.ModelCheckpoint(
-            tmp_path / "{epoch}.weights.h5", save_weights_only=True),
+            tmp_path / "{epoch}.weights.h5", save_weights_only=True
+        ),
         keras.callbacks.LambdaCallback(
             on_epoch_begin=lambda epoch, logs: seen.append(epoch),
-            on_train_batch_end=lambda batch, logs: seen.append((batch, logs["loss"]))),
+            on_train_batch_end=lambda batch, logs: seen.append((batch, logs["loss"])),
+        ),
     ]
     model = model_of()
     history = model.fit(
-        X, validation_data=(X,), batch_size=10, epochs=2, shuffle=False, verbose=0,
-        callbacks=callbacks).history
+        X,
+        validation_data=(X,),
+        batch_size=10,
+        epochs=2,
+        shuffle=False,
+        verbose=0,
+        callbacks=callbacks,
+    ).history
     first = descend(START, in_batches(X, 10))
     second = descend(first, in_batches(X, 10), 0.25)
     close(shift_of(model), second)
@@ -491,8 +533,13 @@ def test_early_stopping_restores_the_best_weights():
     plateau = keras.callbacks.ReduceLROnPlateau(factor=0.5, patience=1, min_delta=0.0)
     model = model_of()
     history = model.fit(
-        X, validation_data=(START + np.zeros([1, 2]),), batch_size=20, epochs=9,
-        verbose=0, callbacks=[stop, plateau]).history
+        X,
+        validation_data=(START + np.zeros([1, 2]),),
+        batch_size=20,
+        epochs=9,
+        verbose=0,
+        callbacks=[stop, plateau],
+    ).history
     assert len(history["val_loss"]) == 3 and stop.stopped_epoch == 2
     assert np.all(np.diff(history["val_loss"]) > 0.0)
     close(shift_of(model), descend(START, [X]))
@@ -502,8 +549,12 @@ def test_early_stopping_restores_the_best_weights():
 def test_nan_terminates_training():
     model = model_of(learning_rate=np.inf)
     history = model.fit(
-        X, batch_size=8, epochs=3, verbose=0,
-        callbacks=[keras.callbacks.TerminateOnNaN()]).history
+        X,
+        batch_size=8,
+        epochs=3,
+        verbose=0,
+        callbacks=[keras.callbacks.TerminateOnNaN()],
+    ).history
     # The second step was refused. Without the callback, that is an error.
     assert model.optimizer.iterations == 1 and len(history["loss"]) == 1
     assert not np.isfinite(history["loss"][0])
@@ -518,7 +569,8 @@ def test_the_backup_of_keras_begins_the_interrupted_epoch_anew(tmp_path):
         model = model_of(optimizer=keras.optimizers.Adam(0.1))
         callbacks = [
             keras.callbacks.BackupAndRestore(tmp_path / str(stop_in is not None)),
-            keras.callbacks.LambdaCallback(on_epoch_begin=interrupt)]
+            keras.callbacks.LambdaCallback(on_epoch_begin=interrupt),
+        ]
         try:
             model.fit(X, batch_size=8, epochs=3, verbose=0, callbacks=callbacks)
         except KeyboardInterrupt:
@@ -533,12 +585,17 @@ def test_the_backup_of_keras_begins_the_interrupted_epoch_anew(tmp_path):
 def test_tensorboard_gets_losses_and_histograms(tmp_path):
     reason = "the callback needs the package `tensorboard`"
     accumulator = pytest.importorskip(
-        "tensorboard.backend.event_processing.event_accumulator", reason=reason)
+        "tensorboard.backend.event_processing.event_accumulator", reason=reason
+    )
     callback = keras.callbacks.TensorBoard(tmp_path, histogram_freq=1)
-    history = model_of().fit(
-        X, batch_size=10, epochs=2, verbose=0, callbacks=[callback]).history
+    history = (
+        model_of()
+        .fit(X, batch_size=10, epochs=2, verbose=0, callbacks=[callback])
+        .history
+    )
     events = accumulator.EventAccumulator(
-        str(tmp_path / "train"), size_guidance={accumulator.TENSORS: 0})
+        str(tmp_path / "train"), size_guidance={accumulator.TENSORS: 0}
+    )
     events.Reload()
     losses = [tf.make_ndarray(e.tensor_proto) for e in events.Tensors("epoch_loss")]
     close(losses, history["loss"], 1e-6)
@@ -548,7 +605,8 @@ def test_tensorboard_gets_losses_and_histograms(tmp_path):
 def with_keras_network(**last):
     """Returns a network, and a flow of one coupling that asks it."""
     network = keras.Sequential(
-        [keras.layers.Dense(8, "tanh"), keras.layers.Dense(2, **last)])
+        [keras.layers.Dense(8, "tanh"), keras.layers.Dense(2, **last)]
+    )
     conditioner = Conditioner(network, output_shape=[1, 2], input_shape=[1])
     coupling = Coupling([True, False], conditioner)
     dtype = coupling.dtype or tf.float32
@@ -599,7 +657,8 @@ def test_scaled_gradients_that_overflow_are_skipped(policy):
         loss = -tf.reduce_mean(flow.log_prob(x))
     gradients = tape.gradient(loss, flow.trainable_variables)
     optimizer = keras.optimizers.LossScaleOptimizer(
-        keras.optimizers.SGD(1.0), initial_scale=2.0**40, dynamic_growth_steps=1)
+        keras.optimizers.SGD(1.0), initial_scale=2.0**40, dynamic_growth_steps=1
+    )
     model = model_of(flow, optimizer=optimizer)
     before = [variable.numpy() for variable in flow.trainable_variables]
     skipped = model.train_on_batch(x)
@@ -615,8 +674,10 @@ def test_scaled_gradients_that_overflow_are_skipped(policy):
 
 
 @pytest.mark.parametrize(
-    "clipping", [dict(clipnorm=0.9), dict(global_clipnorm=0.9), dict(clipvalue=0.9)],
-    ids=str)
+    "clipping",
+    [dict(clipnorm=0.9), dict(global_clipnorm=0.9), dict(clipvalue=0.9)],
+    ids=str,
+)
 def test_gradients_are_clipped(clipping):
     first, second = (tf.Variable(value) for value in (START, np.zeros(2)))
     shifts = tfb.Chain([tfb.Shift(first), tfb.Shift(second)])
@@ -638,7 +699,8 @@ def test_gradients_are_clipped(clipping):
 @pytest.mark.parametrize("every", [None, 2])
 def test_fit_ends_with_averages_of_the_weights(every):
     optimizer = keras.optimizers.SGD(
-        0.5, use_ema=True, ema_momentum=0.75, ema_overwrite_frequency=every)
+        0.5, use_ema=True, ema_momentum=0.75, ema_overwrite_frequency=every
+    )
     model = model_of(optimizer=optimizer)
     model.fit(X, batch_size=8, epochs=1, shuffle=False, verbose=0)
     shift, average = START, None
@@ -673,7 +735,7 @@ def test_frozen_layers_stay_as_they_are():
     assert np.all(first.numpy() != START)
 
 
-def test_regularisers_of_a_keras_network_are_in_the_loss():
+def test_regularizers_of_a_keras_network_are_in_the_loss():
     keras.utils.set_random_seed(0)
     network, flow = with_keras_network(kernel_regularizer=keras.regularizers.L2(0.5))
     model = model_of(flow)
@@ -690,7 +752,7 @@ def test_regularisers_of_a_keras_network_are_in_the_loss():
     close(kernel, wanted, 1e-5)
 
 
-def test_activity_regularisers_of_a_keras_network_are_in_the_loss():
+def test_activity_regularizers_of_a_keras_network_are_in_the_loss():
     keras.utils.set_random_seed(0)
     network, flow = with_keras_network(activity_regularizer=keras.regularizers.L2(0.5))
     outputs = network(np.float32(X[:, :1])).numpy()
@@ -701,10 +763,11 @@ def test_activity_regularisers_of_a_keras_network_are_in_the_loss():
     close(model.evaluate(X, verbose=0), expected, 1e-5)
 
 
-def test_batch_norm_normalises_by_the_batch_in_training_alone():
+def test_batch_norm_normalizes_by_the_batch_in_training_alone():
     flow, copy = (
         flows.maf(2, 2, (4,), seed=0, batch_norm=True, dtype=tf.float64)
-        for _ in range(2))
+        for _ in range(2)
+    )
 
     def statistics(flow):
         layer = flow.bijector.bijectors[1]
@@ -713,9 +776,9 @@ def test_batch_norm_normalises_by_the_batch_in_training_alone():
     x = 2.0 + 3.0 * X
     losses = []
     for batch in in_batches(x, 10):
-        bound = flows.with_batch_statistics(copy, batch)
+        bound = normalization.with_batch_statistics(copy, batch)
         losses.append(-np.mean(bound.log_prob(batch)))
-        flows.update_running_statistics(copy, bound)
+        normalization.update_moving_statistics(copy, bound)
     model = model_of(flow, learning_rate=0.0)
     before, untrained = statistics(flow), -np.mean(flow.log_prob(x))
     close(model.evaluate(x, verbose=0), untrained, 1e-12)

@@ -16,7 +16,7 @@ import tensorflow_probability as tfp
 import tf_keras
 
 from tests.laws import close, fresh
-from tfp_flows import flows
+from tfp_flows import dequantization, flows
 from tfp_flows.bijectors import Coupling, MaskedAutoregressive, PReLU, Radial
 from tfp_flows.keras import (
     BijectorLayer,
@@ -104,7 +104,8 @@ def test_an_affine_flow_with_a_trained_matrix_trains():
     layers = []
     for _ in range(2):
         matrix = tfp.util.TransformedVariable(
-            2.0 * np.eye(2, dtype=np.float32), tfb.FillScaleTriL(), name="matrix")
+            2.0 * np.eye(2, dtype=np.float32), tfb.FillScaleTriL(), name="matrix"
+        )
         slope = tfp.util.TransformedVariable(0.5, tfb.Softplus(), name="slope")
         shift = tf.Variable(tf.zeros(2), name="shift")
         layers += [PReLU(slope), tfb.Shift(shift), tfb.ScaleMatvecTriL(matrix)]
@@ -168,18 +169,18 @@ def test_variables_of_blocks_train():
 
 
 def images():
-    """Dark squares on a light ground, dequantised."""
+    """Dark squares on a light ground, dequantized."""
     rng = np.random.default_rng(0)
     values = rng.integers(180, 256, size=[32, 8, 8, 1])
     values[:, 2:6, 2:6] //= 4
-    return flows.dequantise(values, seed=0)
+    return dequantization.dequantize(values, seed=0)
 
 
 def test_glow_trains_in_keras_without_nan():
     """#1454: a Glow by `tfb.Glow` sampled NaN after its training in Keras."""
     x = images()
     flow = flows.glow([8, 8, 1], 2, 1, 8, seed=0)
-    flags = [m.started for m in flow.submodules if hasattr(m, "started")]
+    flags = [m.initialized for m in flow.submodules if hasattr(m, "initialized")]
     assert flags and not any(flag.numpy() for flag in flags)
     model = compiled(flow, metrics=["bits_per_dimension"])
     history = model.fit(x, batch_size=16, epochs=15, verbose=0).history
@@ -216,7 +217,8 @@ def test_memory_does_not_grow_over_200_steps_of_glow_in_a_graph():
     model = compiled(flows.glow([4, 4, 1], 1, 1, 4, seed=0))
     data = tf.data.Dataset.from_tensors((x,)).repeat()
     check_no_growth(
-        lambda n: model.fit(data, steps_per_epoch=n, epochs=1, verbose=0), 200)
+        lambda n: model.fit(data, steps_per_epoch=n, epochs=1, verbose=0), 200
+    )
 
 
 def test_memory_does_not_grow_over_200_eager_steps():
@@ -317,7 +319,8 @@ def test_couplings_of_glow_see_the_context():
     flow = flows.glow([4, 4, 1], 1, 1, 4, seed=0, context_size=2, context_in="all")
     compiled(flow).fit([x, context], batch_size=4, verbose=0)
     first, second = (
-        flows.condition(flow, row).bijector.inverse(x) for row in context[:2])
+        flows.condition(flow, row).bijector.inverse(x) for row in context[:2]
+    )
     assert np.all(np.any(first != second, axis=(1, 2, 3)))
 
 
@@ -345,7 +348,8 @@ def test_a_trained_distribution_is_saved_whole_and_sampled_later(tmp_path):
     scale = tfp.util.TransformedVariable([1.0, 1.0], tfb.Softplus(), name="scale")
     noise = tfd.Sample(tfd.Normal(0.0, 1.0), 2)
     of_tfp = tfd.TransformedDistribution(
-        noise, tfb.Chain([tfb.Shift(shift), tfb.Scale(scale)]))
+        noise, tfb.Chain([tfb.Shift(shift), tfb.Scale(scale)])
+    )
     for name, flow, number in [
         ("recipe", flows.maf(2, 2, (4,), seed=0), 8),
         ("parts", of_tfp, 2),
@@ -385,10 +389,14 @@ def test_keras_of_tensorflow_takes_bijectors_and_flows_as_layers():
     """#1795: since TensorFlow 2.16, `tf.keras` is Keras 3 and takes no `tfp.layers`."""
     scale = tf.Variable([2.0, 0.5], name="scale")
     head = DistributionLayer(flows.maf(2, 1, (4,), seed=0, context_size=3))
-    model = tf.keras.Sequential([
-        tf.keras.Input([2]), BijectorLayer(tfb.Scale(scale)),
-        tf.keras.layers.Dense(3), head,
-    ])
+    model = tf.keras.Sequential(
+        [
+            tf.keras.Input([2]),
+            BijectorLayer(tfb.Scale(scale)),
+            tf.keras.layers.Dense(3),
+            head,
+        ]
+    )
     assert len(model.trainable_variables) == 1 + 2 + 5
     model.compile("adam", loss=NegativeLogLikelihood(head))
     model.fit(X, X[:, ::-1], verbose=0)

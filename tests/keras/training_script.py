@@ -101,10 +101,15 @@ def glow():
 
 def batch_norm():
     """The last batch of an epoch has 1 row, which batch norm on a replica lacks."""
-    network = keras.Sequential([
-        keras.Input([1]), keras.layers.Dense(4), keras.layers.BatchNormalization(),
-        keras.layers.Dense(4), keras.layers.Reshape([2, 2]),
-    ])
+    network = keras.Sequential(
+        [
+            keras.Input([1]),
+            keras.layers.Dense(4),
+            keras.layers.BatchNormalization(),
+            keras.layers.Dense(4),
+            keras.layers.Reshape([2, 2]),
+        ]
+    )
     coupling = bijectors.Coupling([True, False, False], Conditioner(network))
     noise = tfd.Sample(tfd.Normal(0.0, 1.0), 3)
     model, x = DensityModel(tfd.TransformedDistribution(noise, coupling)), points(25)
@@ -123,10 +128,15 @@ def unordered():
 def dropout():
     """A coupling with dropout, in a Keras network; two steps in each execution."""
     keras.utils.set_random_seed(0)
-    network = keras.Sequential([
-        keras.Input([1]), keras.layers.Dense(8, "relu"), keras.layers.Dropout(0.3),
-        keras.layers.Dense(4), keras.layers.Reshape([2, 2]),
-    ])
+    network = keras.Sequential(
+        [
+            keras.Input([1]),
+            keras.layers.Dense(8, "relu"),
+            keras.layers.Dropout(0.3),
+            keras.layers.Dense(4),
+            keras.layers.Reshape([2, 2]),
+        ]
+    )
     coupling = bijectors.Coupling([True, False, False], Conditioner(network))
     noise = tfd.Sample(tfd.Normal(0.0, 1.0), 3)
     model = DensityModel(tfd.TransformedDistribution(noise, coupling), seed=3)
@@ -139,7 +149,8 @@ def plain():
     """A Keras model without a flow, with a pipeline that draws from a seed."""
     keras.utils.set_random_seed(0)
     model = keras.Sequential(
-        [keras.Input([3]), keras.layers.Dropout(0.2), keras.layers.Dense(1)])
+        [keras.Input([3]), keras.layers.Dropout(0.2), keras.layers.Dense(1)]
+    )
     model.compile("adam", "mse", metrics=["mae"])
 
     def noisy(i, x):
@@ -189,8 +200,14 @@ def die(*args):
 
 
 def main(
-    trainings, result, devices=1, deterministic=False, backup=None, frequency=3,
-    kill=None, torn=False,
+    trainings,
+    result,
+    devices=1,
+    deterministic=False,
+    backup=None,
+    frequency=3,
+    kill=None,
+    torn=False,
 ):
     """Runs trainings, and writes histories, weights and predictions to a file."""
     if deterministic:
@@ -206,7 +223,9 @@ def main(
             backup.mkdir(parents=True, exist_ok=True)
             steps = backup / f"{name}.{os.getpid()}.steps"
             arguments["callbacks"] = [
-                BackupAndRestore(backup / name, frequency), Count(steps, kill, torn)]
+                BackupAndRestore(backup / name, frequency),
+                Count(steps, kill, torn),
+            ]
         try:
             history = model.fit(**arguments)
         except (tf.errors.InvalidArgumentError, ValueError) as error:
@@ -216,8 +235,9 @@ def main(
             continue
         results |= {f"{name}/{k}": v for k, v in history.history.items()}
         values = [strategy.experimental_local_results(v.value) for v in model.variables]
-        results[f"{name}/weights"] = np.stack([
-            np.concatenate([np.ravel(v) for v in replica]) for replica in zip(*values)])
+        results[f"{name}/weights"] = np.stack(
+            [np.concatenate([np.ravel(v) for v in replica]) for replica in zip(*values)]
+        )
         results[f"{name}/epochs"] = history.epoch
         results[f"{name}/predictions"] = model.predict(x, batch_size=4, verbose=0)
     np.savez(result, **results)
@@ -231,7 +251,8 @@ def strategy_for(devices):
         return tf.distribute.get_strategy()
     (processor,) = tf.config.list_physical_devices("CPU")
     tf.config.set_logical_device_configuration(
-        processor, [tf.config.LogicalDeviceConfiguration()] * devices)
+        processor, [tf.config.LogicalDeviceConfiguration()] * devices
+    )
     return tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(devices)])
 
 
@@ -243,8 +264,12 @@ if __name__ == "__main__":
     add("--deterministic", action="store_true")
     add("--backup", type=pathlib.Path, help="folder for backups")
     add("--frequency", default=3, type=lambda n: int(n) if n.isdigit() else n)
-    add("--kill", type=lambda text: list(map(int, text.split(","))),
-        metavar="EPOCH,STEP", help="die after so many steps, or before the epoch")
+    add(
+        "--kill",
+        type=lambda text: list(map(int, text.split(","))),
+        metavar="EPOCH,STEP",
+        help="die after so many steps, or before the epoch",
+    )
     add("--torn", action="store_true", help="die while the backup after it is written")
     add("--result", type=pathlib.Path, help="file to write, `.npz`")
     main(**vars(parser.parse_args()))

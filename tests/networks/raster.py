@@ -67,8 +67,9 @@ def strictly_before(event_shape):
 
 
 def check_starts_at_zero(make, context_size):
-    network = make([3, 4, 2], num_parameters=3, dtype=tf.float32,
-                   context_size=context_size)
+    network = make(
+        [3, 4, 2], num_parameters=3, dtype=tf.float32, context_size=context_size
+    )
     x = images_for(network).astype(np.float32)
     context = [np.float32(c) for c in context_for(network)]
     y = network(x, *context)
@@ -148,7 +149,8 @@ def check_modes(make):
         for value, other in zip(function(x, context), expected, strict=True):
             close(value, other)
     unknown = tf.function(
-        network, [tf.TensorSpec(s, tf.float64) for s in shapes], autograph=False)
+        network, [tf.TensorSpec(s, tf.float64) for s in shapes], autograph=False
+    )
     close(unknown(x[np.newaxis], context), expected[0][np.newaxis])
     mapped = tf.vectorized_map(lambda pair: network(*pair), (x, context))
     close(mapped, expected[0])
@@ -182,7 +184,8 @@ def check_conditions_flows(make, event_shape=(2, 3, 2)):
     """As conditioner of both autoregressive layers it gives an exact bijector."""
     for kind in [MaskedAutoregressive, InverseAutoregressive]:
         network = make(
-            list(event_shape), num_parameters=2, context_size=2, num_layers=1)
+            list(event_shape), num_parameters=2, context_size=2, num_layers=1
+        )
         scramble(network)
         context = context_for(network, (2,))[0]
         check_autoregressive(network, images_for(network, ()), context[0])
@@ -200,8 +203,13 @@ def check_conditions_flows(make, event_shape=(2, 3, 2)):
         jacobian = np.reshape(tape.batch_jacobian(z, x), [2, size, size])
         _, expected = np.linalg.slogdet(jacobian)
         sign = 1.0 if kind is InverseAutoregressive else -1.0
-        close(sign * layer.forward_log_det_jacobian(tf.constant(
-            (x if sign > 0.0 else z).numpy())), expected)
+        close(
+            sign
+            * layer.forward_log_det_jacobian(
+                tf.constant((x if sign > 0.0 else z).numpy())
+            ),
+            expected,
+        )
 
 
 def check_errors(make):

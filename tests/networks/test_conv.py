@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from tests.laws import close
-from tfp_flows._loops import body_of_loop
+from tfp_flows._loop_scope import body_of_loop
 from tfp_flows.networks import ConvNet, ResidualConvNet
 from tfp_flows.networks._convolve import convolve
 
@@ -28,7 +28,8 @@ def with_context(network, context_ndims, **others):
     if context_ndims == 0:
         return make(network, **others), [X]
     context = np.random.default_rng(1).normal(
-        size=[2, 3, 4, 5] if context_ndims == 3 else [2, 5])
+        size=[2, 3, 4, 5] if context_ndims == 3 else [2, 5]
+    )
     net = make(network, context_size=5, context_ndims=context_ndims, **others)
     return net, [X, context]
 
@@ -89,7 +90,8 @@ def reference(net, v, x, context=None):
 @pytest.mark.parametrize("input_channels", [0, 3])
 def test_is_its_equation(network, context_ndims, actnorm, input_channels):
     net, [x, *context] = with_context(
-        network, context_ndims, actnorm=actnorm, input_channels=input_channels)
+        network, context_ndims, actnorm=actnorm, input_channels=input_channels
+    )
     x = x[..., :input_channels]
     v = move(net)
     assert ("log_scale_0" in v) == actnorm
@@ -116,7 +118,7 @@ def test_number_of_hidden_layers(num_layers, context_ndims):
     v = move(net)
     assert sum(name.startswith("kernel") for name in v) == num_layers + 1
     close(net(*inputs), reference(net, v, *inputs), 1e-12)
-    close(net.start_from_data(*inputs), net(*inputs), 1e-12)
+    close(net.initialize_from_data(*inputs), net(*inputs), 1e-12)
     if num_layers == 0:
         close(net(*inputs), reference(net, v, *inputs), 1e-12)
 
@@ -140,15 +142,19 @@ def test_batches_are_loops(network, context_ndims):
 
 @pytest.mark.parametrize(
     "network, context_ndims, input_channels",
-    [(ConvNet, 0, 3), (ConvNet, 1, 0), (ConvNet, 3, 3), (ResidualConvNet, 1, 3)])
+    [(ConvNet, 0, 3), (ConvNet, 1, 0), (ConvNet, 3, 3), (ResidualConvNet, 1, 3)],
+)
 def test_modes(network, context_ndims, input_channels):
     net, [x, *context] = with_context(
-        network, context_ndims, input_channels=input_channels)
+        network, context_ndims, input_channels=input_channels
+    )
     x = x[..., :input_channels]
     move(net)
     expected = net(x, *context)
-    specs = [tf.TensorSpec([None] * (i.ndim - 1) + [i.shape[-1]], tf.float64)
-             for i in [x, *context]]
+    specs = [
+        tf.TensorSpec([None] * (i.ndim - 1) + [i.shape[-1]], tf.float64)
+        for i in [x, *context]
+    ]
     unknown = tf.function(net, specs)
     sizes = unknown.get_concrete_function().output_shapes
     assert sizes.rank == 6 and sizes[-2:] == [2, 2]
@@ -219,7 +225,7 @@ def test_starts_from_data(network, context_ndims):
     for wrap in [lambda f: f, graph]:
         net, inputs = with_context(network, context_ndims)
         move(net)
-        start = wrap(net.start_from_data)
+        start = wrap(net.initialize_from_data)
         for scale in [1.0, 1.0, 7.0]:
             inputs = [scale * inputs[0] + 2.0, *inputs[1:]]
             y = start(*inputs)
@@ -234,7 +240,8 @@ def test_channels_that_do_not_vary_keep_their_scale(network, jit_compile, dtype)
     net = make(network, dtype=dtype)
     kernel, edges = (
         next(v for v in net.variables if v.name == f"{name}_0:0")
-        for name in ["kernel", "edge_kernel"])
+        for name in ["kernel", "edge_kernel"]
+    )
     move(net)
     kernel.assign(tf.zeros_like(kernel))
     edges.assign(tf.zeros_like(edges))
@@ -242,7 +249,7 @@ def test_channels_that_do_not_vary_keep_their_scale(network, jit_compile, dtype)
     x = np.full([64, 16, 16, 3], 1e3 + 0.1, dtype.as_numpy_dtype)
     rounded = x.copy()
     rounded[::2] = np.nextafter(x[::2], np.inf, dtype=x.dtype)
-    start = tf.function(net.start_from_data, jit_compile=jit_compile)
+    start = tf.function(net.initialize_from_data, jit_compile=jit_compile)
     for images in [x, rounded]:
         assert np.all(np.isfinite(start(tf.constant(images))))
         v = {v.name: v.numpy() for v in net.variables}
@@ -255,7 +262,7 @@ def test_channels_that_do_not_vary_keep_their_scale(network, jit_compile, dtype)
 def test_without_actnorm_a_start_is_a_call(network):
     net = make(network, actnorm=False)
     before = move(net)
-    close(net.start_from_data(X), net(X))
+    close(net.initialize_from_data(X), net(X))
     for variable in net.variables:
         np.testing.assert_array_equal(variable, before[variable.name.split(":")[0]])
 
@@ -269,7 +276,7 @@ cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(
     cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from tests.networks.test_conv import X, close, check_normal, make
-from tfp_flows._loops import body_of_loop
+from tfp_flows._loop_scope import body_of_loop
 from tfp_flows.networks import ConvNet, ResidualConvNet
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 assert strategy.num_replicas_in_sync == 2
@@ -281,7 +288,7 @@ for network in [ConvNet, ResidualConvNet]:
     @tf.function
     def start():
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-        return net.start_from_data(halves[2 * replica : 2 * replica + 2])
+        return net.initialize_from_data(halves[2 * replica : 2 * replica + 2])
 
     strategy.run(start)
     for variable in net.variables:
@@ -289,7 +296,7 @@ for network in [ConvNet, ResidualConvNet]:
             np.testing.assert_array_equal(value, variable)
     check_normal(net, [halves.numpy()])
     alone = make(network)
-    alone.start_from_data(halves)
+    alone.initialize_from_data(halves)
     for variable, other in zip(net.variables, alone.variables):
         close(variable, other)
 """
@@ -301,7 +308,7 @@ for network in [ConvNet, ResidualConvNet]:
 @CONTEXTS
 def test_starts_at_zero_and_learns(network, context_ndims):
     net, inputs = with_context(network, context_ndims, activation="relu")
-    net.start_from_data(*inputs)
+    net.initialize_from_data(*inputs)
     close(net(*inputs), np.zeros([4, 2, 3, 4, 2, 2]))
     variables = net.trainable_variables
     assert len(variables) == len({v.name for v in variables})
@@ -319,8 +326,10 @@ def test_starts_at_zero_and_learns(network, context_ndims):
 def test_a_seed_decides_the_weights(network):
     for context_ndims in [1, 3]:
         weights = [
-            {v.name: v.numpy() for v in with_context(
-                network, context_ndims, seed=seed)[0].variables}
+            {
+                v.name: v.numpy()
+                for v in with_context(network, context_ndims, seed=seed)[0].variables
+            }
             for seed in [0, 0, -1]
         ]
         drawn = [name for name, value in weights[0].items() if np.any(value != 0.0)]
@@ -330,8 +339,9 @@ def test_a_seed_decides_the_weights(network):
                 assert np.all(value != weights[2][name])
         names = {"ConvNet": ["kernel_0", "edge_kernel_0", "kernel_1"]}.get(
             network.__name__,
-            ["kernel_0", "edge_kernel_0"] + [
-                f"{kind}_{i}" for i in [1, 3] for kind in ["kernel", "edge_kernel"]])
+            ["kernel_0", "edge_kernel_0"]
+            + [f"{kind}_{i}" for i in [1, 3] for kind in ["kernel", "edge_kernel"]],
+        )
         assert set(drawn) == {f"{name}:0" for name in [*names, "context_kernel_0"]}
         values = [weights[0][name].ravel() for name in drawn]
         assert len(set(np.concatenate(values))) == sum(map(len, values))
@@ -346,7 +356,8 @@ def test_spread_of_the_weights():
     for name, inputs in [("kernel_0", 40), ("context_kernel_0", 40), ("kernel_1", 60)]:
         kernel = next(v for v in net.variables if v.name == f"{name}:0")
         np.testing.assert_allclose(
-            np.std(kernel), np.sqrt(2.0 / (9 * inputs)), rtol=0.05)
+            np.std(kernel), np.sqrt(2.0 / (9 * inputs)), rtol=0.05
+        )
 
 
 @EACH
@@ -470,7 +481,8 @@ def test_gradients_in_loops_are_those_elsewhere():
     expected = gradients(images, kernel)
     with body_of_loop():
         graph = tf.function(gradients, autograph=False).get_concrete_function(
-            images, kernel)
+            images, kernel
+        )
         actual = gradients(images, kernel)
     tf.nest.map_structure(close, actual, expected)
     kinds = [op.type for op in graph.graph.get_operations()]

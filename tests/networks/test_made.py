@@ -68,13 +68,21 @@ def test_outputs_see_the_inputs_before_them_and_no_others(kind):
                 np.testing.assert_array_equal(sees, before)
 
 
-@pytest.mark.parametrize("more", [
-    dict(degrees="random"), dict(num_masks=6), dict(degrees="random", context_size=2),
-    dict(degrees="random", residual=True, hidden_units=(9, 9)),
-    dict(degrees="random", skip=True), dict(num_masks=6, context_size=2),
-    dict(hidden_units=(9, 2)), dict(hidden_units=(9, 1, 6)),
-    dict(degrees="random", hidden_units=(6, 1, 6)),
-], ids=str)
+@pytest.mark.parametrize(
+    "more",
+    [
+        dict(degrees="random"),
+        dict(num_masks=6),
+        dict(degrees="random", context_size=2),
+        dict(degrees="random", residual=True, hidden_units=(9, 9)),
+        dict(degrees="random", skip=True),
+        dict(num_masks=6, context_size=2),
+        dict(hidden_units=(9, 2)),
+        dict(hidden_units=(9, 1, 6)),
+        dict(degrees="random", hidden_units=(6, 1, 6)),
+    ],
+    ids=str,
+)
 def test_no_unit_is_dead(more):
     """Each one is moved by an input, or a context, and moves an output."""
     options = dict(hidden_units=(9, 9, 9), activation="tanh", dtype=tf.float64) | more
@@ -87,9 +95,12 @@ def test_no_unit_is_dead(more):
                 with tf.GradientTape() as tape:
                     y = network(x, *context_of(network, [20]))
                     loss = tf.reduce_sum(y**3)
-                of = dict(zip(
-                    [v.name.split(":")[0] for v in network.trainable_variables],
-                    tape.gradient(loss, network.trainable_variables)))
+                of = dict(
+                    zip(
+                        [v.name.split(":")[0] for v in network.trainable_variables],
+                        tape.gradient(loss, network.trainable_variables),
+                    )
+                )
                 number = sum(name.startswith("bias") for name in of) - 1
                 for i in range(number):
                     sees = np.any(of[f"kernel_{i}"], axis=0)
@@ -102,7 +113,8 @@ def test_no_unit_is_dead(more):
 def test_random_degrees_leave_the_first_output_its_context():
     for seed in range(10):
         network = MADE(
-            2, 1, (3, 3), seed=seed, degrees="random", context_size=1, dtype=tf.float64)
+            2, 1, (3, 3), seed=seed, degrees="random", context_size=1, dtype=tf.float64
+        )
         scramble(network)
         x, contexts = np.zeros([2, 2]), np.array([[0.0], [1.0]])
         assert np.all(network(x, contexts)[0] != network(x, contexts)[1])
@@ -149,8 +161,13 @@ def test_context_broadcasts():
 def test_known_values_of_a_small_network():
     network = MADE(2, 1, (1,), seed=0, activation="tanh", dtype=tf.float64, skip=True)
     # Its variables by name: the unit sees input 0, and output 1 sees both.
-    values = {"kernel_0": [[2.0], [9.0]], "bias_0": [0.5], "kernel_1": [[9.0, 3.0]],
-              "bias_1": [0.1, 0.2], "kernel_2": [[9.0, 4.0], [9.0, 9.0]]}
+    values = {
+        "kernel_0": [[2.0], [9.0]],
+        "bias_0": [0.5],
+        "kernel_1": [[9.0, 3.0]],
+        "bias_1": [0.1, 0.2],
+        "kernel_2": [[9.0, 4.0], [9.0, 9.0]],
+    }
     for variable in network.trainable_variables:
         variable.assign(values[variable.name.split(":")[0]])
     x = np.array([0.3, -0.7])
@@ -205,7 +222,8 @@ def test_views_share_weights_and_keep_their_masks():
     with pytest.raises(ValueError, match="A view keeps its masks; got one of set 2"):
         views[2].next_masks()
     assert {v.ref() for v in views[1].trainable_variables} == {
-        v.ref() for v in network.trainable_variables}
+        v.ref() for v in network.trainable_variables
+    }
 
 
 @pytest.mark.parametrize(

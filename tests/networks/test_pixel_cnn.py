@@ -13,15 +13,16 @@ from tfp_flows.networks import PixelCNN
 
 def make(event_shape, **arguments):
     defaults = dict(
-        hidden_channels=5, num_layers=2, first_kernel_size=3, seed=3, dtype=tf.float64)
+        hidden_channels=5, num_layers=2, first_kernel_size=3, seed=3, dtype=tf.float64
+    )
     return PixelCNN(event_shape, **{**defaults, **arguments})
 
 
 @pytest.mark.parametrize(
-    "event_shape", [(3, 4, 1), (4, 3, 2), (2, 3, 3), (1, 5, 2), (5, 1, 1), (1, 1, 3)])
+    "event_shape", [(3, 4, 1), (4, 3, 2), (2, 3, 3), (1, 5, 2), (5, 1, 1), (1, 1, 3)]
+)
 def test_outputs_see_all_elements_before_them_and_no_others(event_shape):
-    network = make(
-        event_shape, num_parameters=2, num_layers=3, hidden_channels=10)
+    network = make(event_shape, num_parameters=2, num_layers=3, hidden_channels=10)
     sees = raster.who_sees_whom(network)
     np.testing.assert_array_equal(sees, raster.strictly_before(event_shape))
 
@@ -32,8 +33,13 @@ def test_what_is_seen_grows_with_the_layers_without_a_blind_spot(
 ):
     shape = (8, 9, 1)
     network = make(
-        shape, num_parameters=1, kernel_size=kernel_size, first_kernel_size=first,
-        num_layers=num_layers, hidden_channels=8)
+        shape,
+        num_parameters=1,
+        kernel_size=kernel_size,
+        first_kernel_size=first,
+        num_layers=num_layers,
+        hidden_channels=8,
+    )
     reach = first // 2 + num_layers * (kernel_size // 2)
     rows, columns = (places.ravel() for places in np.indices(shape[:2]))
     up = rows[:, np.newaxis] - rows
@@ -50,27 +56,42 @@ def test_known_values_of_a_small_network():
     # One feature and a single column: a layer is a recursion from row to row.
     network = make([3, 1, 1], num_parameters=1, hidden_channels=1, num_layers=1)
     raster.scramble(network)
-    v = {variable.name.split(":")[0]: variable.numpy().squeeze()
-         for variable in network.variables}
+    v = {
+        variable.name.split(":")[0]: variable.numpy().squeeze()
+        for variable in network.variables
+    }
 
     def gate(both):
         return np.tanh(both[..., 0]) / (1.0 + np.exp(-both[..., 1]))
 
     x = np.array([0.4, -0.7, 1.3])
     above = np.array([0.0, 0.4, -0.7])
-    a = above[:, np.newaxis] * v["layer_0_vertical_kernel"][1] + (
-        v["layer_0_vertical_bias"])
-    b = a @ v["layer_0_across_kernel"] + v["layer_0_across_bias"] + (
-        v["layer_0_horizontal_bias"])  # no pixel is to the left
+    a = (
+        above[:, np.newaxis] * v["layer_0_vertical_kernel"][1]
+        + (v["layer_0_vertical_bias"])
+    )
+    b = (
+        a @ v["layer_0_across_kernel"]
+        + v["layer_0_across_bias"]
+        + (v["layer_0_horizontal_bias"])
+    )  # no pixel is to the left
     h = gate(b) * v["layer_0_out_kernel"] + v["layer_0_out_bias"]
     s = gate(a)
     before = np.array([0.0, s[0], s[1]])
     kernel = v["layer_1_vertical_kernel"][:, 1]
-    a = before[:, np.newaxis] * kernel[0] + s[:, np.newaxis] * kernel[1] + (
-        v["layer_1_vertical_bias"])
-    b = a @ v["layer_1_across_kernel"] + v["layer_1_across_bias"] + (
-        h[:, np.newaxis] * v["layer_1_horizontal_kernel"][1]
-        + v["layer_1_horizontal_bias"])
+    a = (
+        before[:, np.newaxis] * kernel[0]
+        + s[:, np.newaxis] * kernel[1]
+        + (v["layer_1_vertical_bias"])
+    )
+    b = (
+        a @ v["layer_1_across_kernel"]
+        + v["layer_1_across_bias"]
+        + (
+            h[:, np.newaxis] * v["layer_1_horizontal_kernel"][1]
+            + v["layer_1_horizontal_bias"]
+        )
+    )
     h = h + gate(b) * v["layer_1_out_kernel"] + v["layer_1_out_bias"]
     h = np.maximum(h, 0.0) * v["head_kernel"] + v["head_bias"]
     expected = np.maximum(h, 0.0) * v["last_kernel"] + v["last_bias"]
@@ -82,10 +103,18 @@ def test_starts_at_zero(context_size):
     raster.check_starts_at_zero(make, context_size)
 
 
-@pytest.mark.parametrize("check", [
-    raster.check_all_weights_matter, raster.check_context, raster.check_batch_axes,
-    raster.check_modes, raster.check_seed, raster.check_conditions_flows,
-], ids=lambda check: check.__name__)
+@pytest.mark.parametrize(
+    "check",
+    [
+        raster.check_all_weights_matter,
+        raster.check_context,
+        raster.check_batch_axes,
+        raster.check_modes,
+        raster.check_seed,
+        raster.check_conditions_flows,
+    ],
+    ids=lambda check: check.__name__,
+)
 def test_is_a_network_of_images(check):
     check(make)
 

@@ -15,8 +15,13 @@ SHAPES = [(3, 4, 1), (4, 3, 2), (2, 3, 3), (1, 4, 2), (4, 1, 1)]
 
 def make(event_shape, kind, **arguments):
     defaults = dict(
-        hidden_channels=4, num_layers=1, first_kernel_size=3, seed=3, kind=kind,
-        dtype="float64")
+        hidden_channels=4,
+        num_layers=1,
+        first_kernel_size=3,
+        seed=3,
+        kind=kind,
+        dtype="float64",
+    )
     return PixelRNN(event_shape, **{**defaults, **arguments})
 
 
@@ -31,7 +36,8 @@ def test_diagonals_see_all_elements_before_them_and_no_others(event_shape):
 def test_rows_see_a_triangle_that_widens_by_a_pixel_a_row(event_shape):
     # Each layer and the first convolution go one pixel to the left, too.
     network = make(
-        event_shape, "row", num_parameters=2, num_layers=2, hidden_channels=6)
+        event_shape, "row", num_parameters=2, num_layers=2, hidden_channels=6
+    )
     rows, columns, _ = (i.ravel() for i in np.indices(event_shape))
     up = rows[:, np.newaxis] - rows
     right = columns - columns[:, np.newaxis]
@@ -43,8 +49,9 @@ def test_rows_see_a_triangle_that_widens_by_a_pixel_a_row(event_shape):
 def test_known_values_of_a_row_of_a_small_network():
     network = make([1, 3, 1], "row", num_parameters=1, hidden_channels=1)
     raster.scramble(network)
-    v = {variable.name.split(":")[0]: variable.numpy()
-         for variable in network.variables}
+    v = {
+        variable.name.split(":")[0]: variable.numpy() for variable in network.variables
+    }
     x = np.array([0.4, -0.7, 1.3])
     before = np.concatenate([[0.0], x[:-1]])
     h = before[:, np.newaxis] * v["first_kernel"][1, 0, 0] + v["first_bias"]
@@ -62,8 +69,7 @@ def test_known_values_of_a_row_of_a_small_network():
 def test_states_are_those_of_the_paper_pixel_by_pixel(kind):
     """Recurrences written out over pixels, without skewed maps."""
     height, width, features = 3, 4, 2
-    network = make(
-        [height, width, 1], kind, num_parameters=1, hidden_channels=features)
+    network = make([height, width, 1], kind, num_parameters=1, hidden_channels=features)
     raster.scramble(network)
     layer = network._layers[0]
     x = np.random.default_rng(0).normal(size=[height, width, 2 * features])
@@ -109,10 +115,18 @@ def test_starts_at_zero(kind, context_size):
 
 
 @each_kind
-@pytest.mark.parametrize("check", [
-    raster.check_all_weights_matter, raster.check_context, raster.check_batch_axes,
-    raster.check_modes, raster.check_seed, raster.check_conditions_flows,
-], ids=lambda check: check.__name__)
+@pytest.mark.parametrize(
+    "check",
+    [
+        raster.check_all_weights_matter,
+        raster.check_context,
+        raster.check_batch_axes,
+        raster.check_modes,
+        raster.check_seed,
+        raster.check_conditions_flows,
+    ],
+    ids=lambda check: check.__name__,
+)
 def test_is_a_network_of_images(check, kind):
     check(functools.partial(make, kind=kind))
 

@@ -66,7 +66,8 @@ def test_outputs_see_the_receptive_field_before_them_and_nothing_else(kind):
     assert network.receptive_field == FIELDS[kind]
     length = FIELDS[kind] + 4
     sees = np.any(
-        jacobian(network, waves(length), *context_of(network, length)) != 0.0, axis=1)
+        jacobian(network, waves(length), *context_of(network, length)) != 0.0, axis=1
+    )
     age = np.arange(length)[:, np.newaxis] - np.arange(length)
     np.testing.assert_array_equal(sees, (age >= 1) & (age <= FIELDS[kind]))
 
@@ -99,14 +100,20 @@ def test_outputs_see_a_local_context_from_its_own_time_on():
 
 def test_is_its_equation():
     network = WaveNet(
-        2, 1, 1, (2,), seed=0, dtype=tf.float64, context_size=1, name="tiny")
+        2, 1, 1, (2,), seed=0, dtype=tf.float64, context_size=1, name="tiny"
+    )
     values = {
-        "input_kernel": [[0.3], [-0.7]], "input_bias": [0.1],
-        "gate_kernel_0": [[0.5, 0.2], [-0.4, 0.6]], "gate_bias_0": [0.2, -0.1],
+        "input_kernel": [[0.3], [-0.7]],
+        "input_bias": [0.1],
+        "gate_kernel_0": [[0.5, 0.2], [-0.4, 0.6]],
+        "gate_bias_0": [0.2, -0.1],
         "context_kernel_0": [[0.8, -0.9]],
-        "skip_kernel_0": [[1.3]], "skip_bias": [0.4],
-        "hidden_kernel": [[1.1]], "hidden_bias": [0.05],
-        "output_kernel": [[0.9, -2.0]], "output_bias": [0.01, 0.02],
+        "skip_kernel_0": [[1.3]],
+        "skip_bias": [0.4],
+        "hidden_kernel": [[1.1]],
+        "hidden_bias": [0.05],
+        "output_kernel": [[0.9, -2.0]],
+        "output_bias": [0.01, 0.02],
     }
     for variable in network.trainable_variables:
         variable.assign(values.pop(variable.name.split(":")[0]))
@@ -136,7 +143,8 @@ def test_layers_add_to_what_they_are_given():
     network._residual_biases[0].assign([0.3, -0.2])
     # Without residuals, the second layer sees its bias alone from step 1 on.
     content, share = np.split(
-        np.array([0.3, -0.2] * 2) @ network._gate_kernels[1].numpy(), 2)
+        np.array([0.3, -0.2] * 2) @ network._gate_kernels[1].numpy(), 2
+    )
     z = np.tanh(content) / (1.0 + np.exp(-share))
     skip = np.maximum(z @ network._skip_kernels[1].numpy(), 0.0)
     hidden = np.maximum(skip @ network._hidden_kernel.numpy(), 0.0)
@@ -175,7 +183,8 @@ def test_batches_and_contexts_broadcast(kind, jit_compile):
     y = tf.function(network, jit_compile=jit_compile)(x, context)
     assert y.shape == [2, 3, 5, 2]
     solve = tf.function(
-        lambda w, c: network.solve_for_input(invert, w, c)[0], jit_compile=jit_compile)
+        lambda w, c: network.solve_for_input(invert, w, c)[0], jit_compile=jit_compile
+    )
     z = solve(x, context)
     assert z.shape == [2, 3, 5]
     for i in range(2):
@@ -196,7 +205,8 @@ def test_sizes_may_be_unknown(kind):
     assert call.get_concrete_function().output_shapes[-1] == 2
     close(call(x, *context), network(x, *context))
     solve = tf.function(
-        lambda w, *c: network.solve_for_input(invert, w, *c)[0], unknown)
+        lambda w, *c: network.solve_for_input(invert, w, *c)[0], unknown
+    )
     expected, _ = network.solve_for_input(invert, x, *context)
     close(solve(x, *context), expected, 1e-12)
     assert call(x[:0], *[c[:0] for c in context]).shape == [0, 12, 2]
@@ -210,7 +220,8 @@ def test_a_batch_is_a_loop_over_its_members():
     close(mapped, network(x))
     expected, _ = network.solve_for_input(invert, x)
     mapped = tf.vectorized_map(
-        lambda row: network.solve_for_input(invert, row)[0], tf.constant(x))
+        lambda row: network.solve_for_input(invert, row)[0], tf.constant(x)
+    )
     close(mapped, expected, 1e-12)
     for row, z in zip(x, expected):
         close(network.solve_for_input(invert, row)[0], z, 1e-12)
@@ -245,8 +256,9 @@ def test_a_subclass_with_a_call_of_its_own_is_not_walked():
 def test_is_a_conditioner(layer, kind):
     network = build(kind, dilations=(1, 2))
     network._output_kernel.assign(0.1 * network._output_kernel)
-    flow = layer(network, context=context_of(network, 7, 2)[0] if kind != "pairs"
-                 else None)
+    flow = layer(
+        network, context=context_of(network, 7, 2)[0] if kind != "pairs" else None
+    )
     x = tf.constant(waves(2, 7))
     y = flow.forward(x)
     close(flow.inverse(tf.identity(y)), x)
@@ -268,7 +280,8 @@ def test_passes_the_check_of_conditioners():
 @pytest.mark.parametrize("dtype", [tf.float32, tf.float64])
 def test_starts_at_zero_and_learns(kind, dtype):
     network = WaveNet(
-        2, 4, 5, **{"dilations": (1, 2), **KINDS[kind]}, seed=0, dtype=dtype)
+        2, 4, 5, **{"dilations": (1, 2), **KINDS[kind]}, seed=0, dtype=dtype
+    )
     variables = network.trainable_variables
     assert {v.dtype for v in variables} == {dtype} == {network.dtype}
     assert len(variables) == len({v.name for v in variables})
@@ -301,8 +314,10 @@ def test_a_seed_decides_the_weights(tmp_path):
 def test_kernels_keep_the_variance():
     network = WaveNet(2, 40, 60, (1, 2), 3, seed=0, context_size=30)
     for name, expected in {
-        "gate_kernel_1": 1.0 / 120, "residual_kernel_0": 1.0 / 40,
-        "skip_kernel_1": 2.0 / 80, "hidden_kernel": 2.0 / 60,
+        "gate_kernel_1": 1.0 / 120,
+        "residual_kernel_0": 1.0 / 40,
+        "skip_kernel_1": 2.0 / 80,
+        "hidden_kernel": 2.0 / 60,
         "context_kernel_0": 1.0 / 30,
     }.items():
         (value,) = (v for v in network.variables if v.name == f"{name}:0")

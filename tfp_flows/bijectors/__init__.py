@@ -1,8 +1,9 @@
 """Invertible layers, one per file."""
 
-from tfp_flows import _recipes
-from tfp_flows._cache import never_stale
-from tfp_flows.bijectors import bases, matrices, transformers
+from tfp_flows import _builders
+from tfp_flows._freshness import never_stale
+from tfp_flows.bijectors import matrices, orthonormal, transformers
+from tfp_flows.bijectors._trainable import make_trainable
 from tfp_flows.bijectors.activations import Activation, LeakyReLU
 from tfp_flows.bijectors.actnorm import ActNorm
 from tfp_flows.bijectors.autoregressive import (
@@ -45,14 +46,15 @@ __all__ = [
     "Scan",
     "Squeeze",
     "Sylvester",
-    "bases",
     "batch_statistics",
     "check_autoregressive",
+    "make_trainable",
     "matrices",
     "never_stale",
+    "orthonormal",
     "transformers",
 ]
 
 for _value in map(globals().get, __all__):
     if isinstance(_value, type):
-        _recipes.register(_value)
+        _builders.register(_value)

@@ -16,7 +16,7 @@ from tfp_flows._autodiff import (
     differentiable,
     with_shape,
 )
-from tfp_flows._loops import body_of_loop
+from tfp_flows._loop_scope import body_of_loop
 
 
 def scan(step, x, stacked, shared, number, reverse, event_ndims):
@@ -96,7 +96,8 @@ class _Loop:
                 def gradients(x, of_points, *inputs):
                     way = self._attach(points, x, *inputs)
                     return self._go_back(
-                        way, inputs, tf.zeros_like(x), self._zeros(x), of_points)
+                        way, inputs, tf.zeros_like(x), self._zeros(x), of_points
+                    )
 
                 return differentiable(gradients, x, of_points, *inputs)
 
@@ -132,8 +133,11 @@ class _Loop:
                 tape.watch(sources)
                 results = self.step(x, *values)
             of_x, *others = tape.gradient(
-                results, sources, [of_y, of_log_det],
-                unconnected_gradients=tf.UnconnectedGradients.ZERO)
+                results,
+                sources,
+                [of_y, of_log_det],
+                unconnected_gradients=tf.UnconnectedGradients.ZERO,
+            )
             if of_points is not None:
                 of_x += of_points[place]
             others = [tf.convert_to_tensor(other) for other in others]
@@ -157,8 +161,8 @@ class _Loop:
                 return body(*state)
 
         return tf.while_loop(
-            lambda i, *_: i < self.number, marked, start,
-            maximum_iterations=self.number)
+            lambda i, *_: i < self.number, marked, start, maximum_iterations=self.number
+        )
 
     def _layer(self, place):
         return self.number - 1 - place if self.reverse else place

@@ -9,7 +9,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows._parameters import is_reference
-from tfp_flows.bijectors._substitution import RAW, leaves_of, objects_of
+from tfp_flows.bijectors._pytree import RAW, leaves_of, objects_of
 
 _UNKNOWN = tfp.util.ParameterProperties.NO_EVENT_NDIMS
 
@@ -23,7 +23,8 @@ def properties():
 
     # The pattern alone tells a batch shape.
     return tfp.util.ParameterProperties(
-        event_ndims=lambda *_: _UNKNOWN, event_ndims_tensor=ndims)
+        event_ndims=lambda *_: _UNKNOWN, event_ndims_tensor=ndims
+    )
 
 
 def stacked_last(scan):
@@ -55,8 +56,9 @@ def _found(scan):
     """Returns the values of all layers at each path to them, as arguments have them."""
     objects = objects_of(scan.layer)
     # A variable may be at several paths; a tensor that is means nothing by that.
-    paths = {id(objects[path]): path for path in scan.stacked
-             if is_reference(objects[path])}
+    paths = {
+        id(objects[path]): path for path in scan.stacked if is_reference(objects[path])
+    }
 
     def value_of(path, leaf):
         path = path if path in scan.stacked else paths.get(id(leaf))
@@ -68,11 +70,15 @@ def _found(scan):
         if raw is None:
             return None
         each = tf.unstack(raw, scan.num_layers)
-        return tf.stack([
-            tf.convert_to_tensor(leaf.transform_fn(one), leaf.dtype) for one in each])
+        return tf.stack(
+            [tf.convert_to_tensor(leaf.transform_fn(one), leaf.dtype) for one in each]
+        )
 
-    found = {path: value_of(path, leaf) for path, leaf in objects.items()
-             if not path.endswith(RAW)}
+    found = {
+        path: value_of(path, leaf)
+        for path, leaf in objects.items()
+        if not path.endswith(RAW)
+    }
     return {path: value for path, value in found.items() if value is not None}
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows._cache import never_stale
+from tfp_flows._freshness import never_stale
 
 tfb = tfp.bijectors
 
@@ -26,9 +26,9 @@ class Spline(tfb.Bijector):
       widths: widths of the bins, shape `[..., K]`, positive with sum `2 bound`.
       heights: heights of the bins, likewise.
       raw_slopes: numbers for the slopes at the inner knots, shape `[..., K - 1]`, each
-        `min_slope` and a softplus; 0 is slope 1, as at `bound`.
+        `min_knot_slope` and a softplus; 0 is slope 1, as at `bound`.
       bound: where the identity begins.
-      min_slope: least slope at a knot, below 1.
+      min_knot_slope: least slope at a knot, below 1.
       validate_args: not used.
       name: prefix of the ops.
     """
@@ -39,16 +39,20 @@ class Spline(tfb.Bijector):
         heights,
         raw_slopes,
         bound,
-        min_slope,
+        min_knot_slope,
         validate_args=False,
         name="spline",
     ):
         parameters = dict(locals())
         self.widths, self.heights, self.raw_slopes = widths, heights, raw_slopes
-        self.bound, self.min_slope = bound, min_slope
+        self.bound, self.min_knot_slope = bound, min_knot_slope
         super().__init__(
-            forward_min_event_ndims=0, dtype=widths.dtype,
-            validate_args=validate_args, parameters=parameters, name=name)
+            forward_min_event_ndims=0,
+            dtype=widths.dtype,
+            validate_args=validate_args,
+            parameters=parameters,
+            name=name,
+        )
 
     @classmethod
     def _parameter_properties(cls, dtype):
@@ -81,7 +85,8 @@ class Spline(tfb.Bijector):
         # Outside, what is not used may be infinite, and then makes gradients NaN.
         p = tf.where(inside, point, tf.zeros_like(point))
         (x, width), (y, height), a, b = self._bin_of(
-            p, self.widths if forward else self.heights)
+            p, self.widths if forward else self.heights
+        )
         slope = height / width
         a, b = a / slope, b / slope
         if forward:
@@ -109,12 +114,13 @@ class Spline(tfb.Bijector):
         def total(mask, values):
             return tf.reduce_sum(mask * values, axis=-1)
 
-        offset = float(np.log(np.expm1(1.0 - self.min_slope)))
+        offset = float(np.log(np.expm1(1.0 - self.min_knot_slope)))
         return *(
             (total(before, values) - self.bound, total(here, values))
             for values in (self.widths, self.heights)
         ), *(
-            self.min_slope + tf.math.softplus(total(mask, self.raw_slopes) + offset)
+            self.min_knot_slope
+            + tf.math.softplus(total(mask, self.raw_slopes) + offset)
             for mask in (here[..., 1:], here[..., :-1])
         )
 

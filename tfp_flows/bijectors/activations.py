@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from tfp_flows._recipes import recipe
+from tfp_flows._builders import recipe
 from tfp_flows.root_finding import find_root
 
 
@@ -97,7 +97,6 @@ class Activation:
 
 
 class _Tanh(Activation):
-
     def __init__(self):
         super().__init__(tf.math.tanh, _slope_of_tanh, name="tanh")
 
@@ -136,8 +135,7 @@ class LeakyReLU(Activation):
 
     def __eq__(self, other):
         return (
-            isinstance(other, LeakyReLU)
-            and other.negative_slope == self.negative_slope
+            isinstance(other, LeakyReLU) and other.negative_slope == self.negative_slope
         )
 
     def __hash__(self):

@@ -4,9 +4,9 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows._cache import never_stale
-from tfp_flows.bijectors._autoregression import evaluate, solve
-from tfp_flows.bijectors._conditioning import adopt, context_properties
+from tfp_flows._freshness import never_stale
+from tfp_flows.bijectors._autoregressive_map import evaluate, solve
+from tfp_flows.bijectors._conditioner import adopt, context_properties
 from tfp_flows.bijectors.transformers import Affine
 
 tfb = tfp.bijectors
@@ -63,8 +63,12 @@ class MaskedAutoregressive(tfb.Bijector):
         parameters = dict(locals())
         dtype = adopt(self, conditioner, transformer, context, context_size)
         super().__init__(
-            forward_min_event_ndims=event_ndims, dtype=dtype,
-            validate_args=validate_args, parameters=parameters, name=name)
+            forward_min_event_ndims=event_ndims,
+            dtype=dtype,
+            validate_args=validate_args,
+            parameters=parameters,
+            name=name,
+        )
 
     @classmethod
     def _parameter_properties(cls, dtype):
@@ -140,8 +144,12 @@ class InverseAutoregressive(tfb.Bijector):
         parameters = dict(locals())
         dtype = adopt(self, conditioner, transformer, context, context_size)
         super().__init__(
-            forward_min_event_ndims=event_ndims, dtype=dtype,
-            validate_args=validate_args, parameters=parameters, name=name)
+            forward_min_event_ndims=event_ndims,
+            dtype=dtype,
+            validate_args=validate_args,
+            parameters=parameters,
+            name=name,
+        )
 
     @classmethod
     def _parameter_properties(cls, dtype):
@@ -209,7 +217,8 @@ def check_autoregressive(conditioner, x, context=None, order=None):
             f"input of that shape; got shape {[1, *parameters.shape]}."
         )
     jacobian = tape.jacobian(
-        parameters, x, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        parameters, x, unconnected_gradients=tf.UnconnectedGradients.ZERO
+    )
     sees = np.any(np.reshape(jacobian, [size, -1, size]), axis=1)
     place = np.argsort(order)
     leaks = np.argwhere(sees & (place[:, np.newaxis] <= place))

@@ -1,9 +1,9 @@
-"""Batch normalisation layer."""
+"""Batch normalization layer."""
 
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows._cache import never_stale
+from tfp_flows._freshness import never_stale
 from tfp_flows._parameters import (
     FINITE,
     as_parameters,
@@ -12,8 +12,8 @@ from tfp_flows._parameters import (
     check_broadcasts,
     check_shapes,
 )
-from tfp_flows.bijectors import _channels
-from tfp_flows.bijectors._pixels import over_pixels, per_pixel
+from tfp_flows.bijectors import _channel_affine
+from tfp_flows.bijectors._pixelwise import over_pixels, per_pixel
 
 tfb = tfp.bijectors
 
@@ -22,7 +22,7 @@ _AXES = dict(mean="C", variance="C", shift="C", log_scale="C")
 
 @never_stale
 class BatchNorm(tfb.Bijector):
-    """Normalises the features of data by given statistics, on the way to the noise.
+    """Normalizes the features of data by given statistics, on the way to the noise.
 
     `x = (y - mean) / sqrt(variance + epsilon) * exp(log_scale) + shift`, and `forward`
     undoes it. The log determinant of inverse is `log_scale - log(variance + epsilon) /
@@ -30,7 +30,7 @@ class BatchNorm(tfb.Bijector):
     https://arxiv.org/abs/1605.08803, section 3.7 and appendix E, have it without the
     learned `log_scale` and `shift` of Ioffe and Szegedy, which are 0 there.
 
-    The layer has no state and no mode: it normalises by the statistics that it is
+    The layer has no state and no mode: it normalizes by the statistics that it is
     given. For data at large these are running ones, variables that are not trained; in
     training, `copy(mean=..., variance=...)` binds those of a batch, as
     `batch_statistics` tells them. Both directions agree either way.
@@ -72,43 +72,55 @@ class BatchNorm(tfb.Bijector):
     ):
         parameters = dict(locals())
         self.mean, self.variance, self.shift, self.log_scale = as_parameters(
-            mean=mean, variance=variance, shift=shift, log_scale=log_scale)
+            mean=mean, variance=variance, shift=shift, log_scale=log_scale
+        )
         check_shapes(
-            _AXES, mean=self.mean, variance=self.variance, shift=self.shift,
-            log_scale=self.log_scale)
+            _AXES,
+            mean=self.mean,
+            variance=self.variance,
+            shift=self.shift,
+            log_scale=self.log_scale,
+        )
         if not 0.0 < epsilon < float("inf"):
             raise ValueError(f"`epsilon` must be positive and finite; got {epsilon}.")
         if event_ndims < 1:
             raise ValueError(f"`event_ndims` must be at least 1; got {event_ndims}.")
         self.epsilon, self.event_ndims = epsilon, event_ndims
         super().__init__(
-            forward_min_event_ndims=event_ndims, dtype=self.mean.dtype,
-            is_constant_jacobian=True, validate_args=validate_args,
-            parameters=parameters, name=name)
+            forward_min_event_ndims=event_ndims,
+            dtype=self.mean.dtype,
+            is_constant_jacobian=True,
+            validate_args=validate_args,
+            parameters=parameters,
+            name=name,
+        )
 
     @classmethod
     def _parameter_properties(cls, dtype):
         parameter = dict(event_ndims=1, shape_fn=lambda shape: shape[-1:])
         positive = tfp.util.ParameterProperties(
-            default_constraining_bijector_fn=tfb.Exp, **parameter)
+            default_constraining_bijector_fn=tfb.Exp, **parameter
+        )
         plain = tfp.util.ParameterProperties(**parameter)
         return dict(mean=plain, variance=positive, shift=plain, log_scale=plain)
 
     def _parameter_control_dependencies(self, is_init):
         not_negative = (
-            lambda v: (v >= 0.0) & tf.math.is_finite(v), "be at least 0 and finite")
+            lambda v: (v >= 0.0) & tf.math.is_finite(v),
+            "be at least 0 and finite",
+        )
         checks = {**dict.fromkeys(_AXES, FINITE), "variance": not_negative}
         return assert_each(self, is_init, checks)
 
     def _forward(self, x):
         mean, shift, log_stretch = self._read(x)
-        x = _channels.scale(_channels.shift(x, -shift), tf.exp(log_stretch))
-        return _channels.shift(x, mean)
+        x = _channel_affine.scale(_channel_affine.shift(x, -shift), tf.exp(log_stretch))
+        return _channel_affine.shift(x, mean)
 
     def _inverse(self, y):
         mean, shift, log_stretch = self._read(y)
-        y = _channels.scale(_channels.shift(y, -mean), tf.exp(-log_stretch))
-        return _channels.shift(y, shift)
+        y = _channel_affine.scale(_channel_affine.shift(y, -mean), tf.exp(-log_stretch))
+        return _channel_affine.shift(y, shift)
 
     def _forward_log_det_jacobian(self, x):
         *_, log_stretch = self._read(x)
@@ -118,8 +130,8 @@ class BatchNorm(tfb.Bijector):
     def _inverse_log_det_jacobian(self, y):
         return -self._forward_log_det_jacobian(y)  # it does not depend on the input
 
-    def with_statistics_of(self, y):
-        """Returns the layer as it normalises a batch in training.
+    def with_batch_statistics(self, y):
+        """Returns the layer as it normalizes a batch in training.
 
         Args:
           y: data as they come to the inverse, shape `[..., *event_shape]`.
@@ -136,7 +148,8 @@ class BatchNorm(tfb.Bijector):
         parameters = {name: getattr(self, name) for name in _AXES}
         mean, variance, shift, log_scale = (
             per_pixel(value, self.event_ndims)
-            for value in broadcast_batch(_AXES, **parameters))
+            for value in broadcast_batch(_AXES, **parameters)
+        )
         return mean, shift, 0.5 * tf.math.log(variance + self.epsilon) - log_scale
 
     def _check(self, x):
@@ -152,8 +165,10 @@ class BatchNorm(tfb.Bijector):
                 f"got shapes {x.shape} and {features}."
             )
         check_broadcasts(
-            x.shape[: rank - self.event_ndims], self.experimental_batch_shape(),
-            "The axes of the input before an event")
+            x.shape[: rank - self.event_ndims],
+            self.experimental_batch_shape(),
+            "The axes of the input before an event",
+        )
 
 
 def batch_statistics(y, event_ndims=1):

@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows._cache import never_stale
+from tfp_flows._freshness import never_stale
 from tfp_flows._parameters import (
     FINITE,
     as_parameters,
@@ -13,8 +13,8 @@ from tfp_flows._parameters import (
     check_shapes,
     is_reference,
 )
-from tfp_flows.bijectors._pixels import check_pixels, multiply_pixels, over_pixels
-from tfp_flows.bijectors.matrices import inverse_and_log_det, is_regular
+from tfp_flows.bijectors._pixelwise import check_pixels, multiply_pixels, over_pixels
+from tfp_flows.bijectors.matrices import inverse_and_log_det, is_invertible
 
 tfb = tfp.bijectors
 
@@ -27,7 +27,7 @@ class InvertibleConv1x1(tfb.Bijector):
 
     `y = weight x` at each pixel, with log determinant `H W log |det weight|`: Kingma
     and Dhariwal (2018), section 3.2, https://arxiv.org/abs/1807.03039. The inverse
-    forms `weight^-1` once and is one product, too; both come from a QR factorisation of
+    forms `weight^-1` once and is one product, too; both come from a QR factorization of
     the matrix, which XLA compiles for all devices.
 
     `x` and `y` have shape `[..., H, W, C]`, or `[..., C]` with `event_ndims=1`. The
@@ -56,19 +56,27 @@ class InvertibleConv1x1(tfb.Bijector):
             raise ValueError(f"`event_ndims` must be at least 1; got {event_ndims}.")
         self.event_ndims = event_ndims
         super().__init__(
-            forward_min_event_ndims=event_ndims, dtype=self.weight.dtype,
-            is_constant_jacobian=True, validate_args=validate_args,
-            parameters=parameters, name=name)
+            forward_min_event_ndims=event_ndims,
+            dtype=self.weight.dtype,
+            is_constant_jacobian=True,
+            validate_args=validate_args,
+            parameters=parameters,
+            name=name,
+        )
 
     @classmethod
     def _parameter_properties(cls, dtype):
         unit = lambda: tfb.TransformDiagonal(tfb.Shift(tf.ones([], dtype)))
-        return dict(weight=tfp.util.ParameterProperties(
-            event_ndims=2, shape_fn=lambda shape: [shape[-1], shape[-1]],
-            default_constraining_bijector_fn=unit))
+        return dict(
+            weight=tfp.util.ParameterProperties(
+                event_ndims=2,
+                shape_fn=lambda shape: [shape[-1], shape[-1]],
+                default_constraining_bijector_fn=unit,
+            )
+        )
 
     def _parameter_control_dependencies(self, is_init):
-        return assert_each(self, is_init, dict(weight=(is_regular, "be regular")))
+        return assert_each(self, is_init, dict(weight=(is_invertible, "be regular")))
 
     def _forward(self, x):
         check_pixels(self, x, self.event_ndims, self.weight.shape[-1])
@@ -158,15 +166,21 @@ class InvertibleConv1x1PLU(tfb.Bijector):
     ):
         parameters = dict(locals())
         self.lower, self.upper, self.sign, self.log_magnitude = as_parameters(
-            lower=lower, upper=upper, sign=sign, log_magnitude=log_magnitude)
+            lower=lower, upper=upper, sign=sign, log_magnitude=log_magnitude
+        )
         check_shapes(
-            _PLU_AXES, lower=self.lower, upper=self.upper, sign=self.sign,
-            log_magnitude=self.log_magnitude)
+            _PLU_AXES,
+            lower=self.lower,
+            upper=self.upper,
+            sign=self.sign,
+            log_magnitude=self.log_magnitude,
+        )
         if not is_reference(permutation):
             permutation = tf.convert_to_tensor(permutation)
         if not tf.as_dtype(permutation.dtype).is_integer:
             raise TypeError(
-                f"`permutation` must be of integers; got {permutation.dtype}.")
+                f"`permutation` must be of integers; got {permutation.dtype}."
+            )
         if not permutation.shape == self.sign.shape[-1:]:
             raise ValueError(
                 "`permutation` must have shape [C], as long as the last axis of "
@@ -176,23 +190,35 @@ class InvertibleConv1x1PLU(tfb.Bijector):
             raise ValueError(f"`event_ndims` must be at least 1; got {event_ndims}.")
         self.permutation, self.event_ndims = permutation, event_ndims
         super().__init__(
-            forward_min_event_ndims=event_ndims, dtype=self.sign.dtype,
-            is_constant_jacobian=True, validate_args=validate_args,
-            parameters=parameters, name=name)
+            forward_min_event_ndims=event_ndims,
+            dtype=self.sign.dtype,
+            is_constant_jacobian=True,
+            validate_args=validate_args,
+            parameters=parameters,
+            name=name,
+        )
 
     @classmethod
     def _parameter_properties(cls, dtype):
         square = tfp.util.ParameterProperties(
-            event_ndims=2, shape_fn=lambda shape: [shape[-1], shape[-1]])
+            event_ndims=2, shape_fn=lambda shape: [shape[-1], shape[-1]]
+        )
         row = tfp.util.ParameterProperties(
-            event_ndims=1, shape_fn=lambda shape: shape[-1:])
+            event_ndims=1, shape_fn=lambda shape: shape[-1:]
+        )
         return dict(lower=square, upper=square, sign=row, log_magnitude=row)
 
     def _parameter_control_dependencies(self, is_init):
         unit = (lambda v: tf.abs(v) == 1.0, "be 1 or -1")
-        return assert_each(self, is_init, {
-            **dict.fromkeys(_PLU_AXES, FINITE), "sign": unit,
-            "permutation": (_is_permutation, "hold each of 0 to C - 1 once")})
+        return assert_each(
+            self,
+            is_init,
+            {
+                **dict.fromkeys(_PLU_AXES, FINITE),
+                "sign": unit,
+                "permutation": (_is_permutation, "hold each of 0 to C - 1 once"),
+            },
+        )
 
     def _forward(self, x):
         check_pixels(self, x, self.event_ndims, self.sign.shape[-1])
@@ -220,7 +246,8 @@ class InvertibleConv1x1PLU(tfb.Bijector):
         lower, upper = self._triangles()
         rows = self._permutation_matrix() + tf.zeros_like(lower)
         return tf.linalg.triangular_solve(
-            upper, tf.linalg.triangular_solve(lower, rows), lower=False)
+            upper, tf.linalg.triangular_solve(lower, rows), lower=False
+        )
 
     def log_abs_det(self):
         """Returns `log |det weight|`, shape `[...]`."""
@@ -232,8 +259,12 @@ class InvertibleConv1x1PLU(tfb.Bijector):
 
     def _triangles(self):
         lower, upper, sign, log_magnitude = broadcast_batch(
-            _PLU_AXES, lower=self.lower, upper=self.upper, sign=self.sign,
-            log_magnitude=self.log_magnitude)
+            _PLU_AXES,
+            lower=self.lower,
+            upper=self.upper,
+            sign=self.sign,
+            log_magnitude=self.log_magnitude,
+        )
         channels = lower.shape[-1]
         unit = np.eye(channels, dtype=lower.dtype.as_numpy_dtype)
         below = np.tri(channels, k=-1, dtype=unit.dtype)

@@ -5,17 +5,17 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows._autodiff import with_shape
-from tfp_flows._cache import never_stale
+from tfp_flows._freshness import never_stale
 from tfp_flows._parameters import check_broadcasts
-from tfp_flows.bijectors import _rows, transformers
-from tfp_flows.bijectors._conditioning import (
+from tfp_flows.bijectors import _last_axis_sums, transformers
+from tfp_flows.bijectors._conditioner import (
     adopt,
     check_has_context,
     checked_input,
     context_properties,
     parameters_for,
 )
-from tfp_flows.bijectors._split import Split
+from tfp_flows.bijectors._mask_split import Split
 
 tfb = tfp.bijectors
 
@@ -80,8 +80,12 @@ class Coupling(tfb.Bijector):
         # None where the mask varies along other axes, too.
         self._split = Split(row) if np.all(self.mask == row) else None
         super().__init__(
-            forward_min_event_ndims=self.mask.ndim, dtype=dtype,
-            validate_args=validate_args, parameters=parameters, name=name)
+            forward_min_event_ndims=self.mask.ndim,
+            dtype=dtype,
+            validate_args=validate_args,
+            parameters=parameters,
+            name=name,
+        )
 
     @classmethod
     def _parameter_properties(cls, dtype):
@@ -115,25 +119,27 @@ class Coupling(tfb.Bijector):
             kept, rest = self._split.split(x)
             changed, log_dets = self._transform(kept, rest, direction)
             result = self._split.merge(kept, changed)
-        return result, _rows.total_of_event(log_dets, self.mask.ndim)
+        return result, _last_axis_sums.total_of_event(log_dets, self.mask.ndim)
 
     def _transform(self, kept, x, direction):
         """Returns the transformed `x`, and a log determinant for each element."""
         parameters = parameters_for(self, kept, x.shape[-self.mask.ndim :])
         if self._split is None:  # what is not used must not overflow: it has gradients
             parameters = tf.where(
-                self.mask[..., np.newaxis], tf.zeros_like(parameters), parameters)
+                self.mask[..., np.newaxis], tf.zeros_like(parameters), parameters
+            )
         transform = self.transformer(parameters)
         result = getattr(transform, direction)(x)
         log_dets = getattr(transform, f"{direction}_log_det_jacobian")(x, event_ndims=0)
         # Constant ones lack the axes along which they are.
         return result, log_dets + tf.zeros_like(result)
 
-    def start_from_data(self, values, direction):
+    def initialize_from_data(self, values, direction):
         """Starts the network, if it has anything to start.
 
         Args:
-          values: tensor `[..., *event_shape]`; see `tfp_flows.flows.start_from_data`.
+          values: tensor `[..., *event_shape]`; see
+            `tfp_flows.normalization.initialize_from_data`.
           direction: "forward" or "inverse", the one that goes from data to noise.
 
         Returns:
@@ -142,13 +148,13 @@ class Coupling(tfb.Bijector):
         Raises:
           TypeError, ValueError: as the network.
         """
-        if hasattr(self.conditioner, "start_from_data"):
+        if hasattr(self.conditioner, "initialize_from_data"):
             values = tf.convert_to_tensor(values, dtype_hint=self.dtype)
             self._check(values)
             values = self._with_known_event(values)
             check_has_context(self)
             context = [] if self.context is None else [self.context]
-            self.conditioner.start_from_data(self._kept(values), *context)
+            self.conditioner.initialize_from_data(self._kept(values), *context)
         return getattr(self, direction)(values)
 
     def _kept(self, x):
@@ -176,8 +182,10 @@ class Coupling(tfb.Bijector):
                 f"these are not 1; got shapes {x.shape} and {self.mask.shape}."
             )
         check_broadcasts(
-            x.shape[:-ndims], self.experimental_batch_shape(),
-            "The axes of the input before an event")
+            x.shape[:-ndims],
+            self.experimental_batch_shape(),
+            "The axes of the input before an event",
+        )
 
 
 def _as_mask(mask):

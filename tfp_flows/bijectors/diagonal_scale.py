@@ -3,7 +3,7 @@
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows._cache import never_stale
+from tfp_flows._freshness import never_stale
 from tfp_flows._parameters import (
     FINITE,
     as_parameters,
@@ -11,7 +11,7 @@ from tfp_flows._parameters import (
     check_input,
     check_shapes,
 )
-from tfp_flows.bijectors import _rows
+from tfp_flows.bijectors import _last_axis_sums
 
 tfb = tfp.bijectors
 
@@ -45,9 +45,13 @@ class DiagonalScale(tfb.Bijector):
         (self.log_scale,) = as_parameters(log_scale=log_scale)
         check_shapes(dict(log_scale="D"), log_scale=self.log_scale)
         super().__init__(
-            forward_min_event_ndims=1, dtype=self.log_scale.dtype,
-            is_constant_jacobian=True, validate_args=validate_args,
-            parameters=parameters, name=name)
+            forward_min_event_ndims=1,
+            dtype=self.log_scale.dtype,
+            is_constant_jacobian=True,
+            validate_args=validate_args,
+            parameters=parameters,
+            name=name,
+        )
 
     @classmethod
     def _parameter_properties(cls, dtype):
@@ -66,7 +70,9 @@ class DiagonalScale(tfb.Bijector):
 
     def _forward_log_det_jacobian(self, x):
         check_input(self, x, log_scale=self.log_scale)
-        log_det = _rows.total_of_event(tf.convert_to_tensor(self.log_scale), 1)
+        log_det = _last_axis_sums.total_of_event(
+            tf.convert_to_tensor(self.log_scale), 1
+        )
         return log_det + tf.zeros(tf.shape(x)[:-1], x.dtype)
 
     def _inverse_log_det_jacobian(self, y):

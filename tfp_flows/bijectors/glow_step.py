@@ -1,11 +1,11 @@
-"""Step of Glow: activation normalisation, 1x1 convolution and coupling, in one."""
+"""Step of Glow: activation normalization, 1x1 convolution and coupling, in one."""
 
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows._cache import never_stale
-from tfp_flows._compositions import start_layers
-from tfp_flows.bijectors._pixels import (
+from tfp_flows._freshness import never_stale
+from tfp_flows._traversal import start_layers
+from tfp_flows.bijectors._pixelwise import (
     check_pixels,
     multiply_pixels,
     over_pixels,
@@ -18,7 +18,7 @@ tfb = tfp.bijectors
 
 @never_stale
 class GlowStep(tfb.Bijector):
-    """Normalises channels, mixes them, and transforms a part by what the others tell.
+    """Normalizes channels, mixes them, and transforms a part by what the others tell.
 
     On the way from data to noise, `x = coupling^-1(W (y - shift) exp(-log_scale))`:
     figure 2a of Kingma and Dhariwal (2018), https://arxiv.org/abs/1807.03039. `forward`
@@ -76,13 +76,18 @@ class GlowStep(tfb.Bijector):
         self.coupling = coupling
         self._conditioner_variables = coupling._conditioner_variables
         super().__init__(
-            forward_min_event_ndims=3, dtype=actnorm.dtype,
-            validate_args=validate_args, parameters=parameters, name=name)
+            forward_min_event_ndims=3,
+            dtype=actnorm.dtype,
+            validate_args=validate_args,
+            parameters=parameters,
+            name=name,
+        )
 
     @classmethod
     def _parameter_properties(cls, dtype):
         layer = tfp.util.BatchedComponentProperties(
-            event_ndims=lambda _, x_event_ndims: x_event_ndims)
+            event_ndims=lambda _, x_event_ndims: x_event_ndims
+        )
         return dict(actnorm=layer, convolution=layer, coupling=layer)
 
     def _parameter_control_dependencies(self, is_init):
@@ -121,13 +126,14 @@ class GlowStep(tfb.Bijector):
         return result, log_det - self._log_det(y)
 
     def _map_pixels(self, x, direction):
-        """The affine map that normalisation and convolution are."""
-        warn_before_start(self.actnorm.started)
+        """The affine map that normalization and convolution are."""
+        warn_before_start(self.actnorm.initialized)
         shift = tf.convert_to_tensor(self.actnorm.shift)
         log_scale = tf.convert_to_tensor(self.actnorm.log_scale)
         if direction == "forward":
             matrix = tf.exp(log_scale)[..., tf.newaxis] * (
-                self.convolution.inverse_matrix())
+                self.convolution.inverse_matrix()
+            )
         else:
             matrix = self.convolution.matrix() * tf.exp(-log_scale)[..., tf.newaxis, :]
             shift = -tf.linalg.matvec(matrix, shift)
@@ -138,11 +144,12 @@ class GlowStep(tfb.Bijector):
         log_det = tf.reduce_sum(self.actnorm.log_scale, axis=-1)
         return over_pixels(self, log_det - self.convolution.log_abs_det(), y, 3)
 
-    def start_from_data(self, values, direction):
+    def initialize_from_data(self, values, direction):
         """Starts the layers in turn.
 
         Args:
-          values: tensor `[..., H, W, C]`; see `tfp_flows.flows.start_from_data`.
+          values: tensor `[..., H, W, C]`; see
+            `tfp_flows.normalization.initialize_from_data`.
           direction: "forward" or "inverse", the one that goes from data to noise.
 
         Returns:

@@ -6,8 +6,8 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows._cache import never_stale
-from tfp_flows.bijectors import _rows
+from tfp_flows._freshness import never_stale
+from tfp_flows.bijectors import _last_axis_sums
 
 tfb = tfp.bijectors
 
@@ -46,8 +46,11 @@ class Logit(tfb.Bijector):
             raise ValueError(f"`low` must be below `high`; got {low} and {high}.")
         self.alpha, self.low, self.high = alpha, low, high
         super().__init__(
-            forward_min_event_ndims=0, validate_args=validate_args,
-            parameters=parameters, name=name)
+            forward_min_event_ndims=0,
+            validate_args=validate_args,
+            parameters=parameters,
+            name=name,
+        )
 
     _bounds_its_domain = True
 
@@ -78,7 +81,7 @@ class Logit(tfb.Bijector):
         return tf.math.log_sigmoid(y) + tf.math.log_sigmoid(-y) + self._log_slope()
 
     def _sum_fn(self, x, axis=None):  # what TFP sums over the axes of an event with
-        return _rows.total_over(x, axis)
+        return _last_axis_sums.total_over(x, axis)
 
     def _log_slope(self):
         return math.log((self.high - self.low) / (1.0 - 2.0 * self.alpha))
@@ -93,7 +96,8 @@ class Logit(tfb.Bijector):
         margin = self.alpha / slope
         message = (
             f"Values must be above {self.low - margin} and below {self.high + margin}, "
-            f"for the range {self.low} to {self.high}; got")
+            f"for the range {self.low} to {self.high}; got"
+        )
         inside = tf.reduce_all((below > 0.0) & (above > 0.0))
         with tf.control_dependencies([tf.debugging.Assert(inside, [message, x])]):
             return tf.identity(below), tf.identity(above)

@@ -8,7 +8,7 @@ import tensorflow as tf
 from tfp_flows._autodiff import custom_gradient
 
 
-def rotation(size, *, seed, dtype=tf.float32):
+def random_orthogonal(size, *, seed, dtype=tf.float32):
     """Returns a random orthogonal matrix, of shape `[size, size]`.
 
     Args:
@@ -37,9 +37,8 @@ def plu_factors(weight):
     """
     weight = tf.convert_to_tensor(weight)
     if weight.shape.rank != 2 or weight.shape[0] != weight.shape[1]:
-        raise ValueError(
-            f"`weight` must be a square matrix; got shape {weight.shape}.")
-    if tf.executing_eagerly() and not np.all(is_regular(weight)):
+        raise ValueError(f"`weight` must be a square matrix; got shape {weight.shape}.")
+    if tf.executing_eagerly() and not np.all(is_invertible(weight)):
         raise ValueError("`weight` must be regular; got a singular matrix.")
     factors, permutation = tf.linalg.lu(weight)
     diagonal = tf.linalg.diag_part(factors)
@@ -53,7 +52,7 @@ def plu_factors(weight):
     )
 
 
-def is_regular(weight):
+def is_invertible(weight):
     """Returns whether matrices are finite and not singular, as far as rounding tells.
 
     Args:
@@ -74,7 +73,7 @@ def is_regular(weight):
 def inverse_and_log_det(matrix):
     """Returns the inverse of matrices, and the logarithms of their |determinants|.
 
-    By a QR factorisation, which XLA has on each device, where it lacks `slogdet`.
+    By a QR factorization, which XLA has on each device, where it lacks `slogdet`.
 
     Args:
       matrix: shape `[..., C, C]`, regular.
@@ -90,6 +89,7 @@ def inverse_and_log_det(matrix):
         again, _ = inverse_and_log_det(matrix)  # this gradient has a gradient, too
         transposed = tf.linalg.matrix_transpose(again)
         return of_log_det[..., tf.newaxis, tf.newaxis] * transposed - tf.matmul(
-            transposed, tf.matmul(of_inverse, transposed))
+            transposed, tf.matmul(of_inverse, transposed)
+        )
 
     return (inverse, log_det), backward

@@ -6,10 +6,10 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows._autodiff import with_shape
-from tfp_flows._cache import never_stale
-from tfp_flows._compositions import start_layers
-from tfp_flows.bijectors._evaluation import evaluate, evaluate_again
-from tfp_flows.bijectors._split import channels_kept, with_batch_of_both
+from tfp_flows._freshness import never_stale
+from tfp_flows._traversal import start_layers
+from tfp_flows.bijectors._mask_split import channels_kept, with_batch_of_both
+from tfp_flows.bijectors._recomputation import evaluate, evaluate_again
 from tfp_flows.bijectors.squeeze import squeeze, unsqueeze
 
 tfb = tfp.bijectors
@@ -76,7 +76,8 @@ class MultiScale(tfb.Bijector):
         self._kept = [channels_kept(prior) for prior in self.priors]
         self.recompute, self.event_shape = recompute, event_shape
         unknown = [
-            module.name for module in self.submodules
+            module.name
+            for module in self.submodules
             if getattr(module, "_conditioner_variables", []) is None
         ]
         if unknown and recompute:
@@ -86,14 +87,19 @@ class MultiScale(tfb.Bijector):
             )
         self._conditioner_variables = None if unknown else []
         super().__init__(
-            forward_min_event_ndims=3, dtype=_dtype_of(self.submodules),
-            validate_args=validate_args, parameters=parameters, name=name)
+            forward_min_event_ndims=3,
+            dtype=_dtype_of(self.submodules),
+            validate_args=validate_args,
+            parameters=parameters,
+            name=name,
+        )
 
     @classmethod
     def _parameter_properties(cls, dtype):
         return {
             name: tfp.util.BatchedComponentProperties(
-                event_ndims=lambda self, n, name=name: [n] * len(getattr(self, name)))
+                event_ndims=lambda self, n, name=name: [n] * len(getattr(self, name))
+            )
             for name in ["bijectors", "priors"]
         }
 
@@ -219,15 +225,17 @@ class MultiScale(tfb.Bijector):
             if latent is not None:
                 if not latent.shape[-3:-1].is_compatible_with(x.shape[-3:-1]):
                     raise ValueError(
-                        f"`latents` must be of sizes that fit; got shapes {shapes}.")
+                        f"`latents` must be of sizes that fit; got shapes {shapes}."
+                    )
                 x = tf.concat(with_batch_of_both(x, latent), axis=-1)
         return x
 
-    def start_from_data(self, values, direction):
+    def initialize_from_data(self, values, direction):
         """Starts the layers in turn.
 
         Args:
-          values: tensor `[..., H, W, C]`; see `tfp_flows.flows.start_from_data`.
+          values: tensor `[..., H, W, C]`; see
+            `tfp_flows.normalization.initialize_from_data`.
           direction: "inverse", the one that goes from data to noise.
 
         Returns:

@@ -3,7 +3,7 @@
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows._cache import never_stale
+from tfp_flows._freshness import never_stale
 from tfp_flows._parameters import (
     FINITE,
     as_parameters,
@@ -13,7 +13,7 @@ from tfp_flows._parameters import (
     check_input,
     check_shapes,
 )
-from tfp_flows.bijectors import _planar_layers
+from tfp_flows.bijectors import _planar_math
 from tfp_flows.bijectors.activations import as_activation
 
 tfb = tfp.bijectors
@@ -84,8 +84,12 @@ class Planar(tfb.Bijector):
         self.activation, self.constraint = activation, _known(constraint)
         self._h = as_activation(activation)
         super().__init__(
-            forward_min_event_ndims=1, dtype=self.u.dtype,
-            validate_args=validate_args, parameters=parameters, name=name)
+            forward_min_event_ndims=1,
+            dtype=self.u.dtype,
+            validate_args=validate_args,
+            parameters=parameters,
+            name=name,
+        )
 
     @classmethod
     def _parameter_properties(cls, dtype):
@@ -97,26 +101,26 @@ class Planar(tfb.Bijector):
         return _assertions(self, is_init)
 
     def _forward(self, x):
-        y, log_det = _planar_layers.forward(self._layers(x), self._h, x)
+        y, log_det = _planar_math.forward(self._layers(x), self._h, x)
         self._cache.forward_attributes(x)["ildj"] = -log_det
         return y
 
     def _inverse(self, y):
-        x, log_det = _planar_layers.inverse(self._layers(y), self._h, y)
+        x, log_det = _planar_math.inverse(self._layers(y), self._h, y)
         self._cache.inverse_attributes(y)["ildj"] = -log_det
         return x
 
     def _forward_log_det_jacobian(self, x):
-        return _planar_layers.forward(self._layers(x), self._h, x)[1]
+        return _planar_math.forward(self._layers(x), self._h, x)[1]
 
     def _inverse_log_det_jacobian(self, y):
-        return -_planar_layers.inverse(self._layers(y), self._h, y)[1]
+        return -_planar_math.inverse(self._layers(y), self._h, y)[1]
 
     def _layers(self, x):
         check_input(self, x, w=self.w)
         u, w, b = broadcast_batch(_AXES, u=self.u, w=self.w, b=self.b)
         u, w, b = u[..., tf.newaxis, :], w[..., tf.newaxis, :], b[..., tf.newaxis]
-        return _planar_layers.constrained(u, w, b, self._h, self.constraint)
+        return _planar_math.constrained(u, w, b, self._h, self.constraint)
 
 
 @never_stale
@@ -157,8 +161,12 @@ class PlanarStack(tfb.Bijector):
         self.activation, self.constraint = activation, _known(constraint)
         self._h = as_activation(activation)
         super().__init__(
-            forward_min_event_ndims=1, dtype=self.u.dtype,
-            validate_args=validate_args, parameters=parameters, name=name)
+            forward_min_event_ndims=1,
+            dtype=self.u.dtype,
+            validate_args=validate_args,
+            parameters=parameters,
+            name=name,
+        )
 
     @classmethod
     def _parameter_properties(cls, dtype):
@@ -174,25 +182,25 @@ class PlanarStack(tfb.Bijector):
         return _assertions(self, is_init)
 
     def _forward(self, x):
-        y, log_det = _planar_layers.forward(self._layers(x), self._h, x)
+        y, log_det = _planar_math.forward(self._layers(x), self._h, x)
         self._cache.forward_attributes(x)["ildj"] = -log_det
         return y
 
     def _inverse(self, y):
-        x, log_det = _planar_layers.inverse(self._layers(y), self._h, y)
+        x, log_det = _planar_math.inverse(self._layers(y), self._h, y)
         self._cache.inverse_attributes(y)["ildj"] = -log_det
         return x
 
     def _forward_log_det_jacobian(self, x):
-        return _planar_layers.forward(self._layers(x), self._h, x)[1]
+        return _planar_math.forward(self._layers(x), self._h, x)[1]
 
     def _inverse_log_det_jacobian(self, y):
-        return -_planar_layers.inverse(self._layers(y), self._h, y)[1]
+        return -_planar_math.inverse(self._layers(y), self._h, y)[1]
 
     def _layers(self, x):
         check_input(self, x, w=self.w)
         u, w, b = broadcast_batch(_STACK_AXES, u=self.u, w=self.w, b=self.b)
-        return _planar_layers.constrained(u, w, b, self._h, self.constraint)
+        return _planar_math.constrained(u, w, b, self._h, self.constraint)
 
 
 def _assertions(bijector, is_init):

@@ -3,7 +3,7 @@
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows._cache import never_stale
+from tfp_flows._freshness import never_stale
 from tfp_flows._parameters import (
     POSITIVE,
     as_parameters,
@@ -43,8 +43,12 @@ class PReLU(tfb.Bijector):
         parameters = dict(locals())
         (self.slope,) = as_parameters(slope=slope)
         super().__init__(
-            forward_min_event_ndims=0, dtype=self.slope.dtype,
-            validate_args=validate_args, parameters=parameters, name=name)
+            forward_min_event_ndims=0,
+            dtype=self.slope.dtype,
+            validate_args=validate_args,
+            parameters=parameters,
+            name=name,
+        )
 
     @classmethod
     def _parameter_properties(cls, dtype):

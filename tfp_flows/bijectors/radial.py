@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows._cache import never_stale
+from tfp_flows._freshness import never_stale
 from tfp_flows._parameters import (
     FINITE,
     POSITIVE,
@@ -14,7 +14,7 @@ from tfp_flows._parameters import (
     check_shapes,
     is_reference,
 )
-from tfp_flows.bijectors import _rows
+from tfp_flows.bijectors import _last_axis_sums
 
 tfb = tfp.bijectors
 
@@ -55,13 +55,21 @@ class Radial(tfb.Bijector):
     def __init__(self, center, radius, gain, validate_args=False, name="radial"):
         parameters = dict(locals())
         self.center, self.radius, self.gain = as_parameters(
-            center=center, radius=radius, gain=gain)
+            center=center, radius=radius, gain=gain
+        )
         check_shapes(
             dict(center="D", radius="", gain=""),
-            center=self.center, radius=self.radius, gain=self.gain)
+            center=self.center,
+            radius=self.radius,
+            gain=self.gain,
+        )
         super().__init__(
-            forward_min_event_ndims=1, dtype=self.center.dtype,
-            validate_args=validate_args, parameters=parameters, name=name)
+            forward_min_event_ndims=1,
+            dtype=self.center.dtype,
+            validate_args=validate_args,
+            parameters=parameters,
+            name=name,
+        )
 
     @classmethod
     def from_alpha_beta(cls, z0, alpha, beta, validate_args=False, name="radial"):
@@ -89,7 +97,8 @@ class Radial(tfb.Bijector):
             )
             return cls(z0, alpha, gain, validate_args, name)
         for argument, value, least, text in [
-            ("alpha", alpha, 0.0, "0"), ("beta", beta, -alpha, "-`alpha`")
+            ("alpha", alpha, 0.0, "0"),
+            ("beta", beta, -alpha, "-`alpha`"),
         ]:
             if tf.executing_eagerly() and not np.all(value > least):
                 raise ValueError(f"`{argument}` must be above {text}; got {value}.")
@@ -98,26 +107,27 @@ class Radial(tfb.Bijector):
     @classmethod
     def _parameter_properties(cls, dtype):
         positive = tfp.util.ParameterProperties(
-            shape_fn=lambda shape: shape[:-1],
-            default_constraining_bijector_fn=tfb.Exp)  # unconstrained 0 is gain 1
+            shape_fn=lambda shape: shape[:-1], default_constraining_bijector_fn=tfb.Exp
+        )  # unconstrained 0 is gain 1
         center = tfp.util.ParameterProperties(event_ndims=1)
         return dict(center=center, radius=positive, gain=positive)
 
     def _parameter_control_dependencies(self, is_init):
         return assert_each(
-            self, is_init, dict(center=FINITE, radius=POSITIVE, gain=POSITIVE))
+            self, is_init, dict(center=FINITE, radius=POSITIVE, gain=POSITIVE)
+        )
 
     def _forward(self, x):
         offset, rho = self._polar(x)
         stretch = _mixture(rho, self.gain)
         self._cache.forward_attributes(x)["ildj"] = -_log_det(rho, stretch, x)
-        return self.center + _rows.scale(offset, stretch)
+        return self.center + _last_axis_sums.scale(offset, stretch)
 
     def _inverse(self, y):
         offset, rho = self._polar_of_preimage(y)
         stretch = _mixture(rho, self.gain)
         self._cache.inverse_attributes(y)["ildj"] = -_log_det(rho, stretch, y)
-        return self.center + _rows.scale(offset, 1.0 / stretch)
+        return self.center + _last_axis_sums.scale(offset, 1.0 / stretch)
 
     def _inverse_log_det_jacobian(self, y):
         _, rho = self._polar_of_preimage(y)
@@ -144,7 +154,7 @@ class Radial(tfb.Bijector):
         check_input(self, x, center=self.center)
         offset = x - self.center
         tiny = np.finfo(offset.dtype.as_numpy_dtype).tiny  # for 0: sqrt has no slope
-        norm = tf.sqrt(tf.maximum(_rows.total(offset**2), tiny))
+        norm = tf.sqrt(tf.maximum(_last_axis_sums.total(offset**2), tiny))
         rho = norm / self.radius
         return offset, tf.minimum(rho, 0.25 * x.dtype.max)  # where squares overflow
 

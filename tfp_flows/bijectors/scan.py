@@ -4,14 +4,15 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows._autodiff import with_shape
-from tfp_flows._cache import never_stale
-from tfp_flows._compositions import can_start
+from tfp_flows._freshness import never_stale
 from tfp_flows._parameters import check_broadcasts, is_reference, without_keras
+from tfp_flows._traversal import can_start
 from tfp_flows.bijectors import _scan_slices
-from tfp_flows.bijectors._evaluation import evaluate
+from tfp_flows.bijectors._pytree import Read, leaves_of, replaced
+from tfp_flows.bijectors._recomputation import evaluate
+from tfp_flows.bijectors._scan_initialization import start_in_turn
 from tfp_flows.bijectors._scan_loop import scan
-from tfp_flows.bijectors._scan_start import start_in_turn
-from tfp_flows.bijectors._substitution import Read, leaves_of, replaced
+from tfp_flows.bijectors._scan_stacking import stack_layers
 
 tfb = tfp.bijectors
 
@@ -23,7 +24,8 @@ class Scan(tfb.Bijector):
     `y = layer_{K-1}(... layer_1(layer_0(x)))`: layer 0 acts first, and is nearest to
     the noise. It equals `tfb.Chain` of the layers, last layer first. A chain traces and
     compiles each of its layers; this does so with one, in a loop over the values in
-    which layers differ. `tfp_flows.flows.scan_layers` makes it of layers that exist.
+    which layers differ. `tfp_flows.bijectors.Scan.from_layers` makes it of layers
+    that exist.
 
     All that a layer computes with is at a path from it: an argument of a bijector, an
     attribute of a network, an entry of a list, such as `center` of a `Radial` or
@@ -55,8 +57,10 @@ class Scan(tfb.Bijector):
     """
 
     # The pattern shows none of its variables; those that count are shown by others.
-    _TF_MODULE_IGNORED_PROPERTIES = (
-        tfb.Bijector._TF_MODULE_IGNORED_PROPERTIES | {"layer", "_parameters"})
+    _TF_MODULE_IGNORED_PROPERTIES = tfb.Bijector._TF_MODULE_IGNORED_PROPERTIES | {
+        "layer",
+        "_parameters",
+    }
 
     def __init__(
         self, layer, stacked, validate_args=False, name="scan", *, _stacked_last=()
@@ -75,25 +79,62 @@ class Scan(tfb.Bijector):
             parameters.update(stacked=stacked, _stacked_last=())
         leaves = leaves_of(layer, stacked)
         stacked = {
-            path: _as_stack(path, value, leaves) for path, value in stacked.items()}
+            path: _as_stack(path, value, leaves) for path, value in stacked.items()
+        }
         self.num_layers = _number_of(stacked)
         shared = {path: leaf for path, leaf in leaves.items() if path not in stacked}
         # Past `__setattr__`, so that checkpoints do not know the pattern.
         vars(self).update(layer=layer, stacked=stacked, shared=shared)
         self._references = {  # by path, as checkpoints know them
-            path: value for path, value in [*stacked.items(), *shared.items()]
+            path: value
+            for path, value in [*stacked.items(), *shared.items()]
             if is_reference(value)
         }
         self._conditioner_variables = None if _is_unknown(layer) else []
         super().__init__(
-            forward_min_event_ndims=ndims, dtype=layer.dtype,
+            forward_min_event_ndims=ndims,
+            dtype=layer.dtype,
             is_constant_jacobian=layer.is_constant_jacobian,
-            validate_args=validate_args, parameters=parameters, name=name)
+            validate_args=validate_args,
+            parameters=parameters,
+            name=name,
+        )
+
+    @classmethod
+    def from_layers(cls, layers, name="scan"):
+        """Returns a layer that does what equal layers do, and compiles but one of them.
+
+        Layers are equal if they differ in the values of variables and tensors alone.
+        The result has one variable of shape `[K, ...]` in place of each that differs;
+        they start at the values that the layers have, under the names that the first
+        layer gives. A variable or tensor that is the same object in all layers is
+        shared by all. So are variables of whole numbers with the same values, such as
+        the masks of networks.
+
+        Args:
+          layers: list of `K` bijectors that keep the shape of events, from noise to
+            data: the first acts first in `forward`. Where kinds of layers take turns,
+              give
+            `tfb.Chain`s of one of each. Do not use them any more: the first serves as
+            the pattern, the others are not needed.
+          name: prefix of the ops.
+
+        Returns:
+          bijector: `tfp_flows.bijectors.Scan`.
+
+        Raises:
+          TypeError: one of the layers is no bijector.
+          ValueError: there are no layers, or they differ in other things than values,
+            or in none; a layer normalizes by the statistics of batches; or as `Scan`.
+        """
+        layer, stacked = stack_layers(layers)
+        return cls(layer, stacked, name=name)
 
     @classmethod
     def _parameter_properties(cls, dtype):
         layer = tfp.util.BatchedComponentProperties(
-            event_ndims=lambda _, x_event_ndims: x_event_ndims)
+            event_ndims=lambda _, x_event_ndims: x_event_ndims
+        )
         return dict(layer=layer, _stacked_last=_scan_slices.properties())
 
     @property
@@ -121,14 +162,20 @@ class Scan(tfb.Bijector):
         ndims = self.forward_min_event_ndims
         x = self._with_all_batch_axes(x, direction)
         shared = {
-            path: leaf for path, leaf in self.shared.items()
+            path: leaf
+            for path, leaf in self.shared.items()
             if tf.as_dtype(leaf.dtype).is_floating
         }
         paths = [*self.stacked, *shared]
-        numbers = {} if tf.executing_eagerly() else {
-            path: Read(leaf) for path, leaf in self.shared.items()
-            if isinstance(leaf, tf.Variable) and leaf.dtype.is_integer
-        }
+        numbers = (
+            {}
+            if tf.executing_eagerly()
+            else {
+                path: Read(leaf)
+                for path, leaf in self.shared.items()
+                if isinstance(leaf, tf.Variable) and leaf.dtype.is_integer
+            }
+        )
 
         def step(x, *tensors):
             layer = replaced(self.layer, {**numbers, **dict(zip(paths, tensors))})
@@ -139,9 +186,9 @@ class Scan(tfb.Bijector):
 
         tensors = (
             [tf.convert_to_tensor(value) for value in values.values()]
-            for values in (self.stacked, shared))
-        return scan(
-            step, x, *tensors, self.num_layers, direction == "inverse", ndims)
+            for values in (self.stacked, shared)
+        )
+        return scan(step, x, *tensors, self.num_layers, direction == "inverse", ndims)
 
     def _with_all_batch_axes(self, x, direction):
         """Checks the shape of `x`, and gives it the batch axes that the result has."""
@@ -160,23 +207,26 @@ class Scan(tfb.Bijector):
             )
         batch, own = x.shape[: x.shape.rank - ndims], self.experimental_batch_shape()
         check_broadcasts(batch, own, "The axes of the input before an event")
-        if own.rank == 0 or batch.is_fully_defined() and (
-            tf.broadcast_static_shape(batch, own) == batch
+        if (
+            own.rank == 0
+            or batch.is_fully_defined()
+            and (tf.broadcast_static_shape(batch, own) == batch)
         ):
             return x
         shape = tf.shape(x)
         axis = x.shape.rank - ndims
         full = tf.broadcast_dynamic_shape(
-            shape[:axis], self.experimental_batch_shape_tensor())
+            shape[:axis], self.experimental_batch_shape_tensor()
+        )
         result = tf.broadcast_to(x, tf.concat([full, shape[axis:]], axis=0))
         static = tf.broadcast_static_shape(batch, own)
         return with_shape(result, static.concatenate(event))
 
-    def start_from_data(self, values, direction):
+    def initialize_from_data(self, values, direction):
         """Starts the layers in turn, if they have anything to start.
 
         Args:
-          values: tensor; see `tfp_flows.flows.start_from_data`.
+          values: tensor; see `tfp_flows.normalization.initialize_from_data`.
           direction: "forward" or "inverse", the one that goes from data to noise.
 
         Returns:
@@ -229,7 +279,8 @@ def _is_unknown(layer):
     """Returns whether a conditioner is a plain function, which may read anything."""
     return any(
         getattr(part, "_conditioner_variables", []) is None
-        for part in [layer, *layer.submodules])
+        for part in [layer, *layer.submodules]
+    )
 
 
 def _check_none(variables):

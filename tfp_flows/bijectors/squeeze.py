@@ -4,7 +4,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows._autodiff import with_shape
-from tfp_flows._cache import never_stale
+from tfp_flows._freshness import never_stale
 
 tfb = tfp.bijectors
 
@@ -15,7 +15,7 @@ class Squeeze(tfb.Bijector):
 
     `x` has shape `[..., H, W, C]` and `y` `[..., H / f, W / f, f f C]`, for the factor
     `f`: Dinh et al. (2017), section 3.6, https://arxiv.org/abs/1605.08803. The channels
-    of `y` are those of the upper left pixel of a block, then of its right neighbour,
+    of `y` are those of the upper left pixel of a block, then of its right neighbor,
     row by row. The log determinant is 0. A flow to images has `tfb.Invert` of it.
 
     Args:
@@ -34,8 +34,12 @@ class Squeeze(tfb.Bijector):
             raise ValueError(f"`factor` must be an integer above 0; got {factor!r}.")
         self.factor = factor
         super().__init__(
-            forward_min_event_ndims=3, is_constant_jacobian=True,
-            validate_args=validate_args, parameters=parameters, name=name)
+            forward_min_event_ndims=3,
+            is_constant_jacobian=True,
+            validate_args=validate_args,
+            parameters=parameters,
+            name=name,
+        )
 
     @classmethod
     def _parameter_properties(cls, dtype):
@@ -117,15 +121,21 @@ def _of_known_rank(x):
 
 def _squeezed_shape(shape, factor):
     return _regrouped_shape(
-        shape, [factor, factor, 1], [1, 1, factor**2],
-        f"Height and width of the input must be multiples of {factor}, the `factor`")
+        shape,
+        [factor, factor, 1],
+        [1, 1, factor**2],
+        f"Height and width of the input must be multiples of {factor}, the `factor`",
+    )
 
 
 def _unsqueezed_shape(shape, factor):
     return _regrouped_shape(
-        shape, [1, 1, factor**2], [factor, factor, 1],
+        shape,
+        [1, 1, factor**2],
+        [factor, factor, 1],
         f"The number of channels must be a multiple of {factor**2}, the square of "
-        "`factor`")
+        "`factor`",
+    )
 
 
 def _regrouped_shape(shape, divisors, factors, demand):
@@ -140,9 +150,11 @@ def _regrouped_shape(shape, divisors, factors, demand):
         return shape
     if shape.rank < 3:
         raise ValueError(
-            f"The input must have shape [..., H, W, C]; got shape {shape}.")
+            f"The input must have shape [..., H, W, C]; got shape {shape}."
+        )
     event = list(zip(shape[-3:], divisors, factors))
     if any(n is not None and n % divisor for n, divisor, _ in event):
         raise ValueError(f"{demand}; got shape {shape}.")
-    return shape[:-3].concatenate([
-        None if n is None else n // divisor * factor for n, divisor, factor in event])
+    return shape[:-3].concatenate(
+        [None if n is None else n // divisor * factor for n, divisor, factor in event]
+    )

@@ -4,7 +4,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows._autodiff import with_shape
-from tfp_flows._cache import never_stale
+from tfp_flows._freshness import never_stale
 from tfp_flows._parameters import (
     FINITE,
     as_parameters,
@@ -14,9 +14,9 @@ from tfp_flows._parameters import (
     check_input,
     check_shapes,
 )
-from tfp_flows.bijectors import _triangular
+from tfp_flows.bijectors import _triangular_solve
 from tfp_flows.bijectors.activations import as_activation
-from tfp_flows.bijectors.bases import triangular_factor_bijector
+from tfp_flows.bijectors.orthonormal import triangular_factor_bijector
 
 tfb = tfp.bijectors
 
@@ -41,9 +41,9 @@ class Sylvester(tfb.Bijector):
 
     Args:
       q: `Q`, shape `[..., D, M]`, `1 <= M <= D`, with orthonormal columns. See
-        `tfp_flows.bijectors.bases`: `qr_basis`, `bjorck_basis`, `householder_basis` and
-        `permutation_basis` give the flows that the paper calls orthogonal (the first
-        two), Householder and triangular.
+        `tfp_flows.bijectors.orthonormal`: `qr_basis`, `bjorck_basis`,
+        `householder_basis` and `permutation_basis` give the flows that the paper
+        calls orthogonal (the first two), Householder and triangular.
       r: `R`, shape `[..., M, M]`, in the units of `x`. Upper triangular: what is below
         the diagonal is not read. 0 is the identity.
       r_tilde: `R_tilde`, shape `[..., M, M]`, in 1 / the units of `x`, likewise. The
@@ -75,9 +75,9 @@ class Sylvester(tfb.Bijector):
     ):
         parameters = dict(locals())
         self.q, self.r, self.r_tilde, self.b = as_parameters(
-            q=q, r=r, r_tilde=r_tilde, b=b)
-        sizes = check_shapes(
-            _AXES, q=self.q, r=self.r, r_tilde=self.r_tilde, b=self.b)
+            q=q, r=r, r_tilde=r_tilde, b=b
+        )
+        sizes = check_shapes(_AXES, q=self.q, r=self.r, r_tilde=self.r_tilde, b=self.b)
         if None not in sizes.values() and not 1 <= sizes["M"] <= sizes["D"]:
             raise ValueError(
                 "`q` must have at least 1 column and no more columns than rows; "
@@ -86,8 +86,12 @@ class Sylvester(tfb.Bijector):
         self.activation = activation
         self._h = as_activation(activation)
         super().__init__(
-            forward_min_event_ndims=1, dtype=self.q.dtype,
-            validate_args=validate_args, parameters=parameters, name=name)
+            forward_min_event_ndims=1,
+            dtype=self.q.dtype,
+            validate_args=validate_args,
+            parameters=parameters,
+            name=name,
+        )
 
     @classmethod
     def _parameter_properties(cls, dtype):
@@ -112,7 +116,8 @@ class Sylvester(tfb.Bijector):
     def _parameter_control_dependencies(self, is_init):
         orthonormal = (_is_orthonormal, "have orthonormal columns")
         assertions = assert_each(
-            self, is_init, dict(q=orthonormal, r=FINITE, r_tilde=FINITE, b=FINITE))
+            self, is_init, dict(q=orthonormal, r=FINITE, r_tilde=FINITE, b=FINITE)
+        )
         bound = -1.0 / self._h.max_slope
         return assertions + assert_that(
             self,
@@ -143,11 +148,11 @@ class Sylvester(tfb.Bijector):
         if self.experimental_batch_shape().rank != 0:
             return self._evaluate_each(x)
         w, v, _, b, margin = self._read(x)
-        t = _triangular.project(w, x)
-        t += _triangular.rows_first(b, 1, t)
-        h, log_det = _triangular.activate(self._h, t, margin)
-        log_det = _triangular.per_sample(log_det, w, x)
-        return x + _triangular.expand(h, v, x), log_det
+        t = _triangular_solve.project(w, x)
+        t += _triangular_solve.rows_first(b, 1, t)
+        h, log_det = _triangular_solve.activate(self._h, t, margin)
+        log_det = _triangular_solve.per_sample(log_det, w, x)
+        return x + _triangular_solve.expand(h, v, x), log_det
 
     def _evaluate_each(self, x):
         """As `_evaluate`, where samples have matrices of their own: none of products.
@@ -167,12 +172,13 @@ class Sylvester(tfb.Bijector):
     def _solve(self, y):
         """Returns `x` and the log determinant of forward there."""
         w, v, u, b, margin = self._read(y)
-        return _triangular.invert(y, w, v, u, b, self._h, margin)
+        return _triangular_solve.invert(y, w, v, u, b, self._h, margin)
 
     def _read(self, x):
         """Returns `R_tilde Q'`, `R'Q'`, `U`, `b` and `1 + U_mm L`."""
         q, r, r_tilde, b = broadcast_batch(
-            _AXES, q=self.q, r=self.r, r_tilde=self.r_tilde, b=self.b)
+            _AXES, q=self.q, r=self.r, r_tilde=self.r_tilde, b=self.b
+        )
         check_input(self, x, q=q[..., 0])
         r, r_tilde = (tf.linalg.band_part(factor, 0, -1) for factor in (r, r_tilde))
         w = tf.matmul(r_tilde, q, transpose_b=True)
@@ -190,7 +196,8 @@ def _times(matrix, x, transpose=False):
     flat = tf.matmul(flat, matrix, transpose_b=not transpose)
     shape = tf.concat([tf.shape(x)[:-1], tf.shape(flat)[-1:]], axis=0)
     return with_shape(
-        tf.reshape(flat, shape), x.shape[:-1].concatenate(flat.shape[-1:]))
+        tf.reshape(flat, shape), x.shape[:-1].concatenate(flat.shape[-1:])
+    )
 
 
 def _is_orthonormal(q):
@@ -201,6 +208,7 @@ def _is_orthonormal(q):
 
 def _no_bijector_for_q():
     raise NotImplementedError(
-        "`q` has no unconstrained form of the same size; pass it to `build_trainable`, "
-        "made by a function of `tfp_flows.bijectors.bases`, or use `flows.sylvester`."
+        "`q` has no unconstrained form of the same size; pass it to `make_trainable`, "
+        "made by a function of `tfp_flows.bijectors.orthonormal`, or use "
+        "`flows.sylvester`."
     )

@@ -12,8 +12,8 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows._cache import never_stale
-from tfp_flows._recipes import register
+from tfp_flows._builders import register
+from tfp_flows._freshness import never_stale
 from tfp_flows.bijectors._spline import Spline
 
 tfb = tfp.bijectors
@@ -142,7 +142,7 @@ class RationalQuadraticSpline:
       num_bins: number of pieces, at least 1.
       bound: `B`, the interval is `(-B, B)`.
       min_bin_size: least width and height of a bin, as a share of the interval.
-      min_slope: least slope at a knot, below 1.
+      min_knot_slope: least slope at a knot, below 1.
 
     Raises:
       ValueError: an argument is out of its range.
@@ -151,18 +151,22 @@ class RationalQuadraticSpline:
     num_bins: int = 8
     bound: float = 5.0
     min_bin_size: float = 1e-3
-    min_slope: float = 1e-3
+    min_knot_slope: float = 1e-3
 
     def __post_init__(self):
         if not isinstance(self.num_bins, (int, np.integer)):
             raise ValueError(f"`num_bins` must be an integer; got {self.num_bins}.")
         _check_positive(
-            num_bins=self.num_bins, bound=self.bound,
-            min_bin_size=self.min_bin_size, min_slope=self.min_slope)
-        if self.min_bin_size * self.num_bins >= 1.0 or self.min_slope >= 1.0:
+            num_bins=self.num_bins,
+            bound=self.bound,
+            min_bin_size=self.min_bin_size,
+            min_knot_slope=self.min_knot_slope,
+        )
+        if self.min_bin_size * self.num_bins >= 1.0 or self.min_knot_slope >= 1.0:
             raise ValueError(
-                "`min_bin_size` times `num_bins` and `min_slope` must be below 1; got "
-                f"{self.min_bin_size}, {self.num_bins} and {self.min_slope}."
+                "`min_bin_size` times `num_bins` and `min_knot_slope` must be below "
+                "1; got "
+                f"{self.min_bin_size}, {self.num_bins} and {self.min_knot_slope}."
             )
 
     @property
@@ -173,14 +177,13 @@ class RationalQuadraticSpline:
         k = self.num_bins
         parameters = tf.convert_to_tensor(parameters)
         widths, heights = (
-            2.0 * self.bound * (
-                self.min_bin_size
-                + (1.0 - k * self.min_bin_size) * _softmax(raw)
-            )
+            2.0
+            * self.bound
+            * (self.min_bin_size + (1.0 - k * self.min_bin_size) * _softmax(raw))
             for raw in (parameters[..., :k], parameters[..., k : 2 * k])
         )
         return Spline(
-            widths, heights, parameters[..., 2 * k :], self.bound, self.min_slope
+            widths, heights, parameters[..., 2 * k :], self.bound, self.min_knot_slope
         )
 
 
@@ -198,8 +201,13 @@ class _ScaleAndShift(tfb.Bijector):
         parameters = dict(locals())
         self.log_scale, self.shift = log_scale, shift
         super().__init__(
-            forward_min_event_ndims=0, dtype=shift.dtype, is_constant_jacobian=True,
-            validate_args=validate_args, parameters=parameters, name=name)
+            forward_min_event_ndims=0,
+            dtype=shift.dtype,
+            is_constant_jacobian=True,
+            validate_args=validate_args,
+            parameters=parameters,
+            name=name,
+        )
 
     @classmethod
     def _parameter_properties(cls, dtype):

@@ -83,7 +83,8 @@ class LogisticMixture:
         def cumulative(level):
             x = self._scaled(level)[..., tf.newaxis] + half
             return tf.reduce_sum(
-                tf.exp(log_weight) * tf.sigmoid((x - mean) / scale), axis=-1)
+                tf.exp(log_weight) * tf.sigmoid((x - mean) / scale), axis=-1
+            )
 
         low, high = tf.zeros_like(u), tf.fill(tf.shape(u), self.num_levels - 1.0)
         high = tf.cast(high, u.dtype)

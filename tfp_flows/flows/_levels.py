@@ -6,8 +6,8 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows._autodiff import with_shape
-from tfp_flows.bijectors import _rows
-from tfp_flows.bijectors._conditioning import (
+from tfp_flows.bijectors import _last_axis_sums
+from tfp_flows.bijectors._conditioner import (
     check_context,
     check_has_context,
     context_ndims_of,
@@ -18,8 +18,8 @@ from tfp_flows.flows._level_heads import Categorical, LogisticMixture
 tfd = tfp.distributions
 
 
-class AutoregressiveLevels(tfd.Distribution):
-    """Distribution that `autoregressive_levels` returns; it has the same arguments."""
+class DiscreteAutoregressive(tfd.Distribution):
+    """The distribution of `discrete_autoregressive`, with the same arguments."""
 
     def __init__(
         self,
@@ -29,12 +29,13 @@ class AutoregressiveLevels(tfd.Distribution):
         event_shape=None,
         context=None,
         validate_args=False,
-        name="autoregressive_levels",
+        name="discrete_autoregressive",
     ):
         parameters = dict(locals())
         if not isinstance(num_levels, numbers.Integral) or num_levels < 2:
             raise ValueError(
-                f"`num_levels` must be an integer of at least 2; got {num_levels!r}.")
+                f"`num_levels` must be an integer of at least 2; got {num_levels!r}."
+            )
         self.network, self.num_levels = network, num_levels
         dtype = dtype_of(network) or tf.float32
         self._head = Categorical(num_levels)
@@ -47,13 +48,16 @@ class AutoregressiveLevels(tfd.Distribution):
             self._head = LogisticMixture(num_levels, mixture_size)
         self._check_number(getattr(network, "num_parameters", None))
         self._shape = _event_shape_of(network, event_shape)
-        self.context, self.context_size = check_context(
-            network, context, None, dtype)
+        self.context, self.context_size = check_context(network, context, None, dtype)
         super().__init__(
             # With an integer dtype TFP would cut off the decimals of an array.
-            dtype=dtype, reparameterization_type=tfd.NOT_REPARAMETERIZED,
-            validate_args=validate_args, allow_nan_stats=True, parameters=parameters,
-            name=name)
+            dtype=dtype,
+            reparameterization_type=tfd.NOT_REPARAMETERIZED,
+            validate_args=validate_args,
+            allow_nan_stats=True,
+            parameters=parameters,
+            name=name,
+        )
 
     @classmethod
     def _parameter_properties(cls, dtype, num_classes=None):
@@ -89,7 +93,7 @@ class AutoregressiveLevels(tfd.Distribution):
     def _log_prob(self, value):
         levels = tf.cast(value, self.dtype)
         terms = self._head.log_prob(self._ask(levels), levels)
-        return _rows.total_of_event(terms, self._shape.rank)
+        return _last_axis_sums.total_of_event(terms, self._shape.rank)
 
     def _sample_n(self, n, seed=None):
         batch = self.batch_shape_tensor()
@@ -99,8 +103,8 @@ class AutoregressiveLevels(tfd.Distribution):
         """Returns a number for each element; those batch axes come first."""
         shape = tf.concat([batch, self._shape.as_list()], axis=0)
         return tf.random.stateless_uniform(
-            shape, tfp.random.sanitize_seed(seed), dtype=self.dtype,
-            alg="philox")  # the same with XLA and without
+            shape, tfp.random.sanitize_seed(seed), dtype=self.dtype, alg="philox"
+        )  # the same with XLA and without
 
     def solve(self, w):
         """Finds levels, each the quantile of its distribution given those before it.
@@ -118,8 +122,10 @@ class AutoregressiveLevels(tfd.Distribution):
         if hasattr(self.network, "solve_for_input") and ndims == self._shape.rank:
             check_has_context(self)
             z, exact = self.network.solve_for_input(
-                lambda parameters, w: self._scaled(invert(parameters, w)), w,
-                self.context)
+                lambda parameters, w: self._scaled(invert(parameters, w)),
+                w,
+                self.context,
+            )
             start = tf.round(0.5 * (z + 1.0) * (self.num_levels - 1.0))
             changed = ~exact
 
@@ -128,8 +134,11 @@ class AutoregressiveLevels(tfd.Distribution):
             return tf.reduce_any(new != old), with_shape(new, old.shape)
 
         _, levels = tf.while_loop(
-            lambda changed, _: changed, again, (tf.convert_to_tensor(changed), start),
-            maximum_iterations=self._shape.num_elements())
+            lambda changed, _: changed,
+            again,
+            (tf.convert_to_tensor(changed), start),
+            maximum_iterations=self._shape.num_elements(),
+        )
         return tf.stop_gradient(levels)
 
     def _ask(self, levels):
@@ -160,7 +169,8 @@ def _event_shape_of(network, event_shape):
     known, given = tf.TensorShape(known), tf.TensorShape(event_shape)
     if not known.is_compatible_with(given):
         raise ValueError(
-            f"`event_shape` must be that of the network, {known}; got {given}.")
+            f"`event_shape` must be that of the network, {known}; got {given}."
+        )
     shape = known.merge_with(given)
     if not shape.is_fully_defined():
         raise ValueError(

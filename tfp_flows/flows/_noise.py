@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows import _recipes
+from tfp_flows import _builders
 
 tfd = tfp.distributions
 
@@ -24,7 +24,8 @@ class Normal(tfd.Normal):
         if _is_stateful(seed):
             return super()._sample_n(n, seed)
         noise = tf.random.stateless_normal(
-            *_shape_and_seed(self, n, seed), dtype=self.dtype, alg="philox")
+            *_shape_and_seed(self, n, seed), dtype=self.dtype, alg="philox"
+        )
         return noise * self.scale + self.loc
 
 
@@ -36,14 +37,18 @@ class Logistic(tfd.Logistic):
             return super()._sample_n(n, seed)
         tiny = np.finfo(self.dtype.as_numpy_dtype).tiny  # the quantile of 0 is infinite
         uniform = tf.random.stateless_uniform(
-            *_shape_and_seed(self, n, seed), minval=tiny, maxval=1.0, dtype=self.dtype,
-            alg="philox")
+            *_shape_and_seed(self, n, seed),
+            minval=tiny,
+            maxval=1.0,
+            dtype=self.dtype,
+            alg="philox",
+        )
         quantile = tf.math.log(uniform) - tf.math.log1p(-uniform)
         return quantile * self.scale + self.loc
 
 
 for _kind in (Normal, Logistic):  # for files of compositions
-    _recipes.register(_kind)
+    _builders.register(_kind)
 KINDS = {tfd.Normal: Normal, tfd.Logistic: Logistic}  # these for those of TFP
 
 
@@ -75,7 +80,8 @@ def _count_calls(graph):
     """
     with tf.init_scope(), tf.device("CPU:0"):
         count = tf.raw_ops.VarHandleOp(
-            dtype=tf.int64, shape=[], shared_name=f"tfp_flows_calls_{id(graph)}")
+            dtype=tf.int64, shape=[], shared_name=f"tfp_flows_calls_{id(graph)}"
+        )
         start = tf.random.uniform([], 0, 2**62, tf.int64)
         tf.raw_ops.AssignVariableOp(resource=count, value=start)
     add = tf.raw_ops.AssignAddVariableOp(resource=count, value=tf.ones([], tf.int64))

@@ -1,4 +1,4 @@
-"""The families of `amortised_posterior`: parameters in, distributions out."""
+"""The families of `amortized_posterior`: parameters in, distributions out."""
 
 import math
 
@@ -8,11 +8,11 @@ import tensorflow_probability as tfp
 
 from tfp_flows import bijectors
 from tfp_flows._autodiff import with_shape
-from tfp_flows._compositions import bind_context
 from tfp_flows._dtypes import check_dtype
 from tfp_flows._flow import Flow
 from tfp_flows._parameters import is_reference
-from tfp_flows.bijectors import bases
+from tfp_flows._traversal import bind_context
+from tfp_flows.bijectors import orthonormal
 from tfp_flows.flows._noise import Normal
 
 tfb, tfd = tfp.bijectors, tfp.distributions
@@ -26,7 +26,7 @@ class Gaussian(tf.Module):
     Args:
       size: `D`.
       num_layers: `K`.
-      dtype, name: as for `amortised_posterior`.
+      dtype, name: as for `amortized_posterior`.
       shapes: shapes of the parameters of the flow, by name.
     """
 
@@ -57,7 +57,8 @@ class Gaussian(tf.Module):
                 f"[..., {self.num_parameters}]."
             )
         raise AttributeError(
-            f"{type(self).__name__!r} object has no attribute {name!r}.{hint}")
+            f"{type(self).__name__!r} object has no attribute {name!r}.{hint}"
+        )
 
     def __call__(self, parameters):
         reference = is_reference(parameters)
@@ -72,11 +73,18 @@ class Gaussian(tf.Module):
         tensors = self._tensors(tf.convert_to_tensor(parameters, self.dtype))
         # Tracked, and read anew in each use; a graph does the latter by itself.
         if reference and tf.executing_eagerly():
-            tensors = tf.nest.pack_sequence_as(tensors, [
-                tfp.util.DeferredTensor(
-                    parameters, lambda value, i=i: self._tensor(i, value),
-                    dtype=tensor.dtype, shape=tensor.shape)
-                for i, tensor in enumerate(tf.nest.flatten(tensors))])
+            tensors = tf.nest.pack_sequence_as(
+                tensors,
+                [
+                    tfp.util.DeferredTensor(
+                        parameters,
+                        lambda value, i=i: self._tensor(i, value),
+                        dtype=tensor.dtype,
+                        shape=tensor.shape,
+                    )
+                    for i, tensor in enumerate(tf.nest.flatten(tensors))
+                ],
+            )
         loc, scale = tensors["loc"], tensors["scale"]
         bijector = self._bijector(tensors["flow"])
         if bijector is None:
@@ -90,12 +98,15 @@ class Gaussian(tf.Module):
         parts = {
             name: with_shape(
                 tf.reshape(part, tf.concat([batch, shape], axis=0)),
-                [*parameters.shape[:-1], *shape])
+                [*parameters.shape[:-1], *shape],
+            )
             for (name, shape), part in zip(
-                self._shapes.items(), tf.split(parameters, self._sizes, axis=-1))
+                self._shapes.items(), tf.split(parameters, self._sizes, axis=-1)
+            )
         }
         return dict(
-            loc=parts["loc"], scale=_positive(parts["scale"]), flow=self._flow(parts))
+            loc=parts["loc"], scale=_positive(parts["scale"]), flow=self._flow(parts)
+        )
 
     def _tensor(self, i, parameters):
         return tf.nest.flatten(self._tensors(parameters))[i]
@@ -125,8 +136,7 @@ class Planar(Gaussian):
 
 class Radial(Gaussian):
     def __init__(self, size, num_layers, **options):
-        shapes = dict(
-            center=[num_layers, size], radius=[num_layers], gain=[num_layers])
+        shapes = dict(center=[num_layers, size], radius=[num_layers], gain=[num_layers])
         super().__init__(size, num_layers, shapes=shapes, **options)
 
     def _flow(self, parts):
@@ -152,40 +162,47 @@ class Sylvester(Gaussian):
         )
         triangle = [num_layers, columns * (columns + 1) // 2]
         shapes = dict(
-            r=triangle, r_tilde=triangle, b=[num_layers, columns], **bases_of[basis])
+            r=triangle, r_tilde=triangle, b=[num_layers, columns], **bases_of[basis]
+        )
         super().__init__(size, num_layers, shapes=shapes, **options)
         self._basis, self._columns, self._activation = basis, columns, activation
 
     def _flow(self, parts):
         r, r_tilde = (
             tfp.math.fill_triangular(parts[name], upper=True)
-            for name in ("r", "r_tilde"))
+            for name in ("r", "r_tilde")
+        )
         r_tilde += tf.eye(self._columns, dtype=self.dtype)  # both 0: no gradient
         factors = [
-            tf.unstack(bases.triangular_factor(each), axis=-3) for each in (r, r_tilde)]
+            tf.unstack(orthonormal.triangular_factor(each), axis=-3)
+            for each in (r, r_tilde)
+        ]
         each = [self._columns_of(parts), *factors, tf.unstack(parts["b"], axis=-2)]
         return [list(layer) for layer in zip(*each)]
 
     def _bijector(self, tensors):
-        return tfb.Chain([
-            bijectors.Sylvester(*layer, activation=self._activation)
-            for layer in tensors
-        ][::-1])
+        return tfb.Chain(
+            [
+                bijectors.Sylvester(*layer, activation=self._activation)
+                for layer in tensors
+            ][::-1]
+        )
 
     def _columns_of(self, parts):
-        """Returns `Q` of each layer; all are orthonormalised at once."""
+        """Returns `Q` of each layer; all are orthonormalized at once."""
         if self._basis == "triangular":
             return [
-                bases.permutation_basis(
-                    self.event_size, self._columns, i % 2 == 1, self.dtype)
+                orthonormal.permutation_basis(
+                    self.event_size, self._columns, i % 2 == 1, self.dtype
+                )
                 for i in range(self.num_layers)
             ]
         if self._basis == "householder":
             mirrors = _directions(self._shapes["q"], self.dtype)
-            q = bases.householder_basis(parts["q"] + mirrors, self._columns)
+            q = orthonormal.householder_basis(parts["q"] + mirrors, self._columns)
         else:
             eye = tf.eye(self.event_size, self._columns, dtype=self.dtype)
-            q = bases.bjorck_basis(parts["q"] + eye)
+            q = orthonormal.bjorck_basis(parts["q"] + eye)
         return tf.unstack(q, axis=-3)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows.bijectors import _rows
+from tfp_flows.bijectors import _last_axis_sums
 
 tfb, tfd = tfp.bijectors, tfp.distributions
 
@@ -13,34 +13,34 @@ class Scale(tfb.Scale):
     """`tfb.Scale`, with the log determinants of large events summed in steps."""
 
     def _sum_fn(self, x, axis=None):
-        return _rows.total_over(x, axis)
+        return _last_axis_sums.total_over(x, axis)
 
 
 class Sigmoid(tfb.Sigmoid):
     """`tfb.Sigmoid`, likewise."""
 
     def _sum_fn(self, x, axis=None):
-        return _rows.total_over(x, axis)
+        return _last_axis_sums.total_over(x, axis)
 
 
 class _Sample(tfd.Sample):
     def _sum_fn(self):
-        return _rows.total_over
+        return _last_axis_sums.total_over
 
 
 class _Independent(tfd.Independent):
     def _sum_fn(self):
-        return _rows.total_over
+        return _last_axis_sums.total_over
 
 
 def sample(distribution, event_shape):
     """Returns `tfd.Sample`, or one that sums in steps if the event is large."""
-    kind = _Sample if np.prod(event_shape) >= _rows.LONG else tfd.Sample
+    kind = _Sample if np.prod(event_shape) >= _last_axis_sums.LONG else tfd.Sample
     return kind(distribution, list(event_shape))
 
 
 def independent(distribution):
     """Returns `tfd.Independent` of one axis, which sums in steps if that is long."""
     size = tf.compat.dimension_value(distribution.batch_shape[-1])
-    kind = _Independent if size is not None and size >= _rows.LONG else tfd.Independent
+    kind = _Independent if size is not None and size >= _last_axis_sums.LONG else tfd.Independent
     return kind(distribution, reinterpreted_batch_ndims=1)

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows._compositions import bind_context
+from tfp_flows._traversal import bind_context
 
 tfb, tfd = tfp.bijectors, tfp.distributions
 
@@ -22,8 +22,8 @@ def condition(flow, context):
     Args:
       flow: `tfd.TransformedDistribution`, or a bijector: a layer of this package that
         takes a context, or `tfb.Chain` and `tfb.Invert` of such; or another
-        distribution that takes one, such as `autoregressive_levels`, or that is made of
-        such, such as `tfd.Sample`.
+        distribution that takes one, such as `discrete_autoregressive`, or that is
+        made of such, such as `tfd.Sample`.
       context: tensor of shape `[..., context_size]`: what the distribution depends on,
         such as a label as one-hot vector or the output of an encoder.
 
@@ -69,7 +69,8 @@ def condition_on_class(flow, labels, num_classes):
     _check_flow(flow)
     if not isinstance(num_classes, numbers.Integral) or num_classes < 1:
         raise ValueError(
-            f"`num_classes` must be an integer of at least 1; got {num_classes!r}.")
+            f"`num_classes` must be an integer of at least 1; got {num_classes!r}."
+        )
     labels, dtype = tf.convert_to_tensor(labels, name="labels"), _dtype_of(flow)
     if _are_vectors(labels, num_classes):
         classes = tf.cast(labels, dtype)
@@ -77,7 +78,8 @@ def condition_on_class(flow, labels, num_classes):
         known &= tf.reduce_sum(classes, axis=-1) == 1.0
         message = (
             f"`labels` of width {num_classes} must be one-hot, a 1 and zeros in each "
-            "row; other contexts are for `condition`. Got")
+            "row; other contexts are for `condition`. Got"
+        )
     else:
         if labels.shape.rank == 2:
             labels = tf.squeeze(labels, axis=-1)
@@ -87,8 +89,9 @@ def condition_on_class(flow, labels, num_classes):
         message = f"`labels` must be from 0 to {num_classes - 1}; got"
     if tf.executing_eagerly() and not np.all(known):
         raise ValueError(f"{message} {labels.numpy()[~known.numpy()][:10]}.")
-    with tf.control_dependencies([tf.debugging.Assert(
-        tf.reduce_all(known), [message, labels])]):
+    with tf.control_dependencies(
+        [tf.debugging.Assert(tf.reduce_all(known), [message, labels])]
+    ):
         classes = tf.identity(classes)
     nan = tf.constant(float("nan"), dtype)  # compiled graphs drop the assertion
     return condition(flow, tf.where(known[..., tf.newaxis], classes, nan))
@@ -99,8 +102,7 @@ def _are_vectors(labels, num_classes):
     shape, whole = labels.shape, labels.dtype.is_integer
     if not (whole or labels.dtype.is_bool or labels.dtype.is_floating):
         raise TypeError(
-            "`labels` must be integers or one-hot vectors; "
-            f"got {labels.dtype.name}."
+            f"`labels` must be integers or one-hot vectors; got {labels.dtype.name}."
         )
     if whole and (shape.rank in (0, 1) or shape.rank == 2 and shape[-1] == 1):
         return False
@@ -124,7 +126,8 @@ def _check_flow(flow):
     if isinstance(getattr(flow, "distribution", None), tfd.Distribution):
         remedy = " Give its `distribution`."
     raise TypeError(
-        f"`flow` must be a bijector or a `tfd.Distribution`; got {flow!r}.{remedy}")
+        f"`flow` must be a bijector or a `tfd.Distribution`; got {flow!r}.{remedy}"
+    )
 
 
 def _dtype_of(flow):

@@ -5,11 +5,10 @@ import functools
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfp_flows._builders import recipe
 from tfp_flows._dtypes import check_dtype
-from tfp_flows._recipes import recipe
-from tfp_flows.bijectors import MultiScale, Squeeze, transformers
-from tfp_flows.flows import _image_layers as parts
-from tfp_flows.flows.scan_layers import scan_layers
+from tfp_flows.bijectors import MultiScale, Scan, Squeeze, transformers
+from tfp_flows.flows import _image_builders as parts
 from tfp_flows.networks import ConvNet
 
 tfb = tfp.bijectors
@@ -26,7 +25,7 @@ def glow(
     coupling="affine",
     convolution="plu",
     num_values=256,
-    preprocessing="centre",
+    preprocessing="center",
     context_size=0,
     context_in="top",
     recompute=False,
@@ -40,11 +39,11 @@ def glow(
     Kingma and Dhariwal (2018), https://arxiv.org/abs/1807.03039. Each level squeezes
     the image, makes `num_steps` of `GlowStep`, and factors out half of the channels
     with a learned prior. Each prior starts as standard normal noise, each coupling as
-    a constant scale, each convolution as a rotation. Call `start_from_data` with a
+    a constant scale, each convolution as a rotation. Call `initialize_from_data` with a
     first batch before training.
 
-    It is a distribution of dequantised images, numbers in [0, num_values): see
-    `dequantise`, which checks that range; a density is told of all numbers.
+    It is a distribution of dequantized images, numbers in [0, num_values): see
+    `dequantize`, which checks that range; a density is told of all numbers.
     `bits_per_dimension` turns it into the measure of the papers. `encode`, `decode`,
     `sample_at_temperature`, `interpolate` and `attribute_direction` show what it has
     learned.
@@ -59,7 +58,7 @@ def glow(
       coupling: "affine", with the bounded scale of their code, or "additive".
       convolution: "plu" for `InvertibleConv1x1PLU`, "plain" for `InvertibleConv1x1`.
       num_values: number of values that a pixel can have, `2**n` for n bits.
-      preprocessing: "centre" to scale pixels to [-0.5, 0.5], "logit" for
+      preprocessing: "center" to scale pixels to [-0.5, 0.5], "logit" for
         `tfp_flows.bijectors.Logit` with `alpha=0.05`.
       context_size: length of a context, such as the number of classes; 0 for none. A
         flow that has one is to be bound by `condition` or `condition_on_class` before
@@ -101,19 +100,39 @@ def glow(
         for k, pair in enumerate(seeds):
             step = f"level_{i}_step_{k}"
             network = functools.partial(
-                _network, hidden_channels, transformer.num_parameters, inner_context,
-                dtype, compute_dtype, f"{step}_network")
-            steps.append(parts.glow_step(
-                channels, network, transformer, convolution, started, pair, dtype,
-                step))
+                _network,
+                hidden_channels,
+                transformer.num_parameters,
+                inner_context,
+                dtype,
+                compute_dtype,
+                f"{step}_network",
+            )
+            steps.append(
+                parts.glow_step(
+                    channels,
+                    network,
+                    transformer,
+                    convolution,
+                    started,
+                    pair,
+                    dtype,
+                    step,
+                )
+            )
         if scan:
-            steps = [scan_layers(steps[::-1], name=f"level_{i}_steps")]
+            steps = [Scan.from_layers(steps[::-1], name=f"level_{i}_steps")]
         layers = [tfb.Invert(Squeeze()), *steps]
         last = i + 1 == num_levels
         kept = 0 if last else channels // 2
         prior = parts.prior(
-            channels, kept, prior_seed[0], context_size if last else inner_context,
-            dtype, f"prior_{i}")
+            channels,
+            kept,
+            prior_seed[0],
+            context_size if last else inner_context,
+            dtype,
+            f"prior_{i}",
+        )
         if last:
             layers.append(prior)
         else:
@@ -121,15 +140,35 @@ def glow(
             channels = kept
         levels.append(tfb.Chain(layers, name=f"level_{i}"))
     return parts.distribution(
-        [*parts.preprocessing(preprocessing, num_values, dtype),
-         MultiScale(levels, priors, recompute, list(event_shape))],
-        event_shape, dtype, name)
+        [
+            *parts.preprocessing(preprocessing, num_values, dtype),
+            MultiScale(levels, priors, recompute, list(event_shape)),
+        ],
+        event_shape,
+        dtype,
+        name,
+    )
 
 
 def _network(
-    hidden, num_parameters, context_size, dtype, compute_dtype, name, kept, changed,
+    hidden,
+    num_parameters,
+    context_size,
+    dtype,
+    compute_dtype,
+    name,
+    kept,
+    changed,
     seed,
 ):
     return ConvNet(
-        kept, changed, hidden, num_parameters=num_parameters, seed=seed,
-        context_size=context_size, dtype=dtype, compute_dtype=compute_dtype, name=name)
+        kept,
+        changed,
+        hidden,
+        num_parameters=num_parameters,
+        seed=seed,
+        context_size=context_size,
+        dtype=dtype,
+        compute_dtype=compute_dtype,
+        name=name,
+    )

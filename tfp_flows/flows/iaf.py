@@ -2,9 +2,9 @@
 
 import tensorflow as tf
 
-from tfp_flows._recipes import recipe
+from tfp_flows._builders import recipe
 from tfp_flows.bijectors import InverseAutoregressive, transformers
-from tfp_flows.flows import _layers
+from tfp_flows.flows import _vector_builders
 
 
 @recipe(package="tfp_flows")
@@ -50,8 +50,8 @@ def iaf(
         then.
       standardize: whether a layer next to the data standardizes them: each element is
         shifted and scaled by its mean and standard deviation, as
-        `tfp_flows.flows.start_from_data` finds them once, before training. They are
-        saved, and not trained. Until then the layer is the identity.
+        `tfp_flows.normalization.initialize_from_data` finds them once, before
+        training. They are saved, and not trained. Until then the layer is the identity.
       context_size: length of a context, 0 for none. A flow that has one is to be bound
         to a context by `tfp_flows.flows.condition` before use.
       scan: whether the layers are one `tfp_flows.bijectors.Scan`, which traces and
@@ -76,11 +76,23 @@ def iaf(
         does not go with it.
       tf.errors.InvalidArgumentError: a check of `validate_args` fails.
     """
-    layers = _layers.autoregressive_layers(
-        InverseAutoregressive, event_size, num_layers, hidden_units, transformer, seed,
-        order, validate_args, activation=activation, residual=residual,
-        context_size=context_size, dtype=dtype, compute_dtype=compute_dtype)
+    layers = _vector_builders.autoregressive_layers(
+        InverseAutoregressive,
+        event_size,
+        num_layers,
+        hidden_units,
+        transformer,
+        seed,
+        order,
+        validate_args,
+        activation=activation,
+        residual=residual,
+        context_size=context_size,
+        dtype=dtype,
+        compute_dtype=compute_dtype,
+    )
     if scan:
-        layers = _layers.scanned(layers)
-    return _layers.distribution(
-        layers, event_size, dtype, name, standardize=standardize)
+        layers = _vector_builders.scanned(layers)
+    return _vector_builders.distribution(
+        layers, event_size, dtype, name, standardize=standardize
+    )

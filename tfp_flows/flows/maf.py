@@ -2,9 +2,9 @@
 
 import tensorflow as tf
 
-from tfp_flows._recipes import recipe
+from tfp_flows._builders import recipe
 from tfp_flows.bijectors import MaskedAutoregressive, transformers
-from tfp_flows.flows import _layers
+from tfp_flows.flows import _vector_builders
 
 
 @recipe(package="tfp_flows")
@@ -46,11 +46,11 @@ def maf(
       residual: whether the networks have residual blocks; `hidden_units` are equal
         then.
       batch_norm: whether `BatchNorm` layers go in between. Train such a flow through
-        `tfp_flows.flows.with_batch_statistics`.
+        `tfp_flows.normalization.with_batch_statistics`.
       standardize: whether a layer next to the data standardizes them: each element is
         shifted and scaled by its mean and standard deviation, as
-        `tfp_flows.flows.start_from_data` finds them once, before training. They are
-        saved, and not trained. Until then the layer is the identity.
+        `tfp_flows.normalization.initialize_from_data` finds them once, before
+        training. They are saved, and not trained. Until then the layer is the identity.
       context_size: length of a context, 0 for none. A flow that has one is to be bound
         to a context by `tfp_flows.flows.condition` before use.
       scan: whether the layers are one `tfp_flows.bijectors.Scan`, which traces and
@@ -74,13 +74,25 @@ def maf(
         does not go with it.
       tf.errors.InvalidArgumentError: a check of `validate_args` fails.
     """
-    layers = _layers.autoregressive_layers(
-        MaskedAutoregressive, event_size, num_layers, hidden_units, transformer, seed,
-        order, validate_args, activation=activation, residual=residual,
-        context_size=context_size, dtype=dtype, compute_dtype=compute_dtype)
+    layers = _vector_builders.autoregressive_layers(
+        MaskedAutoregressive,
+        event_size,
+        num_layers,
+        hidden_units,
+        transformer,
+        seed,
+        order,
+        validate_args,
+        activation=activation,
+        residual=residual,
+        context_size=context_size,
+        dtype=dtype,
+        compute_dtype=compute_dtype,
+    )
     if scan:
-        layers = _layers.scanned(layers, batch_norm)
+        layers = _vector_builders.scanned(layers, batch_norm)
     elif batch_norm:
-        layers = _layers.with_batch_norm(layers, event_size, dtype)
-    return _layers.distribution(
-        layers, event_size, dtype, name, standardize=standardize)
+        layers = _vector_builders.with_batch_norm(layers, event_size, dtype)
+    return _vector_builders.distribution(
+        layers, event_size, dtype, name, standardize=standardize
+    )

@@ -2,9 +2,9 @@
 
 import tensorflow as tf
 
-from tfp_flows._recipes import recipe
+from tfp_flows._builders import recipe
 from tfp_flows.bijectors import MaskedAutoregressive, transformers
-from tfp_flows.flows import _layers
+from tfp_flows.flows import _vector_builders
 
 
 @recipe(package="tfp_flows")
@@ -45,8 +45,8 @@ def neural_spline(
       activation: elementwise function of the networks, or the name of one of `tf.nn`.
       standardize: whether a layer next to the data standardizes them: each element is
         shifted and scaled by its mean and standard deviation, as
-        `tfp_flows.flows.start_from_data` finds them once, before training. They are
-        saved, and not trained. Until then the layer is the identity.
+        `tfp_flows.normalization.initialize_from_data` finds them once, before
+        training. They are saved, and not trained. Until then the layer is the identity.
       context_size: length of a context, 0 for none. A flow that has one is to be bound
         to a context by `tfp_flows.flows.condition` before use.
       scan: whether the layers are one `tfp_flows.bijectors.Scan`, which traces and
@@ -70,21 +70,40 @@ def neural_spline(
     """
     spline = transformers.RationalQuadraticSpline(num_bins, bound)
     network = dict(
-        activation=activation, context_size=context_size, dtype=dtype,
-        compute_dtype=compute_dtype)
+        activation=activation,
+        context_size=context_size,
+        dtype=dtype,
+        compute_dtype=compute_dtype,
+    )
     if kind == "coupling":
-        layers = _layers.coupling_layers(
-            event_size, num_layers, hidden_units, spline, seed, "alternating",
-            validate_args, **network)
+        layers = _vector_builders.coupling_layers(
+            event_size,
+            num_layers,
+            hidden_units,
+            spline,
+            seed,
+            "alternating",
+            validate_args,
+            **network,
+        )
     elif kind == "autoregressive":
-        layers = _layers.autoregressive_layers(
-            MaskedAutoregressive, event_size, num_layers, hidden_units, spline, seed,
-            "alternating", validate_args, **network)
+        layers = _vector_builders.autoregressive_layers(
+            MaskedAutoregressive,
+            event_size,
+            num_layers,
+            hidden_units,
+            spline,
+            seed,
+            "alternating",
+            validate_args,
+            **network,
+        )
     else:
         raise ValueError(
             f"`kind` must be 'coupling' or 'autoregressive'; got {kind!r}."
         )
     if scan:
-        layers = _layers.scanned(layers)
-    return _layers.distribution(
-        layers, event_size, dtype, name, standardize=standardize)
+        layers = _vector_builders.scanned(layers)
+    return _vector_builders.distribution(
+        layers, event_size, dtype, name, standardize=standardize
+    )

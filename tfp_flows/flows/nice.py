@@ -3,9 +3,9 @@
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows._recipes import recipe
+from tfp_flows._builders import recipe
 from tfp_flows.bijectors import DiagonalScale, transformers
-from tfp_flows.flows import _layers
+from tfp_flows.flows import _vector_builders
 
 
 @recipe(package="tfp_flows")
@@ -47,8 +47,8 @@ def nice(
       activation: elementwise function of the networks, or the name of one of `tf.nn`.
       standardize: whether a layer next to the data standardizes them: each element is
         shifted and scaled by its mean and standard deviation, as
-        `tfp_flows.flows.start_from_data` finds them once, before training. They are
-        saved, and not trained. Until then the layer is the identity.
+        `tfp_flows.normalization.initialize_from_data` finds them once, before
+        training. They are saved, and not trained. Until then the layer is the identity.
       context_size: length of a context, 0 for none. A flow that has one is to be bound
         to a context by `tfp_flows.flows.condition` before use.
       scan: whether the layers are one `tfp_flows.bijectors.Scan`, which traces and
@@ -70,15 +70,25 @@ def nice(
         does not go with it.
       tf.errors.InvalidArgumentError: a check of `validate_args` fails.
     """
-    couplings = _layers.coupling_layers(
-        event_size, num_layers, hidden_units, transformers.Additive(), seed, mask,
-        validate_args, activation=activation, context_size=context_size, dtype=dtype,
-        compute_dtype=compute_dtype)
+    couplings = _vector_builders.coupling_layers(
+        event_size,
+        num_layers,
+        hidden_units,
+        transformers.Additive(),
+        seed,
+        mask,
+        validate_args,
+        activation=activation,
+        context_size=context_size,
+        dtype=dtype,
+        compute_dtype=compute_dtype,
+    )
     if scan:
-        couplings = _layers.scanned(couplings)
+        couplings = _vector_builders.scanned(couplings)
     start = tf.zeros([event_size], dtype)
     if standardize:  # noise of the spread of what comes from the data
         start -= tf.math.log(base(tf.zeros([], dtype), tf.ones([], dtype)).stddev())
     scale = DiagonalScale(tf.Variable(start, name="log_scale"))
-    return _layers.distribution(
-        [scale, *couplings], event_size, dtype, name, base, standardize)
+    return _vector_builders.distribution(
+        [scale, *couplings], event_size, dtype, name, base, standardize
+    )

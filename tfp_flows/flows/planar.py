@@ -2,10 +2,10 @@
 
 import tensorflow as tf
 
-from tfp_flows._recipes import recipe
+from tfp_flows._builders import recipe
 from tfp_flows.bijectors import PlanarStack
-from tfp_flows.flows._layers import check_sizes
-from tfp_flows.trainable import build_trainable
+from tfp_flows.bijectors._trainable import make_trainable
+from tfp_flows.flows._vector_builders import check_sizes
 
 
 @recipe(package="tfp_flows")
@@ -34,7 +34,7 @@ def planar(
     """
     matrix = [num_layers, event_size]
     check_sizes(event_size, num_layers)
-    return build_trainable(
+    return make_trainable(
         PlanarStack,
         [event_size],
         seed=seed,

@@ -3,11 +3,10 @@
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows._recipes import recipe
-from tfp_flows.bijectors import Radial
-from tfp_flows.flows._layers import check_sizes, layer_seeds
-from tfp_flows.flows.scan_layers import scan_layers
-from tfp_flows.trainable import build_trainable
+from tfp_flows._builders import recipe
+from tfp_flows.bijectors import Radial, Scan
+from tfp_flows.bijectors._trainable import make_trainable
+from tfp_flows.flows._vector_builders import check_sizes, layer_seeds
 
 
 @recipe(package="tfp_flows")
@@ -37,7 +36,7 @@ def radial(
     """
     check_sizes(event_size, num_layers)
     layers = [
-        build_trainable(
+        make_trainable(
             Radial,
             [event_size],
             seed=layer_seed,
@@ -47,5 +46,5 @@ def radial(
         for layer_seed in layer_seeds(seed, num_layers)
     ]
     if scan:
-        return scan_layers(layers, name=name)
+        return Scan.from_layers(layers, name=name)
     return tfp.bijectors.Chain(layers[::-1], name=name)

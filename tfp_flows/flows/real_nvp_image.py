@@ -3,11 +3,11 @@
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows._dtypes import check_dtype
-from tfp_flows._recipes import recipe
 from tfp_flows import masks
+from tfp_flows._builders import recipe
+from tfp_flows._dtypes import check_dtype
 from tfp_flows.bijectors import Coupling, MultiScale, Squeeze, transformers
-from tfp_flows.flows import _image_layers as parts
+from tfp_flows.flows import _image_builders as parts
 from tfp_flows.networks import ResidualConvNet
 
 tfb = tfp.bijectors
@@ -36,12 +36,12 @@ def real_nvp_image(
     Dinh et al. (2017), section 3.6, https://arxiv.org/abs/1605.08803. Each level but
     the last makes `num_steps` couplings with checkerboard masks, squeezes, makes as
     many with masks of channels, and factors out half of the channels; the last makes
-    `num_steps + 1` with checkerboards. Their batch normalisation is an `ActNorm` here,
+    `num_steps + 1` with checkerboards. Their batch normalization is an `ActNorm` here,
     which has no mode of training; and what is factored out has a learned prior, which
-    starts as standard normal noise. Call `start_from_data` with a first batch before
-    training.
+    starts as standard normal noise. Call `initialize_from_data` with a first batch
+    before training.
 
-    It is a distribution of dequantised images, numbers in [0, num_values): see `glow`
+    It is a distribution of dequantized images, numbers in [0, num_values): see `glow`
     for what goes with it.
 
     Args:
@@ -84,7 +84,8 @@ def real_nvp_image(
     for i, level_seed in enumerate(parts.seeds_of(seed, num_levels)[0]):
         last = i + 1 == num_levels
         (*boards, of_prior), of_channels = parts.seeds_of(
-            level_seed, num_steps + 2, num_steps)
+            level_seed, num_steps + 2, num_steps
+        )
 
         def couplings(kept, size, seeds, kind):
             layers = []
@@ -94,11 +95,16 @@ def real_nvp_image(
                 whole = mask.shape[-1] == 1
                 network = ResidualConvNet(
                     size if whole else int(mask.sum()),
-                    size if whole else int((~mask).sum()), hidden_channels * 2**i,
-                    num_parameters=transformer.num_parameters, num_blocks=num_blocks,
-                    seed=layer_seed, context_size=context_size, dtype=dtype,
+                    size if whole else int((~mask).sum()),
+                    hidden_channels * 2**i,
+                    num_parameters=transformer.num_parameters,
+                    num_blocks=num_blocks,
+                    seed=layer_seed,
+                    context_size=context_size,
+                    dtype=dtype,
                     compute_dtype=compute_dtype,
-                    name=f"{name}_network")
+                    name=f"{name}_network",
+                )
                 layers += [
                     parts.actnorm(size, started, dtype, f"{name}_actnorm"),
                     Coupling(mask, network, transformer, name=name),
@@ -106,19 +112,33 @@ def real_nvp_image(
             return layers
 
         layers = couplings(
-            lambda flip: masks.checkerboard(height, width, flip), channels,
-            boards if last else boards[:-1], "checkerboard")
+            lambda flip: masks.checkerboard(height, width, flip),
+            channels,
+            boards if last else boards[:-1],
+            "checkerboard",
+        )
         if not last:
             height, width, channels = height // 2, width // 2, 4 * channels
             layers.append(tfb.Invert(Squeeze()))
             layers += couplings(
-                lambda flip: masks.channel(channels, flip), channels, of_channels,
-                "channels")
+                lambda flip: masks.channelwise(channels, flip),
+                channels,
+                of_channels,
+                "channels",
+            )
             channels //= 2
-            priors.append(parts.prior(
-                2 * channels, channels, of_prior, context_size, dtype, f"prior_{i}"))
+            priors.append(
+                parts.prior(
+                    2 * channels, channels, of_prior, context_size, dtype, f"prior_{i}"
+                )
+            )
         levels.append(tfb.Chain(layers, name=f"level_{i}"))
     return parts.distribution(
-        [*parts.preprocessing(preprocessing, num_values, dtype),
-         MultiScale(levels, priors, recompute, list(event_shape))],
-        event_shape, dtype, name)
+        [
+            *parts.preprocessing(preprocessing, num_values, dtype),
+            MultiScale(levels, priors, recompute, list(event_shape)),
+        ],
+        event_shape,
+        dtype,
+        name,
+    )

@@ -3,12 +3,11 @@
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfp_flows._builders import check_outside_of_graphs, recipe
 from tfp_flows._dtypes import check_dtype
-from tfp_flows._recipes import check_outside_of_graphs, recipe
-from tfp_flows.bijectors import Sylvester, bases
-from tfp_flows.flows._layers import check_integers
-from tfp_flows.flows.scan_layers import scan_layers
-from tfp_flows.trainable import build_trainable
+from tfp_flows.bijectors import Scan, Sylvester, orthonormal
+from tfp_flows.bijectors._trainable import make_trainable
+from tfp_flows.flows._vector_builders import check_integers
 
 _BASES = ("orthogonal", "householder", "triangular")
 
@@ -38,7 +37,7 @@ def sylvester(
       num_layers: number of layers.
       num_columns: `M <= D`, width of a layer; `D` by default.
       seed: integer that decides the initial values, in each process alike.
-      basis: "orthogonal" trains a matrix for each layer, orthonormalised by QR;
+      basis: "orthogonal" trains a matrix for each layer, orthonormalized by QR;
         "householder" trains the normals of reflections; "triangular" has the
         coordinates themselves, in order and reversed in turn, and trains none.
       num_reflections: number of reflections of the "householder" basis.
@@ -59,8 +58,11 @@ def sylvester(
     check_dtype("dtype", dtype)
     num_columns = event_size if num_columns is None else num_columns
     check_integers(
-        event_size=event_size, num_layers=num_layers, num_columns=num_columns,
-        num_reflections=num_reflections)
+        event_size=event_size,
+        num_layers=num_layers,
+        num_columns=num_columns,
+        num_reflections=num_reflections,
+    )
     if min(event_size, num_layers, num_columns, num_reflections) < 1:
         raise ValueError(
             "`event_size`, `num_layers`, `num_columns` and `num_reflections` must be "
@@ -80,18 +82,22 @@ def sylvester(
     for i, seeds in enumerate(tfp.random.split_seed([0, seed], n=int(num_layers))):
         basis_seed, layer_seed = tfp.random.split_seed(seeds, n=2)
         if basis == "triangular":
-            q = bases.permutation_basis(event_size, num_columns, i % 2 == 1, dtype)
+            q = orthonormal.permutation_basis(
+                event_size, num_columns, i % 2 == 1, dtype
+            )
         elif basis == "orthogonal":
-            q = _trained([event_size, num_columns], basis_seed, dtype, bases.qr_basis)
+            q = _trained(
+                [event_size, num_columns], basis_seed, dtype, orthonormal.qr_basis
+            )
         else:
             q = _trained(
                 [num_reflections, event_size],
                 basis_seed,
                 dtype,
-                lambda vectors: bases.householder_basis(vectors, num_columns),
+                lambda vectors: orthonormal.householder_basis(vectors, num_columns),
             )
         layers.append(
-            build_trainable(
+            make_trainable(
                 Sylvester,
                 [event_size],
                 seed=int(layer_seed[1]),
@@ -103,7 +109,7 @@ def sylvester(
             )
         )
     if scan:
-        return scan_layers(layers, name=name)
+        return Scan.from_layers(layers, name=name)
     return tfp.bijectors.Chain(layers[::-1], name=name)
 
 

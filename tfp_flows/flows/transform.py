@@ -3,7 +3,7 @@
 import tensorflow_probability as tfp
 
 from tfp_flows import _support
-from tfp_flows._recipes import recipe
+from tfp_flows._builders import recipe
 from tfp_flows.bijectors import never_stale
 
 tfb, tfd = tfp.bijectors, tfp.distributions

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows import _recipes
+from tfp_flows import _builders
 from tfp_flows.keras._description import (
     COMPONENTS,
     FUNCTIONS,
@@ -61,7 +61,8 @@ class _Reader:
         read = getattr(self, f"_read_{kind}", None)
         if not isinstance(kind, str) or read is None or "value" not in description:
             raise ValueError(
-                f"A flow must be described as this package does it; got {description}.")
+                f"A flow must be described as this package does it; got {description}."
+            )
         made = read(description["value"])
         if kind in ("variable", "call", "keras", "deferred"):
             self._made.append(made)
@@ -89,7 +90,7 @@ class _Reader:
         return tf.constant(content[1], content[0])
 
     def _read_recipe(self, name):
-        return _recipes.maker_of(name)
+        return _builders.maker_of(name)
 
     def _read_class(self, name):
         prefix, _, name = name.rpartition(".")
@@ -97,7 +98,8 @@ class _Reader:
         if not isinstance(cls, type) or not issubclass(cls, COMPONENTS):
             raise ValueError(
                 "A class must be one of TFP's distributions, bijectors and kernels or "
-                f"of TensorFlow's linear operators; got {name!r}.")
+                f"of TensorFlow's linear operators; got {name!r}."
+            )
         return cls
 
     def _read_function(self, name):
@@ -105,7 +107,8 @@ class _Reader:
         function = getattr(FUNCTIONS.get(prefix), name, None)
         if not callable(function):
             raise ValueError(
-                f"A function must be one of `tf.nn` or `tf.math`; got {name!r}.")
+                f"A function must be one of `tf.nn` or `tf.math`; got {name!r}."
+            )
         return function
 
     def _read_registered(self, name):
@@ -120,13 +123,15 @@ class _Reader:
     def _read_variable(self, content):
         return tf.Variable(
             tf.zeros(content["shape"], content["dtype"]),
-            trainable=content["trainable"], name=content["name"],
-            aggregation=tf.VariableAggregation[content["aggregation"]])
+            trainable=content["trainable"],
+            name=content["name"],
+            aggregation=tf.VariableAggregation[content["aggregation"]],
+        )
 
     def _read_call(self, content):
         name, arguments = content
         known = any(name.startswith(f"{prefix}.") for prefix in MODULES)
-        maker = self._read_class(name) if known else _recipes.maker_of(name)
+        maker = self._read_class(name) if known else _builders.maker_of(name)
         return maker(**{key: self.read(part) for key, part in arguments.items()})
 
     def _read_keras(self, config):

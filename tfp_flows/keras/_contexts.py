@@ -79,15 +79,20 @@ def paired(context, ndims, x, event_ndims):
         return context
     first = tf.shape(x)[:1]
     check = tf.debugging.assert_equal(
-        tf.shape(context)[:1], first,
-        "`context` must have as many rows as there are points.")
+        tf.shape(context)[:1],
+        first,
+        "`context` must have as many rows as there are points.",
+    )
     with tf.control_dependencies([] if check is None else [check]):
         ones, whole = tf.ones([more], tf.int32), tf.shape(context)
         # Where XLA drops the assertion, other numbers of rows fail here.
         result = tf.reshape(
-            context, tf.concat([first, whole[1:axes], ones, whole[axes:]], axis=0))
-    return tf.ensure_shape(result, [
-        *own[:1].merge_with(rows[:1]), *own[1:], *[1] * more, *context.shape[axes:]])
+            context, tf.concat([first, whole[1:axes], ones, whole[axes:]], axis=0)
+        )
+    return tf.ensure_shape(
+        result,
+        [*own[:1].merge_with(rows[:1]), *own[1:], *[1] * more, *context.shape[axes:]],
+    )
 
 
 def _listed(sizes):

@@ -3,8 +3,8 @@
 import numbers
 import types
 
-import numpy as np
 import keras
+import numpy as np
 import tensorflow as tf
 
 
@@ -13,7 +13,8 @@ def are_arrays(data):
     leaves = tf.nest.flatten(data)
     return bool(leaves) and all(
         hasattr(leaf, "shape") and hasattr(leaf, "dtype") or hasattr(leaf, "__array__")
-        for leaf in leaves)
+        for leaf in leaves
+    )
 
 
 def as_tensors(data):
@@ -23,7 +24,8 @@ def as_tensors(data):
       TypeError: a table or array holds something else than numbers.
     """
     return tf.nest.map_structure(
-        lambda a: a if tf.is_tensor(a) else tf.convert_to_tensor(_as_array(a)), data)
+        lambda a: a if tf.is_tensor(a) else tf.convert_to_tensor(_as_array(a)), data
+    )
 
 
 def _as_array(data):
@@ -114,13 +116,15 @@ def one_epoch(data, steps, epoch, batch_size, seed, shuffle):
         asked for each iterator.
       batch_size, seed, shuffle: as for `shuffled`.
     """
+
     def rows_of(number):
         first = number * steps
         rows = _rows(number_of(data), first, batch_size, seed, shuffle)
         return rows.take(steps)
 
     epochs = tf.data.Dataset.from_generator(
-        lambda: iter([epoch()]), output_signature=tf.TensorSpec([], tf.int64))
+        lambda: iter([epoch()]), output_signature=tf.TensorSpec([], tf.int64)
+    )
     rows = epochs.flat_map(rows_of)
     return _taken(data, rows.apply(tf.data.experimental.assert_cardinality(steps)))
 
@@ -188,7 +192,8 @@ def first_batch(data, strategy):
 
 def _map(function, data):
     return tf.nest.map_structure(
-        lambda leaf: None if leaf is None else function(leaf), data)
+        lambda leaf: None if leaf is None else function(leaf), data
+    )
 
 
 def _again(batch, rest):
@@ -200,5 +205,6 @@ def _sharded(dataset):
     """Gives each worker its share of each batch."""
     options = tf.data.Options()
     options.experimental_distribute.auto_shard_policy = (
-        tf.data.experimental.AutoShardPolicy.DATA)
+        tf.data.experimental.AutoShardPolicy.DATA
+    )
     return dataset.with_options(options)

@@ -8,18 +8,25 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows import _recipes
+from tfp_flows import _builders
 
 tfb, tfd = tfp.bijectors, tfp.distributions
 KEY = "tfp_flows"  # marks a dictionary as a description
 MODULES = {
-    "tfb": tfb, "tfd": tfd, "tf.linalg": tf.linalg, "kernels": tfp.math.psd_kernels}
+    "tfb": tfb,
+    "tfd": tfd,
+    "tf.linalg": tf.linalg,
+    "kernels": tfp.math.psd_kernels,
+}
 FUNCTIONS = {"tf.nn": tf.nn, "tf.math": tf.math}
 Distribution, Bijector = tfd.Distribution, tfb.Bijector
 # What is made again of its `parameters`.
 COMPONENTS = (
-    Distribution, Bijector, tf.linalg.LinearOperator,
-    tfp.math.psd_kernels.PositiveSemidefiniteKernel)
+    Distribution,
+    Bijector,
+    tf.linalg.LinearOperator,
+    tfp.math.psd_kernels.PositiveSemidefiniteKernel,
+)
 
 _REMEDY = (
     "Decorate the function that makes the flow with `tfp_flows.keras.recipe`, or use "
@@ -88,7 +95,7 @@ class Writer:
         return None, None
 
     def _name(self, value, path):
-        name = _recipes.name_of(value)
+        name = _builders.name_of(value)
         if name is not None:
             return "recipe", name
         if isinstance(value, type):
@@ -109,16 +116,20 @@ class Writer:
             self._known.add(id(value))
             name = value.name.split(":")[0]
             return "variable", dict(
-                shape=value.shape.as_list(), dtype=value.dtype.name, name=name,
-                trainable=value.trainable, aggregation=value.aggregation.name)
-        call = _recipes.call_of(value)
+                shape=value.shape.as_list(),
+                dtype=value.dtype.name,
+                name=name,
+                trainable=value.trainable,
+                aggregation=value.aggregation.name,
+            )
+        call = _builders.call_of(value)
         if call is not None:
             self._known.update(id(v) for v in value.variables)
             return "call", [call.name, self._arguments(call.arguments, call.name)]
         if isinstance(value, keras.layers.Layer):
             self._known.update(id(v.value) for v in value.variables)
             return "keras", keras.saving.serialize_keras_object(value)
-        maker = _recipes.name_of(type(value))
+        maker = _builders.name_of(type(value))
         if dataclasses.is_dataclass(value) and maker is not None:
             fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
             return "call", [maker, self._arguments(fields, maker)]
@@ -127,7 +138,8 @@ class Writer:
             if public is not None and _is_told(value, public):
                 return "call", [
                     self._name(public, path)[1],
-                    self._arguments(_given(value, public), public.__name__)]
+                    self._arguments(_given(value, public), public.__name__),
+                ]
         if isinstance(value, tfp.util.DeferredTensor):
             return self._deferred(value, path)
         raise TypeError(
@@ -142,9 +154,12 @@ class Writer:
             transform = owner
         if not isinstance(transform, Bijector):
             raise TypeError(
-                f"`{path}` must be transformed by a bijector; got {transform!r}.")
+                f"`{path}` must be transformed by a bijector; got {transform!r}."
+            )
         return "deferred", [
-            self.write(value.pretransformed_input, path), self.write(transform, path)]
+            self.write(value.pretransformed_input, path),
+            self.write(transform, path),
+        ]
 
     def _arguments(self, arguments, path):
         return {k: self.write(v, f"{path}: {k}") for k, v in arguments.items()}
@@ -152,7 +167,7 @@ class Writer:
 
 def _public_class(cls):
     """Returns the class under which users know it: `Chain` for TFP's `_Chain`."""
-    if _recipes.name_of(cls) is not None:
+    if _builders.name_of(cls) is not None:
         return cls
     name = cls.__name__.strip("_")
     for module in MODULES.values():
@@ -167,7 +182,8 @@ def _is_told(value, cls):
     _, *parameters = inspect.signature(cls.__init__).parameters.values()
     return all(
         parameter.name in value.parameters
-        for parameter in parameters if parameter.default is inspect.Parameter.empty
+        for parameter in parameters
+        if parameter.default is inspect.Parameter.empty
     )
 
 

@@ -5,7 +5,7 @@ import warnings
 import keras
 import tensorflow as tf
 
-from tfp_flows import _compositions
+from tfp_flows import _traversal
 from tfp_flows.keras import _columns, _data, _points, _refusals
 from tfp_flows.keras._parts import hidden_variables
 from tfp_flows.keras._phase import phase
@@ -46,7 +46,8 @@ def for_training(
         return _data.shuffled(data, first_batch, **order), steps_per_epoch
     # From data without end, Keras would execute steps of the next epoch as well.
     data = _data.one_epoch(
-        data, steps_per_epoch, lambda: vars(model)["_epoch"], **order)
+        data, steps_per_epoch, lambda: vars(model)["_epoch"], **order
+    )
     return data, None
 
 
@@ -86,11 +87,13 @@ def with_epoch(model, callbacks, initial_epoch):
     vars(model).update(_epoch=initial_epoch, _step=0)
     keep = keras.callbacks.LambdaCallback(
         on_epoch_begin=lambda epoch, logs: vars(model).update(_epoch=epoch),
-        on_train_batch_begin=lambda step, logs: vars(model).update(_step=step))
+        on_train_batch_begin=lambda step, logs: vars(model).update(_step=step),
+    )
     given = getattr(callbacks, "callbacks", callbacks)
     vars(model)["_raises"] = not any(
         isinstance(callback, keras.callbacks.TerminateOnNaN)
-        for callback in tf.nest.flatten(given or []))
+        for callback in tf.nest.flatten(given or [])
+    )
     if isinstance(callbacks, keras.callbacks.CallbackList):
         callbacks.append(keep)
         return callbacks
@@ -134,23 +137,28 @@ def start(model, inputs):
       inputs: `x`, or `(x, context)`.
     """
     distribution = model.distribution
-    missing = {id(flag) for flag in _compositions.flags_of_start(distribution)
-               if not bool(flag.numpy())}
-    bijector = _compositions.whole_bijector_of(distribution)
-    flags = [] if bijector is None else _compositions.flags_of_start(bijector)
+    missing = {
+        id(flag)
+        for flag in _traversal.flags_of_start(distribution)
+        if not bool(flag.numpy())
+    }
+    bijector = _traversal.whole_bijector_of(distribution)
+    flags = [] if bijector is None else _traversal.flags_of_start(bijector)
     reached = missing & {id(flag) for flag in flags}
     if reached != missing:
         warnings.warn(
             f"Layers such as `ActNorm` within {distribution!r} start as they are, not "
             "from data, as they are in no flow that all data pass. Call "
-            "`tfp_flows.flows.start_from_data` on each flow in it before `fit`.",
-            stacklevel=4)
+            "`tfp_flows.normalization.initialize_from_data` on each flow in it before "
+            "`fit`.",
+            stacklevel=4,
+        )
     if not reached:
         return
     x, context = _points.as_points(model, inputs)
     before = [(variable, variable.numpy()) for variable in model.variables]
     with phase(False):
-        _compositions.start_from_data(model.bound(context), x)
+        _traversal.initialize_from_data(model.bound(context), x)
     lost = _refusals.not_finite(model.variables)
     if lost:
         for variable, value in before:
@@ -235,7 +243,8 @@ def export(model, filepath, verbose):
 
     def log_prob(*inputs):
         x = tf.nest.pack_sequence_as(
-            model.distribution.dtype, list(inputs[: len(points)]))
+            model.distribution.dtype, list(inputs[: len(points)])
+        )
         return model([x, inputs[-1]] if contexts else x, training=False)
 
     def sample(number_or_context, seed):
@@ -257,6 +266,7 @@ def _for_more_axes(log_prob, points, contexts):
     function = tf.function(log_prob, autograph=False)
     function.get_concrete_function(*points, *contexts)
     longer = [
-        tf.TensorSpec([None, *spec.shape], spec.dtype, spec.name) for spec in points]
+        tf.TensorSpec([None, *spec.shape], spec.dtype, spec.name) for spec in points
+    ]
     function.get_concrete_function(*longer, *contexts)
     return function

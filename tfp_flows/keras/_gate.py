@@ -18,9 +18,12 @@ class Gate:
         # Whether a step was refused; of that step, the number of points, and of those
         # without a finite log-density; and how many steps were done before it.
         self._notes = tf.Variable(
-            tf.zeros([4], tf.int64), trainable=False, name="notes",
+            tf.zeros([4], tf.int64),
+            trainable=False,
+            name="notes",
             synchronization=tf.VariableSynchronization.ON_READ,
-            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
+            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+        )
 
     def step(self, finite, points, bad, several, apply, compiled_variables=None):
         """Calls a function that changes the model, if a step is to be done.

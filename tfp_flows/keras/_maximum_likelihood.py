@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfp_flows import _compositions, _support
+from tfp_flows import _support, _traversal
 from tfp_flows.keras import _points, _refusals, _sample_weights
 from tfp_flows.keras._gate import Gate, is_finite
 from tfp_flows.keras._phase import held_updates, phase
@@ -112,8 +112,11 @@ class MaximumLikelihood(keras.Model):
             self.train_function = lambda iterator: self._steps(steps, iterator)
             return self.train_function
         step = tf.function(
-            self.train_step, autograph=False, reduce_retracing=True,
-            jit_compile=self.jit_compile)
+            self.train_step,
+            autograph=False,
+            reduce_retracing=True,
+            jit_compile=self.jit_compile,
+        )
         traced = [None, step]  # what elements are like, and the graph for them
 
         def function(iterator):
@@ -152,8 +155,11 @@ class MaximumLikelihood(keras.Model):
 
     def _why(self, refusal, data=None):
         points, bad, before = refusal
-        place = "the batch" if self._step is None else (
-            f"batch {self._step + before + 1} of epoch {self._epoch + 1}")
+        place = (
+            "the batch"
+            if self._step is None
+            else (f"batch {self._step + before + 1} of epoch {self._epoch + 1}")
+        )
         x = None if data is None else _refusals.points_of(self, data)
         return _refusals.message(self, (points, bad), place, x)
 
@@ -222,17 +228,24 @@ class MaximumLikelihood(keras.Model):
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         if replicas > 1 and self._averages_rows():
             rows = tf.shape(tf.nest.flatten(x)[0])[0]
-            tf.debugging.assert_positive(rows, (
-                "Each replica must have a row of each batch where layers of batch norm "
-                "take averages; got one without. Let the batch size divide the data, "
-                "or leave the last batch out."
-            ))
+            tf.debugging.assert_positive(
+                rows,
+                (
+                    "Each replica must have a row of each batch where layers of batch "
+                    "norm "
+                    "take averages; got one without. Let the batch size divide the "
+                    "data, "
+                    "or leave the last batch out."
+                ),
+            )
 
     def _averages_rows(self):
         """Tells whether the density of a row depends on others in training."""
-        return _compositions.has_statistics(self.distribution) or any(
+        return _traversal.has_statistics(self.distribution) or any(
             isinstance(layer, keras.layers.BatchNormalization)
-            and not layer.synchronized for layer in self._flatten_layers())
+            and not layer.synchronized
+            for layer in self._flatten_layers()
+        )
 
     def _unpacked(self, data):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
@@ -245,8 +258,10 @@ class MaximumLikelihood(keras.Model):
         if log_prob.dtype.size < 4:
             log_prob = tf.cast(log_prob, tf.float32)
         if sample_weight is not None:
-            sample_weight = tf.reshape(_sample_weights.as_weights(
-                sample_weight, log_prob, log_prob.dtype), [-1])
+            sample_weight = tf.reshape(
+                _sample_weights.as_weights(sample_weight, log_prob, log_prob.dtype),
+                [-1],
+            )
         return tf.reshape(log_prob, [-1]), sample_weight
 
     def _loss(self, log_prob, weights):
@@ -254,7 +269,7 @@ class MaximumLikelihood(keras.Model):
         losses = -log_prob
         if weights is not None:  # points of no weight may be out of the support
             losses = tf.math.multiply_no_nan(losses, weights)
-        # Of regularisers; log-densities of float64 stay such.
+        # Of regularizers; log-densities of float64 stay such.
         more = [tf.cast(loss, losses.dtype) for loss in self.losses]
         return _mean_over_replicas(losses, more)
 

@@ -7,8 +7,8 @@ import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows._compositions import layers_of
-from tfp_flows._recipes import call_of
+from tfp_flows._builders import call_of
+from tfp_flows._traversal import layers_of
 from tfp_flows.keras._weights import complain
 
 tfb, tfd = tfp.bijectors, tfp.distributions
@@ -181,8 +181,7 @@ def _leaves(flow):
 
 def _unwrapped(variables):
     """Returns `tf.Variable`s for those that may be of Keras 2 or 3."""
-    return [
-        v.value if isinstance(v, keras.Variable) else v for v in variables]
+    return [v.value if isinstance(v, keras.Variable) else v for v in variables]
 
 
 def hidden_variables(flow, evaluate):

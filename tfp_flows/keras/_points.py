@@ -7,7 +7,7 @@ import warnings
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows import _compositions
+from tfp_flows import _traversal
 from tfp_flows.keras import _contexts, _data, _sample_weights
 
 
@@ -70,9 +70,7 @@ def as_points(model, inputs):
             )
         x, context = inputs
     dtypes = distribution.dtype
-    if isinstance(dtypes, dict) and (
-        not isinstance(x, dict) or set(x) != set(dtypes)
-    ):
+    if isinstance(dtypes, dict) and (not isinstance(x, dict) or set(x) != set(dtypes)):
         found = sorted(x) if isinstance(x, dict) else type(x).__name__
         raise ValueError(
             f"`x` must be a dictionary of {sorted(dtypes)}, as a point of the "
@@ -97,7 +95,8 @@ def as_points(model, inputs):
     else:
         (x,) = points
     context = _contexts.as_context(
-        context, size, dtype_of(distribution), model.context_ndims)
+        context, size, dtype_of(distribution), model.context_ndims
+    )
     if context is not None:
         ndims = _event_shapes(distribution)[0].rank
         context = _contexts.paired(context, model.context_ndims, points[0], ndims)
@@ -114,7 +113,8 @@ def floating(name, x, dtype):
     if not x.dtype.is_floating:
         raise TypeError(
             f"`{name}` must be of floating-point numbers; got {x.dtype.name}. Whole "
-            "numbers, such as pixels, become such by `tfp_flows.flows.dequantise`, "
+            "numbers, such as pixels, become such by "
+            "`tfp_flows.dequantization.dequantize`, "
             "others by `tf.cast`."
         )
     return tf.cast(x, dtype)
@@ -174,8 +174,10 @@ def without_weightless(model, inputs, sample_weight):
     numbers = tf.reduce_sum(first, axis=list(range(rank - events[0].rank, rank)))
     weights = _sample_weights.as_weights(sample_weight, numbers, tf.float32)
     replace = _sample_weights.replacement(weights)
-    parts = [replace(part, part.shape.rank - event.rank)
-             for part, event in zip(parts, events)]
+    parts = [
+        replace(part, part.shape.rank - event.rank)
+        for part, event in zip(parts, events)
+    ]
     x = tf.nest.pack_sequence_as(x, parts)
     return x if context is None else (x, replace(context, 1))
 
@@ -190,8 +192,11 @@ def specs_of(distribution):
     """Returns what a batch of points is: a `tf.TensorSpec` for each part of a point."""
     dtypes = [tf.as_dtype(d or tf.float32) for d in tf.nest.flatten(distribution.dtype)]
     keys = _keys_of(distribution)
-    names = ["x"] if keys is None else [
-        key if isinstance(key, str) else f"x_{key}" for key in keys]
+    names = (
+        ["x"]
+        if keys is None
+        else [key if isinstance(key, str) else f"x_{key}" for key in keys]
+    )
     return [
         tf.TensorSpec([None, *shape], *each)
         for shape, *each in zip(_event_shapes(distribution), dtypes, names)
@@ -210,10 +215,10 @@ def _keys_of(distribution):
 
 def _check_pixels(model, x):
     """Warns once of numbers that are not pixels as a flow is made for them."""
-    bijector = _compositions.whole_bijector_of(model.distribution)
+    bijector = _traversal.whole_bijector_of(model.distribution)
     if bijector is None or vars(model).get("_warned_of_pixels"):
         return
-    layers = _compositions.layers_of(bijector, "inverse")
+    layers = _traversal.layers_of(bijector, "inverse")
     number = getattr(layers[0][0], "num_pixel_values", None) if layers else None
     if number is None:
         return
@@ -222,11 +227,13 @@ def _check_pixels(model, x):
         return
     vars(model)["_warned_of_pixels"] = True
     warnings.warn(
-        f"`x` must be of dequantised pixels, from 0 to {number}, as `num_values` of "
+        f"`x` must be of dequantized pixels, from 0 to {number}, as `num_values` of "
         f"the flow says; got numbers from {low:.6g} to {high:.6g}. Give images of "
-        "whole numbers to `tfp_flows.flows.dequantise`; multiply those from 0 to 1 by "
+        "whole numbers to `tfp_flows.dequantization.dequantize`; multiply those from "
+        "0 to 1 by "
         f"{number - 1} and round them before.",
-        stacklevel=5)
+        stacklevel=5,
+    )
 
 
 def _check_finite(name, value):
@@ -266,5 +273,6 @@ def _event_shapes(distribution):
     if isinstance(shapes, tf.TensorShape):
         return [shapes]
     parts = tf.nest.map_structure(  # `tf.nest` would look into the shapes
-        lambda dtype, shape: [tf.TensorShape(shape)], distribution.dtype, shapes)
+        lambda dtype, shape: [tf.TensorShape(shape)], distribution.dtype, shapes
+    )
     return tf.nest.flatten(parts)

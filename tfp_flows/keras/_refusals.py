@@ -9,9 +9,11 @@ from tfp_flows.keras import _points
 def not_finite(variables):
     """Returns the paths of Keras variables that are not finite."""
     return [
-        variable.path for variable in variables
+        variable.path
+        for variable in variables
         if variable.dtype.startswith(("float", "bfloat"))
-        and not np.all(np.isfinite(variable.numpy()))]
+        and not np.all(np.isfinite(variable.numpy()))
+    ]
 
 
 def message(model, refusal, place, x):

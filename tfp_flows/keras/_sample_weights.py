@@ -75,8 +75,11 @@ def replacement(weights):
         extra = list(range(axes, weights.shape.rank))
         keep = tf.reduce_any(has_weight, axis=extra) if extra else has_weight
         first, rest = tf.shape(values)[:axes], tf.shape(values)[axes:]
-        chosen = index // tf.cast(
-            tf.reduce_prod(tf.shape(weights)[axes:]), tf.int64) if extra else index
+        chosen = (
+            index // tf.cast(tf.reduce_prod(tf.shape(weights)[axes:]), tf.int64)
+            if extra
+            else index
+        )
         points = tf.reshape(values, tf.concat([[-1], rest], axis=0))
         half = tf.fill(tf.concat([[1], rest], axis=0), tf.cast(0.5, values.dtype))
         point = tf.concat([points, half], axis=0)[chosen]

@@ -11,10 +11,16 @@ def save_number(parts, store):
 def check_number(owner, parts, store):
     """Raises `ValueError` if a file has more parts than a layer or model."""
     number = int(store["parts"][()]) if "parts" in store.keys() else 0
-    complain(owner, store, None if number <= len(parts) else (
-        f"Weights for `{owner.name}` must be of {len(parts)} parts; "
-        f"got {number} in the file."
-    ))
+    complain(
+        owner,
+        store,
+        None
+        if number <= len(parts)
+        else (
+            f"Weights for `{owner.name}` must be of {len(parts)} parts; "
+            f"got {number} in the file."
+        ),
+    )
 
 
 def complain(layer, store, message):

@@ -4,8 +4,8 @@ import json
 import os
 import pathlib
 
-import numpy as np
 import keras
+import numpy as np
 import tensorflow as tf
 
 
@@ -150,8 +150,11 @@ class BackupAndRestore(keras.callbacks.Callback):
         values = {f"variable_{i}": _saved(v) for i, v in enumerate(variables)}
         values.update({f"metric_{i}": value for i, value in enumerate(metrics)})
         position = dict(
-            epoch=epoch, step=step, metrics=len(metrics),
-            variables=_described(variables))
+            epoch=epoch,
+            step=step,
+            metrics=len(metrics),
+            variables=_described(variables),
+        )
         if not self._writes():
             return
         self._path.parent.mkdir(parents=True, exist_ok=True)

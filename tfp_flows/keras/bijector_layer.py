@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows import _compositions
+from tfp_flows import _traversal
 from tfp_flows.keras import _configuration, _contexts, _points
 from tfp_flows.keras._parts import hidden_variables, parts_of
 from tfp_flows.keras._phase import phase
@@ -47,8 +47,8 @@ class BijectorLayer(keras.layers.Layer):
         kwargs.setdefault("dtype", _points.dtype_of(bijector).name)
         super().__init__(autocast=False, **kwargs)
         self.bijector, self.direction, self.log_det = bijector, direction, log_det
-        self.context_size = _compositions.unbound_context_size(bijector)
-        self._context_ndims = _compositions.unbound_context_ndims(bijector)
+        self.context_size = _traversal.unbound_context_size(bijector)
+        self._context_ndims = _traversal.unbound_context_ndims(bijector)
         self._parts = parts_of(bijector)
 
     def build(self, input_shape):
@@ -58,7 +58,8 @@ class BijectorLayer(keras.layers.Layer):
             dtype = _points.dtype_of(self.bijector)
             hidden = hidden_variables(
                 self.bijector,
-                lambda: getattr(self.bijector, self.direction)(tf.zeros(shape, dtype)))
+                lambda: getattr(self.bijector, self.direction)(tf.zeros(shape, dtype)),
+            )
             self._parts = parts_of(self.bijector, hidden)
         self.built = True
 
@@ -69,16 +70,18 @@ class BijectorLayer(keras.layers.Layer):
           inputs: tensor `[N, ...]`.
           context: tensor `[N, context_size]`, or None.
           training: whether Keras networks within are to behave as in training, and
-            layers of batch norm are to normalise by the batch, on the way to the noise.
+            layers of batch norm are to normalize by the batch, on the way to the noise.
         """
         bijector, dtype = self.bijector, _points.dtype_of(self.bijector)
         x = _points.floating("inputs", inputs, dtype)
         context = _contexts.as_context(
-            context, self.context_size, dtype, self._context_ndims)
+            context, self.context_size, dtype, self._context_ndims
+        )
         if context is not None:
             context = _contexts.paired(
-                context, self._context_ndims, x, x.shape.rank - 1)
-            bijector = _compositions.bind_context(bijector, context, rebind=False)
+                context, self._context_ndims, x, x.shape.rank - 1
+            )
+            bijector = _traversal.bind_context(bijector, context, rebind=False)
         x = tf.identity(x)  # for caches that know no graphs
         with phase(training) as entered:
             y, log_det = self._apply(bijector, x, training)
@@ -90,17 +93,21 @@ class BijectorLayer(keras.layers.Layer):
 
     def _apply(self, bijector, x, training):
         direction, bound = self.direction, bijector
-        batch_norm = training and direction == "inverse" and (
-            _compositions.has_statistics(bijector))
+        batch_norm = (
+            training
+            and direction == "inverse"
+            and (_traversal.has_statistics(bijector))
+        )
         if batch_norm:
-            bound = _compositions.with_batch_statistics(bijector, x)
+            bound = _traversal.with_batch_statistics(bijector, x)
         y, log_det = getattr(bound, direction)(x), None
         if self.log_det is not None:
             log_det = getattr(bound, f"{direction}_log_det_jacobian")(
-                x, event_ndims=x.shape.rank - 1)
+                x, event_ndims=x.shape.rank - 1
+            )
             log_det = tf.broadcast_to(log_det, tf.shape(x)[:1])
         if batch_norm:
-            _compositions.update_running_statistics(bijector, bound)
+            _traversal.update_moving_statistics(bijector, bound)
         return y, log_det
 
     def save_own_variables(self, store):

@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from tfp_flows._autodiff import with_shape
-from tfp_flows._recipes import recipe
+from tfp_flows._builders import recipe
 from tfp_flows.keras import _phase
 
 
@@ -193,5 +193,6 @@ def _flattened(x, batch, event_ndims):
     event = tf.shape(x)[axis:]
     flat = tf.reshape(
         tf.broadcast_to(x, tf.concat([batch, event], axis=0)),
-        tf.concat([[tf.reduce_prod(batch)], event], axis=0))
+        tf.concat([[tf.reduce_prod(batch)], event], axis=0),
+    )
     return with_shape(flat, tf.TensorShape([None]).concatenate(x.shape[axis:]))

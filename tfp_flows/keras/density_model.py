@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows import _compositions, _support
+from tfp_flows import _support, _traversal
 from tfp_flows.keras import _configuration, _contexts, _feeding, _points
 from tfp_flows.keras._maximum_likelihood import MaximumLikelihood
 from tfp_flows.keras._parts import parts_of
@@ -20,7 +20,7 @@ tfd = tfp.distributions
 
 @keras.saving.register_keras_serializable("tfp_flows")
 class DensityModel(MaximumLikelihood):
-    """A distribution as a Keras model: `fit` maximises the likelihood of data.
+    """A distribution as a Keras model: `fit` maximizes the likelihood of data.
 
     `fit(x)` and `evaluate(x)` take points, of shape `[N, *event_shape]`; their `loss`
     is the mean of `-log_prob(x)` in nats, with sample weights `sum_i w_i loss_i / N`,
@@ -39,7 +39,7 @@ class DensityModel(MaximumLikelihood):
     optimizers, callbacks, `save_weights`, `save` and `export` act on them. Layers of
     `ActNorm`, such as that of `standardize=True`, start from the first batch before the
     first step; from arrays of vectors, from 10000 rows. Layers of `BatchNorm`
-    normalise by the batch in training. Keras networks within `Conditioner`s know
+    normalize by the batch in training. Keras networks within `Conditioner`s know
     training from inference.
 
     Arrays are trained on in an order that is a function of `seed` and of the epoch
@@ -86,8 +86,8 @@ class DensityModel(MaximumLikelihood):
             kwargs["dtype"] = _points.dtype_of(distribution).name
         super().__init__(_points.dtype_of(distribution), **kwargs)
         self.distribution, self.seed = distribution, int(seed)
-        self.context_size = _compositions.unbound_context_size(distribution)
-        self.context_ndims = _compositions.unbound_context_ndims(distribution)
+        self.context_size = _traversal.unbound_context_size(distribution)
+        self.context_ndims = _traversal.unbound_context_ndims(distribution)
         self._parts = parts_of(distribution, _feeding.hidden_variables_of(self))
         # Past Keras, which would take it for a part to save.
         vars(self)["_columns"] = {}  # names of those of tables, by the place of these
@@ -108,11 +108,14 @@ class DensityModel(MaximumLikelihood):
         x, context = _points.as_points(self, inputs)
         distribution = self.bound(context)
         with phase(training) as entered:
-            if training and _compositions.has_statistics(distribution):
-                bound = _compositions.with_batch_statistics(distribution, x)
+            if training and _traversal.has_statistics(distribution):
+                bound = _traversal.with_batch_statistics(distribution, x)
                 log_prob = _support.log_prob(bound, x)
-                update(functools.partial(
-                    _compositions.update_running_statistics, distribution, bound))
+                update(
+                    functools.partial(
+                        _traversal.update_moving_statistics, distribution, bound
+                    )
+                )
             else:
                 log_prob = _support.log_prob(distribution, x)
         for loss in entered.added_losses():
@@ -133,8 +136,11 @@ class DensityModel(MaximumLikelihood):
           ValueError: the context is missing or not wanted.
         """
         context = _contexts.as_context(
-            context, self.context_size, _points.dtype_of(self.distribution),
-            self.context_ndims)
+            context,
+            self.context_size,
+            _points.dtype_of(self.distribution),
+            self.context_ndims,
+        )
         if isinstance(seed, numbers.Integral):
             seed = tf.constant([0, seed])  # TFP would draw another one in each call
         if isinstance(sample_shape, numbers.Integral):
@@ -153,7 +159,7 @@ class DensityModel(MaximumLikelihood):
         """
         if context is None:
             return self.distribution
-        return _compositions.bind_context(self.distribution, context, rebind=False)
+        return _traversal.bind_context(self.distribution, context, rebind=False)
 
     def fit(
         self,
@@ -174,7 +180,7 @@ class DensityModel(MaximumLikelihood):
         validation_batch_size=None,
         validation_freq=1,
     ):
-        """Maximises the likelihood of data; as `keras.Model.fit`, without targets.
+        """Maximizes the likelihood of data; as `keras.Model.fit`, without targets.
 
         Args:
           x: points, or `[points, context]`: arrays or tensors, or whatever Keras takes
@@ -195,22 +201,37 @@ class DensityModel(MaximumLikelihood):
         with _feeding.columns_learned(self, x):
             if validation_split and validation_data is None:
                 x, sample_weight, validation_data = _feeding.split(
-                    self, x, sample_weight, validation_split)
+                    self, x, sample_weight, validation_split
+                )
             if validation_data is not None:
                 validation_data = _feeding.for_evaluation(
-                    self, *keras.utils.unpack_x_y_sample_weight(validation_data),
-                    validation_batch_size or batch_size)
+                    self,
+                    *keras.utils.unpack_x_y_sample_weight(validation_data),
+                    validation_batch_size or batch_size,
+                )
             initial_epoch = epoch_to_resume(callbacks, initial_epoch)
             x, steps_per_epoch = _feeding.for_training(
-                self, x, sample_weight, batch_size, shuffle, initial_epoch,
-                steps_per_epoch)
+                self,
+                x,
+                sample_weight,
+                batch_size,
+                shuffle,
+                initial_epoch,
+                steps_per_epoch,
+            )
         callbacks = _feeding.with_epoch(self, callbacks, initial_epoch)
         return super().fit(
-            x, epochs=epochs, verbose=verbose, callbacks=callbacks,
+            x,
+            epochs=epochs,
+            verbose=verbose,
+            callbacks=callbacks,
             validation_data=validation_data,
             shuffle=shuffle and isinstance(x, keras.utils.PyDataset),
-            initial_epoch=initial_epoch, steps_per_epoch=steps_per_epoch,
-            validation_steps=validation_steps, validation_freq=validation_freq)
+            initial_epoch=initial_epoch,
+            steps_per_epoch=steps_per_epoch,
+            validation_steps=validation_steps,
+            validation_freq=validation_freq,
+        )
 
     def train_on_batch(self, x, y=None, sample_weight=None, **kwargs):
         """As `keras.Model.train_on_batch`, without targets."""
@@ -222,8 +243,15 @@ class DensityModel(MaximumLikelihood):
         vars(self).update(_step=None, _raises=True)
         return super().train_on_batch(inputs, None, sample_weight, **kwargs)
 
-    def evaluate(self, x=None, y=None, batch_size=None, verbose="auto",
-                 sample_weight=None, **kwargs):
+    def evaluate(
+        self,
+        x=None,
+        y=None,
+        batch_size=None,
+        verbose="auto",
+        sample_weight=None,
+        **kwargs,
+    ):
         """As `keras.Model.evaluate`, without targets."""
         data = _feeding.for_evaluation(self, x, y, sample_weight, batch_size)
         return super().evaluate(data, verbose=verbose, **kwargs)
@@ -231,7 +259,8 @@ class DensityModel(MaximumLikelihood):
     def predict(self, x, batch_size=None, **kwargs):
         """Returns log-densities `[N]` or `[N, T]`; as `keras.Model.predict`."""
         return super().predict(
-            _feeding.for_evaluation(self, x, None, None, batch_size), **kwargs)
+            _feeding.for_evaluation(self, x, None, None, batch_size), **kwargs
+        )
 
     def test_on_batch(self, x, *args, **kwargs):
         """As `keras.Model.test_on_batch`, without targets."""

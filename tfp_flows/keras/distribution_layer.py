@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows import _compositions, _support
+from tfp_flows import _support, _traversal
 from tfp_flows.keras import _configuration, _points
 from tfp_flows.keras._parts import hidden_variables, parts_of
 from tfp_flows.keras._phase import phase
@@ -53,7 +53,7 @@ class DistributionLayer(keras.layers.Layer):
                 "`family` must be a flow with a context or a callable that returns a "
                 f"`tfd.Distribution`; got {family!r}."
             )
-        size = _compositions.unbound_context_size(family) if flow else 0
+        size = _traversal.unbound_context_size(family) if flow else 0
         if flow and not size:
             raise ValueError(
                 "`family` must take a context, which the input of the layer is; got "
@@ -108,7 +108,7 @@ class DistributionLayer(keras.layers.Layer):
         """
         outputs = tf.cast(outputs, self.variable_dtype)
         if self.context_size:
-            return _compositions.bind_context(self.family, outputs, rebind=False)
+            return _traversal.bind_context(self.family, outputs, rebind=False)
         distribution = self.family(outputs)
         if not isinstance(distribution, tfd.Distribution):
             raise TypeError(
@@ -133,7 +133,7 @@ class DistributionLayer(keras.layers.Layer):
 
         Returns:
           log_prob: tensor `[...]`.
-          losses: list of scalars, such as regularisers of what a network returns.
+          losses: list of scalars, such as regularizers of what a network returns.
         """
         with phase(self._training) as entered:
             log_prob = self._log_prob(y, outputs)

@@ -27,6 +27,9 @@ def convolve(h, kernel, dilation):
       dilation: number of steps between two taps; the last one sees its own step.
     """
     taps = tf.split(kernel, kernel.shape[0] // h.shape[-1])
-    return tf.add_n([
-        multiply(delayed(h, age * dilation), tap) for age, tap in enumerate(taps[::-1])
-    ])
+    return tf.add_n(
+        [
+            multiply(delayed(h, age * dilation), tap)
+            for age, tap in enumerate(taps[::-1])
+        ]
+    )

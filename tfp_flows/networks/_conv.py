@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from tfp_flows._moments import standardising
+from tfp_flows._replica_moments import standardizing
 from tfp_flows.networks._convolve import convolve
 from tfp_flows.networks._dense import (
     add,
@@ -39,8 +39,18 @@ class Convolution(tf.Module):
     """
 
     def __init__(
-        self, seeds, size, inputs, outputs, *, stddev=0.05, scaled=False,
-        context_size=0, context_ndims=1, dtype, number,
+        self,
+        seeds,
+        size,
+        inputs,
+        outputs,
+        *,
+        stddev=0.05,
+        scaled=False,
+        context_size=0,
+        context_ndims=1,
+        dtype,
+        number,
     ):
         super().__init__(name=f"convolution_{number}")
         maps = inputs + (context_size if context_ndims == 3 else 0)
@@ -76,12 +86,12 @@ class Convolution(tf.Module):
         scale = tf.exp(_LOG_SCALE_FACTOR * self.log_scale)
         return self._apply(x, context, dtype, self.bias, lambda kernel: kernel * scale)
 
-    def start_from_data(self, x, context=None, dtype=None):
+    def initialize_from_data(self, x, context=None, dtype=None):
         """Calls it with scale and bias such that the results have moments 0 and 1."""
         if self.log_scale is None:
             return self(x, context, dtype)
         h = self._apply(x, context, self.bias.dtype, tf.zeros_like(self.bias))
-        mean, log_deviation = standardising(h)
+        mean, log_deviation = standardizing(h)
         self.bias.assign(-mean)
         self.log_scale.assign(-log_deviation / _LOG_SCALE_FACTOR)
         h = (h - mean) * tf.exp(-log_deviation)
@@ -106,8 +116,16 @@ class Convolution(tf.Module):
 
 
 def set_sizes(
-    network, input_channels, output_channels, hidden_channels, num_parameters,
-    context_size, context_ndims, actnorm, dtype, compute_dtype,
+    network,
+    input_channels,
+    output_channels,
+    hidden_channels,
+    num_parameters,
+    context_size,
+    context_ndims,
+    actnorm,
+    dtype,
+    compute_dtype,
 ):
     """Checks the arguments of a network, and makes them its attributes.
 
@@ -116,8 +134,10 @@ def set_sizes(
       ValueError: another is out of its range.
     """
     check_sizes(
-        output_channels=output_channels, hidden_channels=hidden_channels,
-        num_parameters=num_parameters)
+        output_channels=output_channels,
+        hidden_channels=hidden_channels,
+        num_parameters=num_parameters,
+    )
     if input_channels != 0:
         check_sizes(input_channels=input_channels)
     set_context(network, context_size, context_ndims, (1, 3))
@@ -139,9 +159,13 @@ def check_images(network, x, context):
             "The input must have shape [..., H, W, input_channels]; "
             f"got shape {x.shape}."
         )
-    if context is not None and network.context_ndims == 3 and (
-        context.shape.rank < 3
-        or not context.shape[-3:-1].is_compatible_with(x.shape[-3:-1])
+    if (
+        context is not None
+        and network.context_ndims == 3
+        and (
+            context.shape.rank < 3
+            or not context.shape[-3:-1].is_compatible_with(x.shape[-3:-1])
+        )
     ):
         raise ValueError(
             "`context` must have shape [..., H, W, context_size], with `H` and `W` of "
@@ -162,13 +186,13 @@ def _edges(x, kernel):
 
 
 def _inside(length, dtype):
-    """Returns 1 for each pixel `[length, 3]` and neighbour in the image, and else 0."""
+    """Returns 1 for each pixel `[length, 3]` and neighbor in the image, and else 0."""
     if isinstance(length, int):  # a constant, and no work for each graph
-        neighbours = np.arange(length)[:, np.newaxis] + [-1, 0, 1]
-        inside = (neighbours >= 0) & (neighbours < length)
+        neighbors = np.arange(length)[:, np.newaxis] + [-1, 0, 1]
+        inside = (neighbors >= 0) & (neighbors < length)
         return inside.astype(dtype.as_numpy_dtype)
-    neighbours = tf.range(length)[:, tf.newaxis] + [-1, 0, 1]
-    return tf.cast((neighbours >= 0) & (neighbours < length), dtype)
+    neighbors = tf.range(length)[:, tf.newaxis] + [-1, 0, 1]
+    return tf.cast((neighbors >= 0) & (neighbors < length), dtype)
 
 
 def _draw(seed, shape, stddev, dtype):

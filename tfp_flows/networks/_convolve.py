@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from tfp_flows._autodiff import with_shape
-from tfp_flows._loops import in_loop
+from tfp_flows._loop_scope import in_loop
 from tfp_flows.networks._dense import cast, in_place_of_last, multiply
 
 _AROUND = [[0, 0], [1, 1], [1, 1], [0, 0]]
@@ -27,12 +27,12 @@ def convolve(x, kernel):
         return multiply(x, kernel[0, 0])
     images = as_images(x)
     if 9 * inputs <= outputs:
-        neighbours = _neighbours(images)
-        result = multiply(neighbours, tf.reshape(kernel, [9 * inputs, outputs]))
+        neighbors = _neighbors(images)
+        result = multiply(neighbors, tf.reshape(kernel, [9 * inputs, outputs]))
     elif 9 * outputs <= inputs:
         flat = tf.transpose(tf.reverse(kernel, axis=[0, 1]), [2, 0, 1, 3])
         flat = tf.reshape(flat, [inputs, 9 * outputs])
-        result = _add_to_neighbours(multiply(images, flat))
+        result = _add_to_neighbors(multiply(images, flat))
     else:
         slow = in_loop() and not tf.config.list_logical_devices("GPU")
         convolution = _convolution_in_loop if slow else _convolution
@@ -68,8 +68,11 @@ def _convolution_in_loop(images, kernel):
         padded = tf.pad(images, _AROUND)
         # Channels in the place of images, and pixels in that of the kernel's.
         of_kernel = tf.nn.conv2d(
-            tf.transpose(padded, [3, 1, 2, 0]), tf.transpose(of_result, [1, 2, 0, 3]),
-            strides=1, padding="VALID")
+            tf.transpose(padded, [3, 1, 2, 0]),
+            tf.transpose(of_result, [1, 2, 0, 3]),
+            strides=1,
+            padding="VALID",
+        )
         return _convolution(of_result, mirrored), tf.transpose(of_kernel, [1, 2, 0, 3])
 
     return _convolution(images, kernel), backward
@@ -78,24 +81,26 @@ def _convolution_in_loop(images, kernel):
 # Each is the transpose of the other, and so its gradient: those that TensorFlow has of
 # slices are slow, or under XLA only the first.
 @tf.custom_gradient
-def _neighbours(images):
+def _neighbors(images):
     """Returns `[N, H, W, 9 C]`: for each pixel its block of 3 x 3, row by row."""
     padded = tf.pad(images, _AROUND)
     sizes = _sizes(images)
     parts = [tf.slice(padded, [0, i, j, 0], sizes) for i, j in _BLOCK]
-    return tf.concat(parts, axis=-1), _add_to_neighbours
+    return tf.concat(parts, axis=-1), _add_to_neighbors
 
 
 @tf.custom_gradient
-def _add_to_neighbours(blocks):
+def _add_to_neighbors(blocks):
     """Returns `[N, H, W, C]`: for each pixel the sum of all that blocks hold for it."""
     channels = blocks.shape[-1] // 9
     padded = tf.pad(blocks, _AROUND)
     sizes = [*_sizes(blocks)[:-1], channels]
-    return tf.add_n([
-        tf.slice(padded, [0, 2 - i, 2 - j, k * channels], sizes)
-        for k, (i, j) in enumerate(_BLOCK)
-    ]), _neighbours
+    return tf.add_n(
+        [
+            tf.slice(padded, [0, 2 - i, 2 - j, k * channels], sizes)
+            for k, (i, j) in enumerate(_BLOCK)
+        ]
+    ), _neighbors
 
 
 def _sizes(images):

@@ -6,8 +6,8 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows._autodiff import with_shape
+from tfp_flows._builders import check_outside_of_graphs
 from tfp_flows._dtypes import check_dtype
-from tfp_flows._recipes import check_outside_of_graphs
 
 _FLOATING = (tf.bfloat16, tf.float16, tf.float32, tf.float64)
 
@@ -77,7 +77,8 @@ def set_context(network, size, ndims, allowed):
     check_context_size(size)
     if ndims not in allowed:
         raise ValueError(
-            f"`context_ndims` must be {' or '.join(map(str, allowed))}; got {ndims!r}.")
+            f"`context_ndims` must be {' or '.join(map(str, allowed))}; got {ndims!r}."
+        )
     network.context_size, network.context_ndims = size, ndims
 
 

@@ -30,16 +30,17 @@ def run_lines(inputs, kernels, offsets):
     line_shape = [groups, None, positions]
     most = max(map(abs, offsets))
     source = tf.TensorArray(
-        inputs.dtype, lines, element_shape=[*line_shape, gates]).unstack(inputs)
+        inputs.dtype, lines, element_shape=[*line_shape, gates]
+    ).unstack(inputs)
     target = tf.TensorArray(inputs.dtype, lines, element_shape=[*line_shape, features])
 
     def step(i, h, c, target):
         padded = tf.pad(h, [[0, 0], [0, 0], [most, most], [0, 0]])
         seen = tf.concat(
-            [padded[:, :, most + k : most + k + positions] for k in offsets], axis=-1)
+            [padded[:, :, most + k : most + k + positions] for k in offsets], axis=-1
+        )
         flat = tf.reshape(seen, [groups, -1, len(offsets) * features])
-        told = tf.reshape(
-            tf.matmul(flat, kernels), [groups, number, positions, gates])
+        told = tf.reshape(tf.matmul(flat, kernels), [groups, number, positions, gates])
         o, f, i_gate, g = tf.split(source.read(i) + told, 4, axis=-1)
         c = tf.sigmoid(f) * c + tf.sigmoid(i_gate) * tf.tanh(g)
         h = tf.sigmoid(o) * tf.tanh(c)
@@ -47,8 +48,11 @@ def run_lines(inputs, kernels, offsets):
 
     zero = tf.zeros([groups, number, positions, features], inputs.dtype)
     *_, target = tf.while_loop(
-        lambda i, *_: i < lines, step, (tf.constant(0), zero, zero, target),
-        maximum_iterations=lines)  # which XLA needs for a gradient
+        lambda i, *_: i < lines,
+        step,
+        (tf.constant(0), zero, zero, target),
+        maximum_iterations=lines,
+    )  # which XLA needs for a gradient
     return with_shape(target.stack(), [lines, *line_shape, features])
 
 

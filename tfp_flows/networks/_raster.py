@@ -39,7 +39,8 @@ class Convolution(tf.Module):
         # The variance of an output is about that of an input.
         seen = max(1.0, np.mean(np.sum(mask, axis=(0, 1, 2))))
         self._kernel = make_kernel(
-            seed, mask.shape, dtype, f"{name}_kernel", (rows / (2.0 * seen)) ** 0.5)
+            seed, mask.shape, dtype, f"{name}_kernel", (rows / (2.0 * seen)) ** 0.5
+        )
         self._bias = make_bias(mask.shape[-1], dtype, f"{name}_bias")
 
     def __call__(self, x, dtype=None):
@@ -56,8 +57,17 @@ class Convolution(tf.Module):
         return add(h, self._bias, dtype)
 
 
-def set_sizes(network, event_shape, num_parameters, hidden_channels, num_layers,
-              context_size, dtype, compute_dtype=None, **kernel_sizes):
+def set_sizes(
+    network,
+    event_shape,
+    num_parameters,
+    hidden_channels,
+    num_layers,
+    context_size,
+    dtype,
+    compute_dtype=None,
+    **kernel_sizes,
+):
     """Checks what the networks of images are given, and makes it their attributes.
 
     Raises:
@@ -71,9 +81,12 @@ def set_sizes(network, event_shape, num_parameters, hidden_channels, num_layers,
             f"got {list(event_shape)}."
         )
     check_sizes(
-        event_shape=event_shape, num_parameters=num_parameters,
-        hidden_channels=hidden_channels, num_layers=num_layers,
-        **({"context_size": context_size} if context_size != 0 else {}))
+        event_shape=event_shape,
+        num_parameters=num_parameters,
+        hidden_channels=hidden_channels,
+        num_layers=num_layers,
+        **({"context_size": context_size} if context_size != 0 else {}),
+    )
     if hidden_channels < event_shape[-1]:
         raise ValueError(
             "`hidden_channels` must be at least the number of channels of the image, "
@@ -104,7 +117,8 @@ def make_head(network, seed, hidden):
     return [
         Convolution(seed, masks.raster(1, hidden, hidden, True), "head", network.dtype),
         Convolution(
-            None, masks.raster(1, hidden, outputs, True), "last", network.dtype),
+            None, masks.raster(1, hidden, outputs, True), "last", network.dtype
+        ),
     ]
 
 

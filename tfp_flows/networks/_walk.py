@@ -90,12 +90,22 @@ def _solve(levels, parent, linears, run, invert, w, valid=None):
         for i, linear in enumerate(linears):
             column = rows[linear.target].of(linear.kernel, 1)
             told = _product(column, fed.get(i, z))
-            within.append(dataclasses.replace(
-                linear, kernel=rows[linear.source].of(column, 0),
-                base=rows[linear.target].of(linear.base, 0) + told))
+            within.append(
+                dataclasses.replace(
+                    linear,
+                    kernel=rows[linear.source].of(column, 0),
+                    base=rows[linear.target].of(linear.base, 0) + told,
+                )
+            )
         found, found_fed = _solve(
-            finer, part, within, run, invert, rows[0].of(w, 0),
-            [each.valid for each in rows])
+            finer,
+            part,
+            within,
+            run,
+            invert,
+            rows[0].of(w, 0),
+            [each.valid for each in rows],
+        )
         fed = {
             i: rows[linears[i].source].put(values, found_fed[i])
             for i, values in fed.items()
@@ -180,7 +190,8 @@ class _Rows:
 def _sorted(linear, plan):
     """The linear map with both of its sides in the order of their degrees."""
     source, target = (
-        plan.permutations[space] for space in (linear.source, linear.target))
+        plan.permutations[space] for space in (linear.source, linear.target)
+    )
     return dataclasses.replace(
         linear,
         kernel=_permuted(_permuted(linear.kernel, source), target, axis=1),
@@ -206,5 +217,6 @@ def _product(kernel, state):
         return tf.matmul(kernel, state, transpose_a=True)
     inputs, size, number = kernel.shape
     flat = tf.matmul(
-        tf.reshape(kernel, [inputs, size * number]), state, transpose_a=True)
+        tf.reshape(kernel, [inputs, size * number]), state, transpose_a=True
+    )
     return tf.reshape(flat, [size, number, -1])

@@ -34,9 +34,7 @@ class Plan:
       group_size: number of blocks in a group; by default what was fast.
     """
 
-    def __init__(
-        self, input_degrees, hidden_degrees, block_size=None, group_size=None
-    ):
+    def __init__(self, input_degrees, hidden_degrees, block_size=None, group_size=None):
         size = len(input_degrees)
         if block_size is None:
             block_size = max(1, round(size**0.75 / 6.0))

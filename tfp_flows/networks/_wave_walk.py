@@ -37,8 +37,11 @@ def walk(dilations, kernel_size, channels, evaluate, invert, w):
     w = tf.transpose(w)
     size, number = tf.shape(w)[0], tf.shape(w)[1]
     rings = tf.TensorArray(
-        w.dtype, np.sum(lengths), element_shape=[w.shape[1], channels],
-        clear_after_read=False)
+        w.dtype,
+        np.sum(lengths),
+        element_shape=[w.shape[1], channels],
+        clear_after_read=False,
+    )
     rings = rings.unstack(tf.zeros([np.sum(lengths), number, channels], w.dtype))
 
     def step(t, recent, rings, z):
@@ -59,7 +62,9 @@ def walk(dilations, kernel_size, channels, evaluate, invert, w):
         lambda t, *_: t < size,
         step,
         (
-            tf.constant(0), tf.zeros([number, kernel_size], w.dtype), rings,
+            tf.constant(0),
+            tf.zeros([number, kernel_size], w.dtype),
+            rings,
             tf.TensorArray(w.dtype, size, element_shape=w.shape[1:]),
         ),
         maximum_iterations=size,

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from tfp_flows._recipes import recipe
+from tfp_flows._builders import recipe
 from tfp_flows.networks._conv import Convolution, check_images, set_sizes
 from tfp_flows.networks._convolve import as_images
 from tfp_flows.networks._dense import (
@@ -48,13 +48,13 @@ class ConvNet(tf.Module):
         others of 1 x 1; the layer after them has 3 x 3.
       seed: integer that decides the weights, in each process alike.
       activation: elementwise function, or the name of one of `tf.nn`.
-      actnorm: whether hidden layers have a scale, for `start_from_data` to set.
+      actnorm: whether hidden layers have a scale, for `initialize_from_data` to set.
       context_size: length of the last axis of a context; 0 for none.
       context_ndims: 1 for vectors, 3 for maps.
       dtype: floating dtype of the weights and of the output.
       compute_dtype: floating dtype of the convolutions and of what is between them;
-        see `MLP`. `start_from_data` takes moments in `dtype`. `tf.float16` is for GPUs:
-        TensorFlow's gradients of its convolutions are slow on CPUs.
+        see `MLP`. `initialize_from_data` takes moments in `dtype`. `tf.float16` is
+        for GPUs: TensorFlow's gradients of its convolutions are slow on CPUs.
       name: name of the module.
 
     Raises:
@@ -86,27 +86,51 @@ class ConvNet(tf.Module):
             check_sizes(num_layers=num_layers)
         self.num_layers = num_layers
         set_sizes(
-            self, input_channels, output_channels, hidden_channels, num_parameters,
-            context_size, context_ndims, actnorm, dtype, compute_dtype)
+            self,
+            input_channels,
+            output_channels,
+            hidden_channels,
+            num_parameters,
+            context_size,
+            context_ndims,
+            actnorm,
+            dtype,
+            compute_dtype,
+        )
         self._activation = as_function(activation)
         seeds = split_seed(seed, 2 * max(1, num_layers))
         context = dict(context_size=context_size, context_ndims=context_ndims)
         widths = [input_channels, *[hidden_channels] * num_layers]
         self._layers = [
             Convolution(
-                seeds[2 * i : 2 * i + 2], 3 if i == 0 else 1, widths[i],
-                hidden_channels, scaled=actnorm, dtype=dtype, number=i,
-                **(context if i == 0 else {}))
+                seeds[2 * i : 2 * i + 2],
+                3 if i == 0 else 1,
+                widths[i],
+                hidden_channels,
+                scaled=actnorm,
+                dtype=dtype,
+                number=i,
+                **(context if i == 0 else {}),
+            )
             for i in range(num_layers)
         ]
-        self._layers.append(Convolution(
-            None, 3, widths[-1], output_channels * num_parameters, scaled=True,
-            dtype=dtype, number=num_layers, **({} if num_layers else context)))
+        self._layers.append(
+            Convolution(
+                None,
+                3,
+                widths[-1],
+                output_channels * num_parameters,
+                scaled=True,
+                dtype=dtype,
+                number=num_layers,
+                **({} if num_layers else context),
+            )
+        )
 
     def __call__(self, x, context=None):
         return self._run(x, context, Convolution.__call__)
 
-    def start_from_data(self, x, context=None):
+    def initialize_from_data(self, x, context=None):
         """Sets the actnorms so that hidden layers have mean 0 and deviation 1.
 
         This is the data-dependent start of section 3.1, over the batch and the pixels,
@@ -120,7 +144,7 @@ class ConvNet(tf.Module):
         Returns:
           output: what a call with these inputs then returns.
         """
-        return self._run(x, context, Convolution.start_from_data)
+        return self._run(x, context, Convolution.initialize_from_data)
 
     def __repr__(self):
         return describe(self, *_CHANNELS, "num_layers", *_OPTIONS)
@@ -146,7 +170,7 @@ class ResidualConvNet(tf.Module):
     `exp(3 log_scale) (W * act(h_n) + b)`, all convolutions over 3 x 3 pixels but the
     last, over 1 x 1. These are the networks of Dinh et al. (2017),
     https://arxiv.org/abs/1605.08803, section 4.1, with these changes: actnorm, which
-    treats each image by itself, in place of batch and weight normalisation, after the
+    treats each image by itself, in place of batch and weight normalization, after the
     first layer and each `W_i1`; the padding tells the edge as in `ConvNet`; the last
     layer sees the last block alone. Each `W_i2` and the output start at zero, the other
     kernels as He et al. (2015) start layers of rectifiers.
@@ -188,30 +212,65 @@ class ResidualConvNet(tf.Module):
         check_sizes(num_blocks=num_blocks)
         self.num_blocks = num_blocks
         set_sizes(
-            self, input_channels, output_channels, hidden_channels, num_parameters,
-            context_size, context_ndims, actnorm, dtype, compute_dtype)
+            self,
+            input_channels,
+            output_channels,
+            hidden_channels,
+            num_parameters,
+            context_size,
+            context_ndims,
+            actnorm,
+            dtype,
+            compute_dtype,
+        )
         self._activation = as_function(activation)
         seeds = split_seed(seed, 2 + 2 * num_blocks)
-        self._layers = [Convolution(
-            seeds[:2], 3, input_channels, hidden_channels, stddev=None, scaled=actnorm,
-            context_size=context_size, context_ndims=context_ndims, dtype=dtype,
-            number=0)]
+        self._layers = [
+            Convolution(
+                seeds[:2],
+                3,
+                input_channels,
+                hidden_channels,
+                stddev=None,
+                scaled=actnorm,
+                context_size=context_size,
+                context_ndims=context_ndims,
+                dtype=dtype,
+                number=0,
+            )
+        ]
         for i in range(1, 2 * num_blocks + 1):
             ends = i % 2 == 0
-            self._layers.append(Convolution(
-                None if ends else seeds[i + 1 : i + 3], 3, hidden_channels,
-                hidden_channels, stddev=None, scaled=actnorm and not ends, dtype=dtype,
-                number=i))
-        self._layers.append(Convolution(
-            None, 1, hidden_channels, output_channels * num_parameters, scaled=True,
-            dtype=dtype, number=2 * num_blocks + 1))
+            self._layers.append(
+                Convolution(
+                    None if ends else seeds[i + 1 : i + 3],
+                    3,
+                    hidden_channels,
+                    hidden_channels,
+                    stddev=None,
+                    scaled=actnorm and not ends,
+                    dtype=dtype,
+                    number=i,
+                )
+            )
+        self._layers.append(
+            Convolution(
+                None,
+                1,
+                hidden_channels,
+                output_channels * num_parameters,
+                scaled=True,
+                dtype=dtype,
+                number=2 * num_blocks + 1,
+            )
+        )
 
     def __call__(self, x, context=None):
         return self._run(x, context, Convolution.__call__)
 
-    def start_from_data(self, x, context=None):
-        """Sets the actnorms from a batch, as `ConvNet.start_from_data` does."""
-        return self._run(x, context, Convolution.start_from_data)
+    def initialize_from_data(self, x, context=None):
+        """Sets the actnorms from a batch, as `ConvNet.initialize_from_data` does."""
+        return self._run(x, context, Convolution.initialize_from_data)
 
     def __repr__(self):
         return describe(self, *_CHANNELS, "num_blocks", *_OPTIONS)

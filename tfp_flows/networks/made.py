@@ -6,7 +6,7 @@ import functools
 import numpy as np
 import tensorflow as tf
 
-from tfp_flows._recipes import recipe
+from tfp_flows._builders import recipe
 from tfp_flows.networks._dense import (
     activate,
     add,
@@ -91,12 +91,16 @@ class MADE(tf.Module):
         super().__init__(name=name)
         hidden_units = as_widths(hidden_units)
         check_sizes(
-            event_size=event_size, num_parameters=num_parameters,
-            hidden_units=hidden_units or 0, num_masks=num_masks)
+            event_size=event_size,
+            num_parameters=num_parameters,
+            hidden_units=hidden_units or 0,
+            num_masks=num_masks,
+        )
         check_context_size(context_size)
         if residual and len(set(hidden_units)) > 1:
             raise ValueError(
-                f"`hidden_units` must be equal with `residual`; got {hidden_units}.")
+                f"`hidden_units` must be equal with `residual`; got {hidden_units}."
+            )
         self.event_size, self.num_parameters = event_size, num_parameters
         self.hidden_units, self.context_size = hidden_units, context_size
         self.residual, self.skip = residual, skip
@@ -104,10 +108,14 @@ class MADE(tf.Module):
         self._activation = as_function(activation)
         self._make_weights(seed)
         self._masks = MaskSets(
-            num_masks, seed, event_size=event_size,
+            num_masks,
+            seed,
+            event_size=event_size,
             widths=hidden_units[:1] if residual else hidden_units,
-            order_kind=order, degree_kind=degrees,
-            lowest=1 if context_size == 0 else 0)  # the first output sees a context
+            order_kind=order,
+            degree_kind=degrees,
+            lowest=1 if context_size == 0 else 0,
+        )  # the first output sees a context
 
     def _make_weights(self, seed):
         first, outputs = self.hidden_units[0], self.event_size * self.num_parameters
@@ -131,8 +139,11 @@ class MADE(tf.Module):
         self._context_kernel = None
         if self.context_size:
             self._context_kernel = make_kernel(
-                split_seed(seed, len(maps) + 1)[-1], [self.context_size, first],
-                self.dtype, "context_kernel")
+                split_seed(seed, len(maps) + 1)[-1],
+                [self.context_size, first],
+                self.dtype,
+                "context_kernel",
+            )
 
     @property
     def order(self):
@@ -242,8 +253,9 @@ class MADE(tf.Module):
                 event = [self.event_size, self.num_parameters]
                 kernel = tf.reshape(kernel, [kernel.shape[0], *event])
                 base = tf.reshape(base, [*event, 1])
-            linears.append(Linear(
-                tf.stop_gradient(kernel), tf.stop_gradient(base), source, target))
+            linears.append(
+                Linear(tf.stop_gradient(kernel), tf.stop_gradient(base), source, target)
+            )
         flat = tf.reshape(tf.broadcast_to(w, shape), [-1, self.event_size])
         z = walk(plan, linears, self._run, invert, tf.stop_gradient(flat))
         return tf.reshape(z, shape)
@@ -252,4 +264,5 @@ class MADE(tf.Module):
         degrees, zero = self._masks.read(), tf.zeros([], self.dtype)
         return [
             tf.where(who_sees_whom(degrees, *spaces, self.num_parameters), kernel, zero)
-            for kernel, spaces in zip(self._kernels, self._spaces)]
+            for kernel, spaces in zip(self._kernels, self._spaces)
+        ]

@@ -4,7 +4,7 @@ import math
 
 import tensorflow as tf
 
-from tfp_flows._recipes import recipe
+from tfp_flows._builders import recipe
 from tfp_flows.networks._dense import (
     activate,
     add,
@@ -97,7 +97,7 @@ class ResidualMLP(tf.Module):
     `h_0 = W x + C c + b`, with `c` the context, then for each block
     `h_i = h_(i-1) + W_i2 act(W_i1 act(h_(i-1)) + b_i1) + b_i2`, and the output is a
     linear map of `act(h_n)`. These are the blocks of He et al. (2016), without
-    normalisation, https://arxiv.org/abs/1603.05027. Each `W_i2` and the output start
+    normalization, https://arxiv.org/abs/1603.05027. Each `W_i2` and the output start
     at zero.
 
     Args:
@@ -187,8 +187,12 @@ def _make_weights(network, widths, starts_at_zero, seed):
     total = max(1, network.input_size + network.context_size)
     network._kernels = [
         make_kernel(
-            seeds[i], sizes[i : i + 2], dtype, f"kernel_{i}",
-            (network.input_size / total) ** 0.5 if i == 0 else 1.0)
+            seeds[i],
+            sizes[i : i + 2],
+            dtype,
+            f"kernel_{i}",
+            (network.input_size / total) ** 0.5 if i == 0 else 1.0,
+        )
         for i in range(last + 1)
     ]
     network._biases = [
@@ -197,8 +201,12 @@ def _make_weights(network, widths, starts_at_zero, seed):
     network._context_kernel = None
     if network.context_size:
         network._context_kernel = make_kernel(
-            seeds[-1] if widths else None, [network.context_size, sizes[1]], dtype,
-            "context_kernel", (network.context_size / total) ** 0.5)
+            seeds[-1] if widths else None,
+            [network.context_size, sizes[1]],
+            dtype,
+            "context_kernel",
+            (network.context_size / total) ** 0.5,
+        )
 
 
 def _first(network, x, context, dtype):

@@ -4,8 +4,8 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows._recipes import recipe
 from tfp_flows import masks
+from tfp_flows._builders import recipe
 from tfp_flows.networks._dense import cast, describe, make_kernel, multiply, split_seed
 from tfp_flows.networks._raster import (
     Convolution,
@@ -87,9 +87,17 @@ class PixelCNN(tf.Module):
     ):
         super().__init__(name=name)
         set_sizes(
-            self, event_shape, num_parameters, hidden_channels, num_layers,
-            context_size, dtype, compute_dtype, kernel_size=kernel_size,
-            first_kernel_size=first_kernel_size)
+            self,
+            event_shape,
+            num_parameters,
+            hidden_channels,
+            num_layers,
+            context_size,
+            dtype,
+            compute_dtype,
+            kernel_size=kernel_size,
+            first_kernel_size=first_kernel_size,
+        )
         self.kernel_size, self.first_kernel_size = kernel_size, first_kernel_size
         seeds = split_seed(seed, num_layers + 3)
         sizes = [first_kernel_size] + [kernel_size] * num_layers
@@ -101,8 +109,12 @@ class PixelCNN(tf.Module):
         self._context_kernel = None
         if context_size:
             self._context_kernel = make_kernel(
-                seeds[-1], [context_size, len(sizes) * 4 * hidden_channels], dtype,
-                "context_kernel", 0.5**0.5)
+                seeds[-1],
+                [context_size, len(sizes) * 4 * hidden_channels],
+                dtype,
+                "context_kernel",
+                0.5**0.5,
+            )
 
     def __call__(self, x, context=None):
         x, context, restore = flatten(self, x, context)
@@ -120,8 +132,15 @@ class PixelCNN(tf.Module):
 
     def __repr__(self):
         return describe(
-            self, "event_shape", "num_parameters", "hidden_channels", "num_layers",
-            "kernel_size", "first_kernel_size", "context_size")
+            self,
+            "event_shape",
+            "num_parameters",
+            "hidden_channels",
+            "num_layers",
+            "kernel_size",
+            "first_kernel_size",
+            "context_size",
+        )
 
 
 class _GatedLayer(tf.Module):
@@ -149,7 +168,8 @@ class _GatedLayer(tf.Module):
             vertical=(all_above, True),
             horizontal=(raster[half : half + 1, : half + 1], False),
             across=(np.ones([1, 1, 2 * features, 2 * features], bool), False),
-            out=(masks.raster(1, hidden, hidden, own=True), False))
+            out=(masks.raster(1, hidden, hidden, own=True), False),
+        )
         seeds = tf.unstack(tfp.random.split_seed(seed, n=len(parts)))
         for (part, (mask, centered)), own in zip(parts.items(), seeds):
             name = f"{self.name}_{part}"

@@ -4,8 +4,8 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows._recipes import recipe
 from tfp_flows import masks
+from tfp_flows._builders import recipe
 from tfp_flows.networks._dense import describe, make_kernel, split_seed
 from tfp_flows.networks._lstm import run_lines, skew, unskew
 from tfp_flows.networks._raster import (
@@ -33,7 +33,7 @@ class PixelRNN(tf.Module):
       by a convolution of `kernel_size`. What is seen widens by `kernel_size // 2`
       pixels a row: a triangle above, and with it pixels to the left.
     - "diagonal", the Diagonal BiLSTM of section 3.2: the state of a pixel comes from
-      its left and its upper neighbour, and a second recurrence comes from the right.
+      its left and its upper neighbor, and a second recurrence comes from the right.
       The second one's states are taken from a row above, and it sees the image, too,
       which the paper has not: the last pixel of a row would be hidden from the first
       ones of the next. All that comes before is seen, whatever the number of layers.
@@ -87,9 +87,16 @@ class PixelRNN(tf.Module):
         if not isinstance(kind, str) or kind not in kinds:
             raise ValueError(f"`kind` must be one of {tuple(kinds)}; got {kind!r}.")
         set_sizes(
-            self, event_shape, num_parameters, hidden_channels, num_layers,
-            context_size, dtype, kernel_size=kernel_size,
-            first_kernel_size=first_kernel_size)
+            self,
+            event_shape,
+            num_parameters,
+            hidden_channels,
+            num_layers,
+            context_size,
+            dtype,
+            kernel_size=kernel_size,
+            first_kernel_size=first_kernel_size,
+        )
         self.kind, self.kernel_size = kind, kernel_size
         self.first_kernel_size = first_kernel_size
         channels = self.event_shape[-1]
@@ -97,7 +104,8 @@ class PixelRNN(tf.Module):
         mask = masks.raster(first_kernel_size, np.arange(channels), between, own=False)
         seeds = split_seed(seed, num_layers + 3)
         self._first = Convolution(
-            seeds[0], mask[: first_kernel_size // 2 + 1], "first", dtype, centered=True)
+            seeds[0], mask[: first_kernel_size // 2 + 1], "first", dtype, centered=True
+        )
         self._layers = [
             kinds[kind](seeds[i + 1], between, self, f"layer_{i}")
             for i in range(num_layers)
@@ -107,7 +115,8 @@ class PixelRNN(tf.Module):
         if context_size:
             told = num_layers * kinds[kind].directions * 4 * hidden_channels
             self._context_kernel = make_kernel(
-                seeds[-1], [context_size, told], dtype, "context_kernel", 0.5**0.5)
+                seeds[-1], [context_size, told], dtype, "context_kernel", 0.5**0.5
+            )
 
     def __call__(self, x, context=None):
         x, context, restore = flatten(self, x, context)
@@ -122,8 +131,16 @@ class PixelRNN(tf.Module):
 
     def __repr__(self):
         return describe(
-            self, "event_shape", "num_parameters", "hidden_channels", "num_layers",
-            "kind", "kernel_size", "first_kernel_size", "context_size")
+            self,
+            "event_shape",
+            "num_parameters",
+            "hidden_channels",
+            "num_layers",
+            "kind",
+            "kernel_size",
+            "first_kernel_size",
+            "context_size",
+        )
 
 
 class _RowLayer(tf.Module):
@@ -145,11 +162,14 @@ class _RowLayer(tf.Module):
         seeds = tf.unstack(tfp.random.split_seed(seed, n=3))
         mask = masks.raster(size, between, np.tile(hidden, 4), own=True)
         self._input = Convolution(
-            seeds[0], mask[half : half + 1, : half + 1], f"{name}_input", dtype)
+            seeds[0], mask[half : half + 1, : half + 1], f"{name}_input", dtype
+        )
         self._state_kernel = _make_state_kernel(
-            seeds[1], size, len(hidden), f"{name}_state_kernel", dtype)
+            seeds[1], size, len(hidden), f"{name}_state_kernel", dtype
+        )
         self._out = Convolution(
-            seeds[2], masks.raster(1, hidden, between, own=True), f"{name}_out", dtype)
+            seeds[2], masks.raster(1, hidden, between, own=True), f"{name}_out", dtype
+        )
         self._offsets = range(-half, half + 1)
 
     def __call__(self, h, image, told):
@@ -184,15 +204,20 @@ class _DiagonalLayer(tf.Module):
         # States from the right go a row down: all their pixels come before.
         seen = len(between) + network.event_shape[-1]
         self._right_input = Convolution(
-            seeds[1], np.ones([1, 1, seen, mask.shape[-1]], bool),
-            f"{name}_right_input", dtype)
+            seeds[1],
+            np.ones([1, 1, seen, mask.shape[-1]], bool),
+            f"{name}_right_input",
+            dtype,
+        )
         self._state_kernels = [
             _make_state_kernel(
-                seeds[2 + i], 2, len(hidden), f"{name}_{side}_state_kernel", dtype)
+                seeds[2 + i], 2, len(hidden), f"{name}_{side}_state_kernel", dtype
+            )
             for i, side in enumerate(["left", "right"])
         ]
         self._out = Convolution(
-            seeds[4], masks.raster(1, hidden, between, own=True), f"{name}_out", dtype)
+            seeds[4], masks.raster(1, hidden, between, own=True), f"{name}_out", dtype
+        )
 
     def __call__(self, h, image, told):
         """Returns what is added to the features `h`; arguments as for `_RowLayer`."""
@@ -203,8 +228,10 @@ class _DiagonalLayer(tf.Module):
             left, right = left + told_left, right + told_right
         inputs = tf.stack([skew(left), skew(right[:, :, ::-1])])
         states = run_lines(
-            tf.transpose(inputs, [3, 0, 1, 2, 4]), tf.stack(self._state_kernels),
-            [0, -1])
+            tf.transpose(inputs, [3, 0, 1, 2, 4]),
+            tf.stack(self._state_kernels),
+            [0, -1],
+        )
         states = tf.transpose(states, [1, 2, 3, 0, 4])
         left, right = unskew(states[0]), unskew(states[1])[:, :, ::-1]
         return self._out(left + shift_down(right))

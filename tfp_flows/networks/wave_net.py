@@ -4,7 +4,7 @@ import contextlib
 
 import tensorflow as tf
 
-from tfp_flows._recipes import recipe
+from tfp_flows._builders import recipe
 from tfp_flows.networks._causal import convolve, delayed
 from tfp_flows.networks._dense import (
     add,
@@ -86,9 +86,12 @@ class WaveNet(tf.Module):
         super().__init__(name=name)
         dilations = as_widths(dilations)
         check_sizes(
-            num_parameters=num_parameters, residual_channels=residual_channels,
-            skip_channels=skip_channels, dilations=dilations or 0,
-            kernel_size=kernel_size)
+            num_parameters=num_parameters,
+            residual_channels=residual_channels,
+            skip_channels=skip_channels,
+            dilations=dilations or 0,
+            kernel_size=kernel_size,
+        )
         if kernel_size < 2:
             raise ValueError(f"`kernel_size` must be 2 or more; got {kernel_size}.")
         set_context(self, context_size, context_ndims, (1, 2))
@@ -114,7 +117,8 @@ class WaveNet(tf.Module):
             return [make_bias(size, dtype, f"{name}_bias_{i}") for i in range(number)]
 
         self._input_kernel = make_kernel(
-            next(seeds), [taps, channels], dtype, "input_kernel", linear)
+            next(seeds), [taps, channels], dtype, "input_kernel", linear
+        )
         self._input_bias = make_bias(channels, dtype, "input_bias")
         self._gate_kernels = kernels("gate", layers, taps * channels, 2 * channels)
         self._gate_biases = biases("gate", layers, 2 * channels)
@@ -123,17 +127,21 @@ class WaveNet(tf.Module):
         self._residual_biases = biases("residual", layers - 1, channels)
         # Their sum has the variance that one map of all of their inputs would have.
         self._skip_kernels = kernels(
-            "skip", layers, channels, skip_channels, scale=layers**-0.5)
+            "skip", layers, channels, skip_channels, scale=layers**-0.5
+        )
         self._skip_bias = make_bias(skip_channels, dtype, "skip_bias")
         self._hidden_kernel = make_kernel(
-            next(seeds), [skip_channels, skip_channels], dtype, "hidden_kernel")
+            next(seeds), [skip_channels, skip_channels], dtype, "hidden_kernel"
+        )
         self._hidden_bias = make_bias(skip_channels, dtype, "hidden_bias")
         self._output_kernel = make_kernel(
-            None, [skip_channels, self.num_parameters], dtype, "output_kernel")
+            None, [skip_channels, self.num_parameters], dtype, "output_kernel"
+        )
         self._output_bias = make_bias(self.num_parameters, dtype, "output_bias")
         number = layers if self.context_size else 0
         self._context_kernels = kernels(
-            "context", number, self.context_size, 2 * channels)
+            "context", number, self.context_size, 2 * channels
+        )
 
     @property
     def receptive_field(self):
@@ -233,17 +241,28 @@ class WaveNet(tf.Module):
         x = tf.convert_to_tensor(x, dtype_hint=self.dtype)
         if not x.shape.rank:
             raise ValueError(
-                f"The input must have a last axis, time; got shape {x.shape}.")
+                f"The input must have a last axis, time; got shape {x.shape}."
+            )
         x, context = check_inputs(self, x, context, x.shape[-1])
-        if context is not None and self.context_ndims == 2 and not (
-            context.shape[-2:-1].is_compatible_with(x.shape[-1:])
+        if (
+            context is not None
+            and self.context_ndims == 2
+            and not (context.shape[-2:-1].is_compatible_with(x.shape[-1:]))
         ):
             raise ValueError(
                 "A local `context` must have shape `[..., T, context_size]`, with the "
-                f"`T` of the input; got shapes {context.shape} and {x.shape}.")
+                f"`T` of the input; got shapes {context.shape} and {x.shape}."
+            )
         return x, context
 
     def __repr__(self):
         return describe(
-            self, "num_parameters", "residual_channels", "skip_channels", "dilations",
-            "kernel_size", "context_size", "context_ndims")
+            self,
+            "num_parameters",
+            "residual_channels",
+            "skip_channels",
+            "dilations",
+            "kernel_size",
+            "context_size",
+            "context_ndims",
+        )

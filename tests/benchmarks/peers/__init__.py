@@ -12,7 +12,7 @@ The quantities of a model are those of these that a library offers:
   `actnorm`, `conv1x1`, `glow_step`): "forward" is the layer as its paper has it, value
   and log determinant, "inverse" its inverse with log determinant, "step" a step of
   maximum likelihood where `forward` leads to standard normal noise.
-- `planar_amortised`, with parameters for each point: "forward", and "step", the
+- `planar_amortized`, with parameters for each point: "forward", and "step", the
   gradients of the divergence from a standard normal by all parameters, without an
   update.
 - `made`, one affine autoregressive layer: "forward" takes one pass of the network,
@@ -82,7 +82,7 @@ MODELS = {
     "planar": Model("planar", (SIZE,), LARGE_BATCH_SIZE),
     "planar_stack": Model("planar", (SIZE,), LARGE_BATCH_SIZE, 16),
     "planar_stack_large": Model("planar", (1024,), BATCH_SIZE, 16),
-    "planar_amortised": Model("planar_amortised", (SIZE,), BATCH_SIZE, 16),
+    "planar_amortized": Model("planar_amortized", (SIZE,), BATCH_SIZE, 16),
     "planar_vi": Model("planar_vi", (2,), BATCH_SIZE, 16),
     "radial_stack": Model("radial", (SIZE,), LARGE_BATCH_SIZE, 16),
     "sylvester": Model("sylvester", (SIZE,), BATCH_SIZE),
@@ -96,7 +96,8 @@ MODELS = {
     "iaf": Model("iaf", (SIZE,), BATCH_SIZE, NUMBERS_OF_LAYERS["iaf"]),
     "real_nvp": Model("real_nvp", (SIZE,), BATCH_SIZE, NUMBERS_OF_LAYERS["real_nvp"]),
     "real_nvp_large": Model(
-        "real_nvp", (SIZE,), LARGE_BATCH_SIZE, NUMBERS_OF_LAYERS["real_nvp"]),
+        "real_nvp", (SIZE,), LARGE_BATCH_SIZE, NUMBERS_OF_LAYERS["real_nvp"]
+    ),
     "nice": Model("nice", (784,), 100, 4, hidden_units=5 * (1000,)),
     "neural_spline": Model("neural_spline", (SIZE,), BATCH_SIZE, 4, (128, 128)),
     "glow": Model("glow", IMAGE, NUMBER_OF_IMAGES, NUM_STEPS),
@@ -113,26 +114,44 @@ PARTS = {
 }
 
 _VECTORS = ["made", "maf", "iaf", "real_nvp", "nice", "neural_spline"]
-_BY_HAND = ["planar", "planar_amortised", "planar_vi", "radial", "sylvester", "prelu"]
+_BY_HAND = ["planar", "planar_amortized", "planar_vi", "radial", "sylvester", "prelu"]
 _BY_HAND += ["actnorm", "conv1x1", "parts"]
 # The kinds of models that each module of this package builds.
 KINDS = {
     "zuko": _VECTORS,
     "nflows": [*_VECTORS, "prelu", "actnorm", "conv1x1", "glow_step", "glow"],
     "normflows": [
-        *_VECTORS, "planar", "planar_vi", "radial", "actnorm", "conv1x1", "glow_step",
-        "glow"],
+        *_VECTORS,
+        "planar",
+        "planar_vi",
+        "radial",
+        "actnorm",
+        "conv1x1",
+        "glow_step",
+        "glow",
+    ],
     "pyro": [
-        "made", "maf", "iaf", "real_nvp", "neural_spline", "planar", "planar_amortised",
-        "planar_vi", "radial", "prelu", "conv1x1"],
+        "made",
+        "maf",
+        "iaf",
+        "real_nvp",
+        "neural_spline",
+        "planar",
+        "planar_amortized",
+        "planar_vi",
+        "radial",
+        "prelu",
+        "conv1x1",
+    ],
     "textbook": [*_BY_HAND, "posterior"],
-    "flowjax": [*_VECTORS, "planar", "planar_amortised", "planar_vi"],
+    "flowjax": [*_VECTORS, "planar", "planar_amortized", "planar_vi"],
     "distrax": ["real_nvp", "nice", "neural_spline", "actnorm", "conv1x1", "glow_step"],
     "textbook jax": _BY_HAND,
 }
 IN_JAX = ["flowjax", "distrax", "textbook jax"]
 LIBRARIES = [
-    name for library in KINDS
+    name
+    for library in KINDS
     for name in ([library] if library in IN_JAX else [library, f"{library} compiled"])
 ]
 TEXTBOOKS = ["textbook", "textbook compiled"]
@@ -142,7 +161,8 @@ def libraries(model):
     """Returns the names of `LIBRARIES` that have the model of this name."""
     kind = MODELS[model].kind
     return [
-        name for name in LIBRARIES
+        name
+        for name in LIBRARIES
         if kind in KINDS[name.removesuffix(" compiled")]
         # PyTorch takes some minutes to compile a whole Glow.
         and not (kind == "glow" and name.endswith(" compiled"))

@@ -19,20 +19,23 @@ from tests.benchmarks.peers import memory
 
 def main():
     parser = argparse.ArgumentParser(
-        prog="python -m tests.benchmarks.peers", description=__doc__)
+        prog="python -m tests.benchmarks.peers", description=__doc__
+    )
     parser.add_argument("model", choices=peers.MODELS)
     parser.add_argument("library", choices=peers.LIBRARIES)
     parser.add_argument(
-        "--only", help="quantities to prepare, with commas between them; else all")
+        "--only", help="quantities to prepare, with commas between them; else all"
+    )
     options = parser.parse_args()
     if options.library not in peers.libraries(options.model):
         parser.error(f"{options.library} has no {options.model}")
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:peers.THREADS])
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: peers.THREADS])
     # What libraries print must not come between the lines of the protocol.
     answers, sys.stdout = sys.stdout, sys.stderr
     library, *compiled = options.library.split(" compiled")
     builder = importlib.import_module(
-        f"tests.benchmarks.peers.{library.replace(' ', '_')}")
+        f"tests.benchmarks.peers.{library.replace(' ', '_')}"
+    )
     calls = builder.calls(peers.MODELS[options.model], compiled=bool(compiled))
     if options.only:
         only = options.only.split(",")

@@ -26,19 +26,24 @@ def calls(model, key):
         return jax_calls.layer(weights, forward, inverse)
     weights = [
         _weights(each, _widths(model))
-        for each in jax.random.split(key, model.num_layers)]
+        for each in jax.random.split(key, model.num_layers)
+    ]
     size = model.size
     noise = distrax.MultivariateNormalDiag(jnp.zeros(size), jnp.ones(size))
 
     def of(weights):
         layers = [
-            _coupling(model, each, swap=bool(i % 2)) for i, each in enumerate(weights)]
+            _coupling(model, each, swap=bool(i % 2)) for i, each in enumerate(weights)
+        ]
         return distrax.Transformed(noise, distrax.Chain(layers))
 
     return jax_calls.density(
-        weights, lambda weights, x: of(weights).log_prob(x),
+        weights,
+        lambda weights, x: of(weights).log_prob(x),
         lambda weights, key: of(weights).sample(
-            seed=key, sample_shape=[model.batch_size]))
+            seed=key, sample_shape=[model.batch_size]
+        ),
+    )
 
 
 def _coupling(model, weights, swap):
@@ -47,21 +52,22 @@ def _coupling(model, weights, swap):
     def conditioner(x):
         return _network(weights, x, jnp.matmul).reshape([*x.shape[:-1], half, -1])
 
-    return distrax.SplitCoupling(
-        half, 1, conditioner, _TRANSFORMERS[model.kind], swap)
+    return distrax.SplitCoupling(half, 1, conditioner, _TRANSFORMERS[model.kind], swap)
 
 
 _TRANSFORMERS = {
     "real_nvp": lambda p: distrax.ScalarAffine(p[..., 0], log_scale=p[..., 1]),
     "nice": lambda p: distrax.ScalarAffine(p[..., 0], scale=jnp.ones_like(p[..., 0])),
     "neural_spline": lambda p: distrax.RationalQuadraticSpline(
-        p, -peers.SPLINE_BOUND, peers.SPLINE_BOUND, boundary_slopes="identity"),
+        p, -peers.SPLINE_BOUND, peers.SPLINE_BOUND, boundary_slopes="identity"
+    ),
 }
 
 
 def _widths(model):
-    parameters = {
-        "real_nvp": 2, "nice": 1, "neural_spline": 3 * model.num_bins + 1}[model.kind]
+    parameters = {"real_nvp": 2, "nice": 1, "neural_spline": 3 * model.num_bins + 1}[
+        model.kind
+    ]
     half = model.size // 2
     widths = [half, *model.hidden_units, half * parameters]
     return list(zip(widths[:-1], widths[1:]))
@@ -71,9 +77,13 @@ def _weights(key, shapes):
     """Returns pairs of a kernel and a bias."""
     keys = jax.random.split(key, len(shapes))
     return [
-        (jax.random.normal(each, shape) / float(jnp.prod(jnp.array(shape[:-1]))) ** 0.5,
-         jnp.zeros(shape[-1:]))
-        for each, shape in zip(keys, shapes)]
+        (
+            jax.random.normal(each, shape)
+            / float(jnp.prod(jnp.array(shape[:-1]))) ** 0.5,
+            jnp.zeros(shape[-1:]),
+        )
+        for each, shape in zip(keys, shapes)
+    ]
 
 
 def _network(weights, x, product):
@@ -84,12 +94,12 @@ def _network(weights, x, product):
 
 
 def _actnorm(weights):
-    (log_scale, shift), = weights
+    ((log_scale, shift),) = weights
     return distrax.Block(distrax.ScalarAffine(shift, log_scale=log_scale[0]), 3)
 
 
 def _conv1x1(weights):
-    (matrix, shift), = weights
+    ((matrix, shift),) = weights
     matrix = jnp.eye(len(shift)) + 0.1 * matrix
     return distrax.Block(distrax.LowerUpperTriangularAffine(matrix, shift), 2)
 
@@ -99,7 +109,8 @@ def _glow_step(weights):
 
     def convolution(x, kernel):
         return jax.lax.conv_general_dilated(
-            x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+            x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
 
     def conditioner(x):
         return _network(network, x, convolution)
@@ -120,10 +131,16 @@ def _thin(model):
 def _step_shapes(model):
     channels, hidden = model.shape[-1], peers.HIDDEN_CHANNELS
     return [
-        (1, channels), (channels, channels), (3, 3, channels // 2, hidden),
-        (1, 1, hidden, hidden), (3, 3, hidden, channels)]
+        (1, channels),
+        (channels, channels),
+        (3, 3, channels // 2, hidden),
+        (1, 1, hidden, hidden),
+        (3, 3, hidden, channels),
+    ]
 
 
 _LAYERS = {
-    "actnorm": (_actnorm, _thin), "conv1x1": (_conv1x1, _thin),
-    "glow_step": (_glow_step, _step_shapes)}
+    "actnorm": (_actnorm, _thin),
+    "conv1x1": (_conv1x1, _thin),
+    "glow_step": (_glow_step, _step_shapes),
+}

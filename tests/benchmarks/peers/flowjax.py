@@ -14,8 +14,8 @@ from tests.benchmarks.peers import jax_calls
 
 @jax_calls.prepared
 def calls(model, key):
-    if model.kind == "planar_amortised":
-        return _amortised(model, key)
+    if model.kind == "planar_amortized":
+        return _amortized(model, key)
     if model.kind in ("planar", "planar_vi", "made"):
         weights, of = _split(_bijection(model, key))
         forward = _over_points(of, "transform_and_log_det")
@@ -34,7 +34,8 @@ def calls(model, key):
 
     if model.kind != "iaf":
         return jax_calls.density(
-            weights, log_prob, lambda weights, key: of(weights).sample(key, count))
+            weights, log_prob, lambda weights, key: of(weights).sample(key, count)
+        )
 
     def draw(weights, key):
         return of(weights).sample_and_log_prob(key, count)
@@ -47,8 +48,10 @@ def calls(model, key):
 def _split(module):
     """Returns the weights, and a function that makes a module of weights."""
     weights, rest = equinox.partition(
-        module, equinox.is_inexact_array,
-        is_leaf=lambda leaf: isinstance(leaf, paramax.NonTrainable))
+        module,
+        equinox.is_inexact_array,
+        is_leaf=lambda leaf: isinstance(leaf, paramax.NonTrainable),
+    )
     return weights, lambda weights: paramax.unwrap(equinox.combine(weights, rest))
 
 
@@ -59,48 +62,60 @@ def _over_points(of, name):
 def _bijection(model, key):
     if model.kind == "made":
         return flowjax.bijections.MaskedAutoregressive(
-            key, transformer=flowjax.bijections.Affine(), dim=model.size,
-            nn_width=model.hidden_units[0], nn_depth=len(model.hidden_units))
+            key,
+            transformer=flowjax.bijections.Affine(),
+            dim=model.size,
+            nn_width=model.hidden_units[0],
+            nn_depth=len(model.hidden_units),
+        )
     return _planar(model, key)
 
 
 def _planar(model, key):
     keys = jax.random.split(key, model.num_layers)
     layers = equinox.filter_vmap(
-        lambda key: flowjax.bijections.Planar(key, dim=model.size))(keys)
+        lambda key: flowjax.bijections.Planar(key, dim=model.size)
+    )(keys)
     return flowjax.bijections.Scan(layers)
 
 
 def _flow(model, key):
     noise = flowjax.distributions.Normal(jnp.zeros(model.size))
     options = dict(
-        base_dist=noise, flow_layers=model.num_layers, nn_width=model.hidden_units[0],
-        nn_depth=len(model.hidden_units))
+        base_dist=noise,
+        flow_layers=model.num_layers,
+        nn_width=model.hidden_units[0],
+        nn_depth=len(model.hidden_units),
+    )
     if model.kind in ("maf", "iaf"):
         return flowjax.flows.masked_autoregressive_flow(
-            key, invert=model.kind == "maf", **options)
+            key, invert=model.kind == "maf", **options
+        )
     if model.kind == "nice":
         options["transformer"] = flowjax.bijections.Loc(jnp.zeros(()))
     if model.kind == "neural_spline":
         options["transformer"] = flowjax.bijections.RationalQuadraticSpline(
-            knots=model.num_bins - 1, interval=peers.SPLINE_BOUND)
+            knots=model.num_bins - 1, interval=peers.SPLINE_BOUND
+        )
     return flowjax.flows.coupling_flow(key, **options)
 
 
-def _amortised(model, key):
+def _amortized(model, key):
     shape = [model.num_layers, model.batch_size, 2 * model.size + 1]
     weights = 0.3 * jax.random.normal(key, shape)
     layers = _planar(model, key)
 
     def of_point(parameters, x):
         bijection = equinox.tree_at(
-            lambda scan: scan.bijection.params, layers, parameters)
+            lambda scan: scan.bijection.params, layers, parameters
+        )
         return bijection.transform_and_log_det(x)
 
     def forward(weights, x):
         return jax.vmap(of_point, in_axes=(1, 0))(weights, x)
 
     result = jax_calls.posterior(
-        weights, jax_calls.by_forward(model, forward), updates=False)
+        weights, jax_calls.by_forward(model, forward), updates=False
+    )
     result.functions = {"forward": forward}
     return result

@@ -22,7 +22,8 @@ def radial(z, center, alpha, beta):
     r = offset.norm(dim=-1)
     h = 1.0 / (alpha + r)
     log_det = (z.shape[-1] - 1) * torch.log1p(beta * h) + torch.log1p(
-        beta * h - beta * r * h**2)
+        beta * h - beta * r * h**2
+    )
     return z + (beta * h)[..., None] * offset, log_det
 
 
@@ -37,7 +38,8 @@ def radial_inverse(y, center, alpha, beta):
     r = torch.where(b > 0.0, 2.0 * alpha * norm / (b + root), 0.5 * (root - b))
     h = 1.0 / (alpha + r)
     log_det = (y.shape[-1] - 1) * torch.log1p(beta * h) + torch.log1p(
-        beta * h - beta * r * h**2)
+        beta * h - beta * r * h**2
+    )
     return center + offset / (1.0 + beta * h)[..., None], -log_det
 
 

@@ -35,8 +35,10 @@ class Flow:
 def density(weights, log_prob, sample):
     """Returns a `Flow` of a density, which maximum likelihood trains."""
     return Flow(
-        weights, {"log_prob": log_prob, "sample": sample},
-        lambda weights, x: -log_prob(weights, x).mean())
+        weights,
+        {"log_prob": log_prob, "sample": sample},
+        lambda weights, x: -log_prob(weights, x).mean(),
+    )
 
 
 def layer(weights, forward, inverse=None):

@@ -20,7 +20,8 @@ def calls(model, x):
         return torch_calls.layer(each, each.forward, each.inverse)
     flow = flows.Flow(
         transforms.CompositeTransform(_layers(model)),
-        distributions.StandardNormal([model.size]))
+        distributions.StandardNormal([model.size]),
+    )
     if model.kind != "iaf":
         return torch_calls.density(flow, flow.log_prob, flow.sample)
     # Their own `sample_and_log_prob` takes the sequential direction for the density.
@@ -47,8 +48,11 @@ def _layers(model):
 def _autoregressive(model):
     # The first layer of the network is no block.
     return transforms.MaskedAffineAutoregressiveTransform(
-        model.size, model.hidden_units[0], num_blocks=len(model.hidden_units) - 1,
-        use_residual_blocks=False)
+        model.size,
+        model.hidden_units[0],
+        num_blocks=len(model.hidden_units) - 1,
+        use_residual_blocks=False,
+    )
 
 
 class _MLP(nets.MLP):
@@ -71,7 +75,10 @@ def _coupling(model, index):
         "nice": transforms.AdditiveCouplingTransform,
         "neural_spline": functools.partial(
             transforms.PiecewiseRationalQuadraticCouplingTransform,
-            num_bins=model.num_bins, tails="linear", tail_bound=peers.SPLINE_BOUND),
+            num_bins=model.num_bins,
+            tails="linear",
+            tail_bound=peers.SPLINE_BOUND,
+        ),
     }[model.kind]
     return kind(mask if index % 2 else mask[::-1], network)
 
@@ -86,9 +93,12 @@ class _ConvNet(torch.nn.Sequential):
 def _step_network(inputs, outputs):
     hidden = peers.HIDDEN_CHANNELS
     return _ConvNet(
-        torch.nn.Conv2d(inputs, hidden, 3, padding=1), torch.nn.ReLU(),
-        torch.nn.Conv2d(hidden, hidden, 1), torch.nn.ReLU(),
-        torch.nn.Conv2d(hidden, outputs, 3, padding=1))
+        torch.nn.Conv2d(inputs, hidden, 3, padding=1),
+        torch.nn.ReLU(),
+        torch.nn.Conv2d(hidden, hidden, 1),
+        torch.nn.ReLU(),
+        torch.nn.Conv2d(hidden, outputs, 3, padding=1),
+    )
 
 
 def _prior_network(inputs, outputs):
@@ -103,8 +113,10 @@ def _image_coupling(channels, network):
 
 def _step(channels):
     return [
-        transforms.ActNorm(channels), transforms.OneByOneConvolution(channels),
-        _image_coupling(channels, _step_network)]
+        transforms.ActNorm(channels),
+        transforms.OneByOneConvolution(channels),
+        _image_coupling(channels, _step_network),
+    ]
 
 
 def _glow(model):
@@ -130,6 +142,7 @@ _LAYERS = {
     "prelu": lambda model: transforms.LeakyReLU(0.5),  # of a slope that is no parameter
     "actnorm": lambda model: transforms.ActNorm(model.shape[-1]),
     "conv1x1": lambda model: transforms.OneByOneConvolution(
-        model.shape[-1], identity_init=False),
+        model.shape[-1], identity_init=False
+    ),
     "glow_step": lambda model: transforms.CompositeTransform(_step(model.shape[-1])),
 }

@@ -21,7 +21,9 @@ def calls(model, x):
         return torch_calls.layer(each, each.inverse, each.forward)
     flow = normflows.NormalizingFlow(
         normflows.distributions.DiagGaussian(model.size, trainable=False),
-        _layers(model), _Energy())
+        _layers(model),
+        _Energy(),
+    )
     if model.kind == "made":
         (each,) = flow.flows
         return torch_calls.layer(each, each.forward, each.inverse)
@@ -70,8 +72,11 @@ def _layers(model):
 
 def _autoregressive(model):
     return normflows.flows.MaskedAffineAutoregressive(
-        model.size, model.hidden_units[0], num_blocks=len(model.hidden_units) - 1,
-        use_residual_blocks=False)
+        model.size,
+        model.hidden_units[0],
+        num_blocks=len(model.hidden_units) - 1,
+        use_residual_blocks=False,
+    )
 
 
 def _coupling(model, index):
@@ -80,7 +85,8 @@ def _coupling(model, index):
         return _SplineCoupling(model, index)
     additive = model.kind == "nice"
     network = normflows.nets.MLP(
-        [half, *model.hidden_units, half if additive else 2 * half])
+        [half, *model.hidden_units, half if additive else 2 * half]
+    )
     return normflows.flows.AffineCouplingBlock(network, scale=not additive)
 
 
@@ -104,8 +110,12 @@ class _SplineCoupling(normflows.flows.Flow):
 
         mask = torch.arange(model.size) % 2 == index % 2
         self.coupling = splines.PiecewiseRationalQuadraticCoupling(
-            mask.long(), Network, num_bins=model.num_bins, tails="linear",
-            tail_bound=peers.SPLINE_BOUND)
+            mask.long(),
+            Network,
+            num_bins=model.num_bins,
+            tails="linear",
+            tail_bound=peers.SPLINE_BOUND,
+        )
 
     def forward(self, z):
         return self.coupling.inverse(z)
@@ -127,14 +137,22 @@ def _glow(model):
             layers.insert(0, normflows.flows.AffineCouplingBlock(prior))
             merges.append(normflows.flows.Merge())
         levels.append([*layers, normflows.flows.Squeeze()])
-        bases.append(normflows.distributions.DiagGaussian(
-            (channels if last else half, height, width), trainable=False))
+        bases.append(
+            normflows.distributions.DiagGaussian(
+                (channels if last else half, height, width), trainable=False
+            )
+        )
         channels = half
     # It wants the level of the data last.
     flow = normflows.MultiscaleFlow(
-        bases[::-1], levels[::-1], merges[::-1], class_cond=False)
-    return torch_calls.density(flow, *torch_calls.of_pixels(
-        lambda x: flow.log_prob(x, None), lambda n: flow.sample(n)[0]))
+        bases[::-1], levels[::-1], merges[::-1], class_cond=False
+    )
+    return torch_calls.density(
+        flow,
+        *torch_calls.of_pixels(
+            lambda x: flow.log_prob(x, None), lambda n: flow.sample(n)[0]
+        ),
+    )
 
 
 def _glow_step(channels):
@@ -144,6 +162,7 @@ def _glow_step(channels):
 _STEPS = {
     "actnorm": lambda channels: normflows.flows.ActNorm((channels, 1, 1)),
     "conv1x1": lambda channels: normflows.flows.Invertible1x1Conv(
-        channels, use_lu=True),
+        channels, use_lu=True
+    ),
     "glow_step": _glow_step,
 }

@@ -1,4 +1,4 @@
-"""Amortised posteriors by the formulas of papers: see `tests.benchmarks.textbook`.
+"""Amortized posteriors by the formulas of papers: see `tests.benchmarks.textbook`.
 
 Constraints within each layer, batched products for each image, and Bjorck's iteration
 for all layers at once, up to 100 times, with a look at the residual each time.
@@ -10,8 +10,14 @@ from torch.nn import functional
 from tests.benchmarks import peers
 from tests.benchmarks.peers import formulas
 from tests.benchmarks.textbook import (
-    BATCH_SIZE, HIDDEN_UNITS, KINDS, NUM_COLUMNS, NUM_REFLECTIONS, NUMBERS_OF_LAYERS,
-    SIZE)
+    BATCH_SIZE,
+    HIDDEN_UNITS,
+    KINDS,
+    NUM_COLUMNS,
+    NUM_REFLECTIONS,
+    NUMBERS_OF_LAYERS,
+    SIZE,
+)
 
 
 def calls(compiled):
@@ -59,14 +65,16 @@ class _Posterior(torch.nn.Module):
         super().__init__()
         self.kind = kind
         self.loc, self.scale = (
-            torch.nn.Parameter(0.3 * torch.randn(BATCH_SIZE, SIZE)) for _ in range(2))
+            torch.nn.Parameter(0.3 * torch.randn(BATCH_SIZE, SIZE)) for _ in range(2)
+        )
         if kind == "iaf":
             self.networks = torch.nn.ModuleList(_Made() for _ in range(number))
             shapes = [[BATCH_SIZE, SIZE]]
         else:
             shapes = [[number, BATCH_SIZE, *shape] for shape in _SHAPES[kind]]
         self.values = torch.nn.ParameterList(
-            0.3 * torch.randn(shape) for shape in shapes)
+            0.3 * torch.randn(shape) for shape in shapes
+        )
 
     def forward(self):
         noise = torch.randn(BATCH_SIZE, SIZE)
@@ -85,7 +93,8 @@ class _Posterior(torch.nn.Module):
                 yield lambda z, network=network: network(z, self.values[0])
             return
         layer = dict(planar=formulas.planar, radial=formulas.radial).get(
-            self.kind, formulas.sylvester)
+            self.kind, formulas.sylvester
+        )
         for values in zip(*_prepared(self.kind, list(self.values))):
             yield lambda z, values=values: layer(z, *values)
 
@@ -110,7 +119,8 @@ def _prepared(kind, values):
         eye = torch.eye(SIZE)[:, :NUM_COLUMNS]
         in_turn = [
             (eye.flip(0) if i % 2 else eye).expand(BATCH_SIZE, -1, -1)
-            for i in range(len(values[0]))]
+            for i in range(len(values[0]))
+        ]
         return [in_turn, *values]
     return values
 
@@ -146,15 +156,15 @@ class _Made(torch.nn.Module):
         self.context = torch.nn.Linear(SIZE, HIDDEN_UNITS)
         self.out = torch.nn.Linear(HIDDEN_UNITS, 2 * SIZE)
         self.register_buffer("into_mask", (degrees[:, None] >= index).float())
-        self.register_buffer(
-            "out_mask", (index.repeat(2)[:, None] > degrees).float())
+        self.register_buffer("out_mask", (index.repeat(2)[:, None] > degrees).float())
 
     def forward(self, z, context):
         linear = functional.linear
         h = linear(z, self.into.weight * self.into_mask, self.into.bias)
         h = torch.relu(h + self.context(context))
-        gate, value = linear(
-            h, self.out.weight * self.out_mask, self.out.bias).chunk(2, dim=-1)
+        gate, value = linear(h, self.out.weight * self.out_mask, self.out.bias).chunk(
+            2, dim=-1
+        )
         gate = torch.sigmoid(gate + 2.0)
         z = gate * z + (1.0 - gate) * value
         return z.flip(-1), torch.log(gate).sum(-1)

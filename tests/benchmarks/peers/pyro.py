@@ -12,14 +12,18 @@ from tests.benchmarks.peers import torch_calls
 
 @torch_calls.prepared
 def calls(model, x):
-    if model.kind == "planar_amortised":
-        return _amortised(model)
+    if model.kind == "planar_amortized":
+        return _amortized(model)
     layers = _layers(model)
     module = torch.nn.ModuleList(
-        each for each in layers if isinstance(each, torch.nn.Module))
+        each for each in layers if isinstance(each, torch.nn.Module)
+    )
     if model.kind in ("prelu", "conv1x1", "made", "planar", "radial"):
-        inverse = None if model.kind in ("planar", "radial") else _chain(
-            [each.inv for each in layers[::-1]])
+        inverse = (
+            None
+            if model.kind in ("planar", "radial")
+            else _chain([each.inv for each in layers[::-1]])
+        )
         return torch_calls.layer(module, _chain(layers), inverse)
     if model.kind == "planar_vi":
         draw = torch_calls.by_forward(model.size, _chain(layers))
@@ -35,7 +39,8 @@ def calls(model, x):
         layers = [each.inv for each in layers]
     flow = dist.TransformedDistribution(noise, layers)
     return torch_calls.density(
-        module, lambda x: flow.log_prob(_new(x)), lambda n: flow.sample((n,)))
+        module, lambda x: flow.log_prob(_new(x)), lambda n: flow.sample((n,))
+    )
 
 
 def _layers(model):
@@ -62,8 +67,8 @@ def _layers(model):
 
 def _autoregressive(model):
     network = nn.AutoRegressiveNN(
-        model.size, list(model.hidden_units),
-        permutation=torch.arange(model.size))
+        model.size, list(model.hidden_units), permutation=torch.arange(model.size)
+    )
     return transforms.AffineAutoregressive(network)
 
 
@@ -74,8 +79,14 @@ def _coupling(model):
         return transforms.AffineCoupling(half, nn.DenseNN(half, widths, [half, half]))
     network = nn.DenseNN(half, widths, [half * bins, half * bins, half * (bins - 1)])
     return transforms.SplineCoupling(
-        model.size, half, network, bins, peers.SPLINE_BOUND, order="quadratic",
-        identity=True)
+        model.size,
+        half,
+        network,
+        bins,
+        peers.SPLINE_BOUND,
+        order="quadratic",
+        identity=True,
+    )
 
 
 class _PerPoint(torch.nn.Module):
@@ -86,20 +97,23 @@ class _PerPoint(torch.nn.Module):
         batch = [model.num_layers, model.batch_size]
         self.u, self.w, self.b = (
             torch.nn.Parameter(0.3 * torch.randn(*batch, size))
-            for size in (model.size, model.size, 1))
+            for size in (model.size, model.size, 1)
+        )
 
 
-def _amortised(model):
+def _amortized(model):
     parameters = _PerPoint(model)
 
     def forward(x):
         layers = [
             ConditionedPlanar(each)
-            for each in zip(parameters.b, parameters.u, parameters.w)]
+            for each in zip(parameters.b, parameters.u, parameters.w)
+        ]
         return _chain(layers)(x)
 
     result = torch_calls.posterior(
-        parameters, torch_calls.by_forward(model.size, forward), updates=False)
+        parameters, torch_calls.by_forward(model.size, forward), updates=False
+    )
     result.functions = {"forward": forward}
     return result
 

@@ -24,10 +24,11 @@ def _calls(model, x):
         stack = _Stack(model, per_point=False)
         draw = torch_calls.by_forward(model.size, stack)
         return torch_calls.posterior(stack, draw, torch_calls.two_moons_energy)
-    if model.kind == "planar_amortised":
+    if model.kind == "planar_amortized":
         stack = _Stack(model, per_point=True)
         result = torch_calls.posterior(
-            stack, torch_calls.by_forward(model.size, stack), updates=False)
+            stack, torch_calls.by_forward(model.size, stack), updates=False
+        )
         result.functions = {"forward": stack}
         return result
     layer = _LAYERS[model.kind](model)
@@ -43,10 +44,14 @@ class _Stack(torch.nn.Module):
         vector, scalar = [*batch, model.size], batch
         scale = model.size**-0.5
         self.layer = formulas.radial if model.kind == "radial" else formulas.planar
-        shapes = [vector, scalar, scalar] if model.kind == "radial" else [
-            vector, vector, scalar]
+        shapes = (
+            [vector, scalar, scalar]
+            if model.kind == "radial"
+            else [vector, vector, scalar]
+        )
         self.values = torch.nn.ParameterList(
-            scale * torch.randn(shape) for shape in shapes)
+            scale * torch.randn(shape) for shape in shapes
+        )
         if model.kind == "radial":
             self.inverse = self._inverse
 
@@ -73,7 +78,8 @@ class _Sylvester(torch.nn.Module):
         self.register_buffer("q", q)
         self.r, self.r_tilde = (
             torch.nn.Parameter(torch.randn(columns, columns) / columns**0.5)
-            for _ in range(2))
+            for _ in range(2)
+        )
         self.b = torch.nn.Parameter(torch.randn(columns))
 
     def forward(self, x):
@@ -106,7 +112,8 @@ class _ActNorm(torch.nn.Module):
         height, width, channels = model.shape
         self.pixels = height * width
         self.shift, self.log_scale = (
-            torch.nn.Parameter(0.1 * torch.randn(channels, 1, 1)) for _ in range(2))
+            torch.nn.Parameter(0.1 * torch.randn(channels, 1, 1)) for _ in range(2)
+        )
 
     def forward(self, x):
         y = x * self.log_scale.exp() + self.shift
@@ -157,4 +164,8 @@ class _Conv1x1(torch.nn.Module):
 
 
 _LAYERS = {
-    "sylvester": _Sylvester, "prelu": _PReLU, "actnorm": _ActNorm, "conv1x1": _Conv1x1}
+    "sylvester": _Sylvester,
+    "prelu": _PReLU,
+    "actnorm": _ActNorm,
+    "conv1x1": _Conv1x1,
+}

@@ -29,9 +29,10 @@ def _calls(model, key):
     if model.kind == "planar_vi":
         draw = jax_calls.by_forward(model, forward)
         return jax_calls.posterior(weights, draw, jax_calls.two_moons_energy)
-    if model.kind == "planar_amortised":
+    if model.kind == "planar_amortized":
         result = jax_calls.posterior(
-            weights, jax_calls.by_forward(model, forward), updates=False)
+            weights, jax_calls.by_forward(model, forward), updates=False
+        )
         result.functions = {"forward": forward}
         return result
     backward = _radial_inverse if model.kind == "radial" else _planar_inverse
@@ -51,7 +52,7 @@ def _stack(layer, weights, x, reverse=False):
 
 def _planar_weights(model, key):
     batch = [model.num_layers]
-    if model.kind == "planar_amortised":
+    if model.kind == "planar_amortized":
         batch.append(model.batch_size)
     vectors = jax.random.normal(key, [2, *batch, model.size]) / model.size**0.5
     return [*vectors, 0.1 * jnp.ones(batch)]
@@ -134,8 +135,7 @@ def _radial_inverse(y, center, alpha, beta):
 
 def _radial_ratio(r, alpha, beta, size):
     h = 1.0 / (alpha + r)
-    log_det = (size - 1) * jnp.log1p(beta * h) + jnp.log1p(
-        beta * h - beta * r * h**2)
+    log_det = (size - 1) * jnp.log1p(beta * h) + jnp.log1p(beta * h - beta * r * h**2)
     return 1.0 + beta * h, log_det
 
 
@@ -172,7 +172,8 @@ def _sylvester_inverse(weights, y):
 def _factors(weights):
     q, r, r_tilde, b = weights
     r, r_tilde = (
-        jnp.triu(each, 1) + jnp.diag(jnp.tanh(jnp.diag(each))) for each in (r, r_tilde))
+        jnp.triu(each, 1) + jnp.diag(jnp.tanh(jnp.diag(each))) for each in (r, r_tilde)
+    )
     return jax.lax.stop_gradient(q), r, r_tilde, b
 
 
@@ -245,8 +246,10 @@ _STACKS = {"radial": _radial_weights}
 _LAYERS = {
     "sylvester": (_sylvester_weights, _sylvester, _sylvester_inverse),
     "prelu": (
-        lambda model, key: jnp.array(-0.7), functools.partial(_prelu, 1.0),
-        functools.partial(_prelu, -1.0)),
+        lambda model, key: jnp.array(-0.7),
+        functools.partial(_prelu, 1.0),
+        functools.partial(_prelu, -1.0),
+    ),
     "actnorm": (_actnorm_weights, _actnorm, _actnorm_inverse),
     "conv1x1": (_conv1x1_weights, _conv1x1, _conv1x1_inverse),
 }

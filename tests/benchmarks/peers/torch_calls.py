@@ -44,7 +44,8 @@ def density(module, log_prob, sample):
       sample: function of the number of samples.
     """
     return Flow(
-        module, {"log_prob": log_prob, "sample": sample}, lambda x: -log_prob(x).mean())
+        module, {"log_prob": log_prob, "sample": sample}, lambda x: -log_prob(x).mean()
+    )
 
 
 def layer(module, forward, inverse=None):

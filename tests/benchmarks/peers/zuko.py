@@ -20,12 +20,15 @@ def _calls(model, x):
     if model.kind == "made":
         made = _autoregressive(model)
         return torch_calls.layer(
-            made, lambda x: made().call_and_ladj(x),
-            lambda y: made().inv.call_and_ladj(y))
+            made,
+            lambda x: made().call_and_ladj(x),
+            lambda y: made().inv.call_and_ladj(y),
+        )
     flow = zuko.flows.Flow(_layers(model), _noise(model.size))
     if model.kind != "iaf":
         return torch_calls.density(
-            flow, lambda x: flow().log_prob(x), lambda n: flow().sample((n,)))
+            flow, lambda x: flow().log_prob(x), lambda n: flow().sample((n,))
+        )
 
     def draw(n):
         return flow().rsample_and_log_prob((n,))
@@ -46,25 +49,30 @@ def _layers(model):
     bins = model.num_bins
     transformers = {
         "real_nvp": {},
-        "nice": dict(
-            univariate=zuko.transforms.AdditiveTransform, shapes=[()]),
+        "nice": dict(univariate=zuko.transforms.AdditiveTransform, shapes=[()]),
         "neural_spline": dict(
             univariate=zuko.transforms.MonotonicRQSTransform,
-            shapes=[(bins,), (bins,), (bins - 1,)]),  # their bound is 5 by itself
+            shapes=[(bins,), (bins,), (bins - 1,)],
+        ),  # their bound is 5 by itself
     }
     return [
         zuko.flows.GeneralCouplingTransform(
-            size, mask=torch.arange(size) % 2 == i % 2,
-            hidden_features=model.hidden_units, **transformers[model.kind])
+            size,
+            mask=torch.arange(size) % 2 == i % 2,
+            hidden_features=model.hidden_units,
+            **transformers[model.kind],
+        )
         for i in range(count)
     ]
 
 
 def _autoregressive(model, **options):
     return zuko.flows.MaskedAutoregressiveTransform(
-        model.size, hidden_features=model.hidden_units, **options)
+        model.size, hidden_features=model.hidden_units, **options
+    )
 
 
 def _noise(size):
     return zuko.lazy.UnconditionalDistribution(
-        zuko.distributions.DiagNormal, torch.zeros(size), torch.ones(size), buffer=True)
+        zuko.distributions.DiagNormal, torch.zeros(size), torch.ones(size), buffer=True
+    )

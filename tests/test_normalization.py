@@ -1,0 +1,168 @@
+"""Starts of whole flows from data."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tests.laws import close
+from tfp_flows import dequantization, flows, normalization
+from tfp_flows.bijectors import ActNorm
+
+tfb, tfd = tfp.bijectors, tfp.distributions
+Y = dequantization.dequantize(
+    np.random.default_rng(0).integers(0, 100, size=[6, 4, 4, 1]),
+    seed=0,
+    dtype=tf.float64,
+)
+
+
+def make(seed=0, **others):
+    return flows.glow(
+        [4, 4, 1], 2, 1, 3, seed=seed, **{**dict(dtype=tf.float64), **others}
+    )
+
+
+def actnorm(size=2):
+    shift, log_scale = (tf.Variable(np.zeros(size)) for _ in range(2))
+    return ActNorm(shift, log_scale, event_ndims=1)
+
+
+def first_of(flow):
+    """What comes out of the actnorm next to the data."""
+    step = flow.bijector.bijectors[-1].bijectors[0].bijectors[1]
+    y = tfb.Chain([*flow.bijector.bijectors[:-1]]).inverse(Y)
+    squeezed = flow.bijector.bijectors[-1].bijectors[0].bijectors[0].inverse(y)
+    return step.actnorm.inverse(squeezed)
+
+
+@pytest.mark.parametrize("mode", ["eager", "graph", "compiled"])
+def test_starts_a_whole_flow(mode):
+    flow = make()
+    before = np.mean(flow.log_prob(Y))
+    call = lambda y: normalization.initialize_from_data(flow, y)
+    if mode != "eager":
+        call = tf.function(call, jit_compile=mode == "compiled")
+    call(Y)
+    values = first_of(flow)
+    close(np.mean(values, axis=(0, 1, 2)), np.zeros(4))
+    close(np.std(values, axis=(0, 1, 2)), np.ones(4))
+    assert np.mean(flow.log_prob(Y)) > before
+    flags = {
+        id(m.initialized): m.initialized
+        for m in flow.submodules
+        if hasattr(m, "initialized")
+    }
+    assert len(flags) == 1 and bool(next(iter(flags.values())))
+
+
+def test_the_start_is_saved(tmp_path):
+    flow, other = make(), make(seed=1)
+    normalization.initialize_from_data(flow, Y)
+    saved = tf.train.Checkpoint(model=flow).save(f"{tmp_path}/checkpoint")
+    tf.train.Checkpoint(model=other).restore(saved).assert_consumed()
+    close(other.log_prob(Y), flow.log_prob(Y), 0.0)
+    assert next(m.initialized for m in other.submodules if hasattr(m, "initialized"))
+
+
+def test_goes_through_chains_and_inverses_either_way():
+    x = np.random.default_rng(1).normal(size=[50, 2], scale=4.0) + 3.0
+    for direction, wrap in [("inverse", tfb.Invert), ("forward", lambda b: b)]:
+        layers = [actnorm(), actnorm()]
+        chain = tfb.Chain([tfb.Scale(np.float64(3.0)), *map(wrap, layers)])
+        normalization.initialize_from_data(chain, x, direction)
+        values = getattr(chain, direction)(x)
+        if direction == "forward":
+            values = values / 3.0
+        close(np.std(values, axis=0), np.ones(2))
+        close(np.mean(values, axis=0), np.zeros(2))
+        inner = layers[-1] if direction == "forward" else layers[0]
+        assert np.all(np.abs(inner.log_scale) > 0.05)
+        outer = layers[0] if direction == "forward" else layers[1]
+        close(outer.log_scale, np.zeros(2))  # nothing was left to do
+
+
+def test_conditional_flows_start_with_their_context():
+    flow = make(context_size=3, context_in="all")
+    bound = flows.condition_on_class(flow, [0, 1, 2, 0, 1, 2], 3)
+    normalization.initialize_from_data(bound, Y)
+    close(np.std(first_of(flow), axis=(0, 1, 2)), np.ones(4))
+
+
+def test_constant_images_stay_finite():
+    flow = make(dtype=tf.float32)
+    normalization.initialize_from_data(flow, np.full([3, 4, 4, 1], 7.0, np.float32))
+    assert np.all(np.isfinite(flow.log_prob(np.float32(Y))))
+
+
+def test_replicas_start_alike():
+    script = """
+import numpy as np
+import tensorflow as tf
+device = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(
+    device, [tf.config.LogicalDeviceConfiguration()] * 2)
+from tfp_flows import flows
+from tests.flows.test_start_from_data import Y, make
+alone = make()
+normalization.initialize_from_data(alone, Y)
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+with strategy.scope():
+    flow = make()
+parts = strategy.experimental_distribute_values_from_function(
+    lambda context: Y[context.replica_id_in_sync_group::2])
+density = tf.function(lambda y: flow.log_prob(y))
+strategy.run(density, [parts])  # before the start it works, too
+strategy.run(tf.function(lambda y: normalization.initialize_from_data(flow, y)), [parts])
+log_prob = strategy.experimental_local_results(strategy.run(density, [parts]))
+for i, value in enumerate(log_prob):
+    np.testing.assert_allclose(value, alone.log_prob(Y[i::2]), rtol=1e-7)
+for mirrored, expected in zip(flow.variables, alone.variables):
+    for value in strategy.experimental_local_results(mirrored):
+        np.testing.assert_allclose(
+            np.float64(value), np.float64(expected), rtol=1e-7, atol=1e-9)
+assert all(bool(m.initialized) for m in flow.submodules if hasattr(m, "initialized"))
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+
+
+def test_errors():
+    with pytest.raises(TypeError, match="`flow` must be a bijector or"):
+        normalization.initialize_from_data(tfd.Normal(0.0, 1.0), Y)
+    with pytest.raises(ValueError, match="must have layers such as `ActNorm` to start"):
+        normalization.initialize_from_data(tfb.Scale(2.0), Y)
+    with pytest.raises(ValueError, match="'forward' or 'inverse'; got 'back'"):
+        normalization.initialize_from_data(actnorm(), Y, "back")
+    flow = make()
+    values = [variable.numpy() for variable in flow.variables]
+    bad = np.where(np.arange(96).reshape(Y.shape) == 5, np.nan, Y)
+    with pytest.raises(ValueError, match="`batch` must be finite"):
+        normalization.initialize_from_data(flow, bad)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="`batch` must be finite"):
+        tf.function(lambda y: normalization.initialize_from_data(flow, y))(bad)
+    for variable, value in zip(flow.variables, values):
+        np.testing.assert_array_equal(variable, value)
+    with pytest.raises(ValueError, match="must have layers such as `ActNorm` to start"):
+        normalization.initialize_from_data(
+            flows.nice(4, 3, (4,), seed=0), np.zeros([3, 4])
+        )
+    with pytest.raises(TypeError, match="`batch` must be floating, .*; got int32"):
+        normalization.initialize_from_data(flow, tf.zeros([3, 4, 4, 1], tf.int32))
+    for batch in [
+        np.ones([3, 4, 4, 1], np.uint8),
+        np.ones([3, 4, 4, 1], bool),
+        np.ones([3, 4, 4, 1], int).tolist(),
+    ]:
+        with pytest.raises(TypeError, match="must be floating, such as `dequantize`"):
+            normalization.initialize_from_data(flow, batch)
+    with pytest.raises(ValueError, match=r"shape \(4, 4, 1\), .*; got shape \(3, 8, 8"):
+        normalization.initialize_from_data(flow, np.ones([3, 8, 8, 1]))
+    joint = tfb.JointMap([actnorm()])
+    with pytest.raises(TypeError, match="reaches layers in `tfb.Chain`"):
+        normalization.initialize_from_data(tfb.Chain([joint]), np.zeros([1, 3, 2]))

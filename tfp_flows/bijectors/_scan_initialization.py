@@ -1,0 +1,48 @@
+"""Start from data of the layers of a `Scan`."""
+
+import tensorflow as tf
+
+from tfp_flows._traversal import start_layers
+from tfp_flows.bijectors._pytree import leaves_of, replaced
+
+
+def start_in_turn(scan, values, direction):
+    """Starts the layers of a `Scan`, and sets what is stacked.
+
+    The pattern has the values of each layer in turn, sets them, and gives them back.
+    What replicas could not set is given to it as tensors.
+
+    Args:
+      scan: `Scan`.
+      values, direction: as for its `initialize_from_data`.
+
+    Returns:
+      values: what the direction makes of them from now on.
+    """
+    leaves = leaves_of(scan.layer, scan.stacked)
+    pairs = {path: (leaves[path], stack) for path, stack in scan.stacked.items()}
+    lent = {path: pair for path, pair in pairs.items() if all(map(_can_be_set, pair))}
+    found = {path: [None] * scan.num_layers for path in lent}
+    order = range(scan.num_layers)
+    for k in order if direction == "forward" else reversed(order):
+        for leaf, stack in lent.values():
+            leaf.assign(stack[k])
+        given = {
+            path: tf.convert_to_tensor(stack)[k]
+            for path, (_, stack) in pairs.items()
+            if path not in lent
+        }
+        values = start_layers(replaced(scan.layer, given), values, direction)
+        for path, (leaf, _) in lent.items():
+            found[path][k] = tf.identity(leaf)
+    for path, (_, stack) in lent.items():
+        stack.assign(tf.stack(found[path]))
+    return values
+
+
+def _can_be_set(value):
+    """Returns whether a value may be assigned here, also where there are replicas."""
+    return isinstance(value, tf.Variable) and not (
+        tf.distribute.has_strategy()
+        and value.aggregation == tf.VariableAggregation.NONE
+    )

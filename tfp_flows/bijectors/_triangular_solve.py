@@ -1,0 +1,295 @@
+"""What planar and Sylvester flows share: `y = x + V' h(t)`, with `K` rows in `V`.
+
+Their inverse solves `t + U h(t) = d` with a triangular `U`. Rows come first here: `t`
+and `d` have shape `[K, ...]` and `U` has shape `[K, K, ...]`, with axes after `K` that
+broadcast and are as many. A row is then contiguous in memory, and one step of a
+substitution works on all samples at once.
+"""
+
+import tensorflow as tf
+
+from tfp_flows._autodiff import custom_gradient
+
+# Rows for which all others are gone through once. A root would be compiled for each.
+_WITH_ROOTS, _WITHOUT_ROOTS = 1, 4
+
+
+def project(w, x):
+    """Returns `W x`, rows first.
+
+    Args:
+      w: `W`, shape `[..., K, D]`.
+      x: shape `[..., D]`. If `w` has no batch axes those of `x` come out as one.
+    """
+    if w.shape.rank == 2:
+        return tf.matmul(w, tf.reshape(x, [-1, w.shape[-1]]), transpose_b=True)
+    return _last_axes_first(tf.reduce_sum(w * x[..., tf.newaxis, :], axis=-1), 1)
+
+
+def rows_first(parameter, axes, like):
+    """Moves the last axes of a parameter to the front, and gives it the rank of `like`.
+
+    Args:
+      parameter: tensor of shape `[..., K]` or `[..., K, K]`.
+      axes: how many axes to move.
+      like: tensor of shape `[K, ...]`.
+    """
+    first = _last_axes_first(parameter, axes)
+    shape = tf.shape(first)
+    ones = [1] * (like.shape.rank - 1 - (first.shape.rank - axes))
+    return tf.reshape(first, tf.concat([shape[:axes], ones, shape[axes:]], axis=0))
+
+
+def expand(h, v, x):
+    """Returns `V' h` for `h` as `project` shapes it, in the shape of `x` and `v`."""
+    if v.shape.rank == 2:
+        return tf.reshape(tf.matmul(h, v, transpose_a=True), tf.shape(x))
+    h = tf.transpose(h, [*range(1, h.shape.rank), 0])
+    return tf.reduce_sum(h[..., tf.newaxis] * v, axis=-2)
+
+
+def activate(activation, t, margin):
+    """Returns `h(t)`, and the logarithms of `1 + U_kk h'(t_k)` summed over rows.
+
+    Args:
+      activation: `Activation`, the function `h`.
+      t: shape `[K, ...]`.
+      margin: `1 + U_kk max_slope`, shape `[..., K]`.
+    """
+    h, slope, lack = activation.evaluate(t)
+    stretch = activation.log_stretch(lack, slope, rows_first(margin, 1, t))
+    return h, tf.reduce_sum(stretch, axis=0)
+
+
+def per_sample(total, v, x):
+    """Gives a tensor of shape `[...]` the batch axes that `project` made one of."""
+    return tf.reshape(total, tf.shape(x)[:-1]) if v.shape.rank == 2 else total
+
+
+def _last_axes_first(tensor, axes):
+    rank = tensor.shape.rank
+    return tf.transpose(tensor, [*range(rank - axes, rank), *range(rank - axes)])
+
+
+def solve(u, d, activation, margin=None, lower=False):
+    """Solves `t + U h(t) = d` for `t`, row by row.
+
+    Args:
+      u: `U`, zero on the other side of the diagonal. Upper triangular with
+        `1 + U_kk max_slope > 0`; or, with `lower`, strictly lower triangular, where
+        nothing is solved for, as each row takes only rows before it.
+      d: right side.
+      activation: `Activation`, the function `h`.
+      margin: `1 + U_kk max_slope`, shape `[K, ...]`, where it is known without the
+        rounding error of this sum.
+      lower: whether `u` is strictly lower triangular.
+
+    Returns:
+      t: tensor of the shape of `d`, with gradients of all orders by `u` and `d`: those
+        of the implicit function theorem.
+    """
+    if None in u.shape.as_list():  # the gradient could not tell over what to sum
+        u = tf.broadcast_to(u, tf.concat([tf.shape(u)[:1], tf.shape(d)], axis=0))
+    if margin is None:
+        margin = 1.0 + activation.max_slope * _diagonal(u)
+    margin = tf.stop_gradient(margin)
+    t = _substitute(tf.stop_gradient(u), tf.stop_gradient(d), activation, margin, lower)
+    return _attach(tf.stop_gradient(t), u, d, activation, margin, lower)
+
+
+def invert(y, w, v, u, b, activation, margin, below=None):
+    """Solves `y = x + V' h(t)`, `t = W x + b + L h(t)`, for `x`.
+
+    Args:
+      y: shape `[..., D]`.
+      w, v: `W` and `V`, shape `[..., K, D]`.
+      u: the upper triangle of `W V'`, shape `[..., K, K]`.
+      b: shape `[..., K]`.
+      activation: `Activation`, the function `h`.
+      margin: `1 + U_kk max_slope`, shape `[..., K]`.
+      below: `L`, the rest of `W V'`, shape `[..., K, K]`; None for zeros.
+
+    Returns:
+      x: tensor of the shape of `y`.
+      log_det: log determinant of the map from `x` to `y`.
+    """
+    projected = project(w, y)
+    b, margin = (rows_first(part, 1, projected) for part in (b, margin))
+    u = rows_first(u, 2, projected)
+    t = solve(u, projected + b, activation, margin)
+    h, slope, lack = activation.evaluate(t)
+    log_det = tf.reduce_sum(activation.log_stretch(lack, slope, margin), axis=0)
+    x = y - expand(h, v, y)
+    image = project(w, x) + b
+    if below is not None:
+        image += tf.reduce_sum(rows_first(below, 2, projected) * h, axis=1)
+    x = _refine(x, t, image, u, v, slope, activation.stretch(lack, slope, margin))
+    return x, per_sample(log_det, w, y)
+
+
+def _refine(x, t, image, u, v, slope, stretch):
+    """Returns `x = y - V' h(t)` with the digits that this difference has lost.
+
+    Where `h` has no bound both terms may be much larger than `x`, whose rounding error
+    is then theirs. A Newton step for `t = W x + b` and `y` together takes it down to
+    what the rounding of `y` makes unavoidable. Gradients are those of `x`.
+
+    Args:
+      x: shape `[..., D]`.
+      t: solution of `t + U h(t) = d`, as `solve` returns it.
+      image: what `t` should be for this `x`, of the shape of `t`.
+      u, v: `U` and `V`, as for `solve` and `expand`.
+      slope: `h'(t)`.
+      stretch: `1 + U_kk h'(t_k)`.
+    """
+    arguments = t - image, u, slope, stretch
+    lack, u, slope, stretch = map(tf.stop_gradient, arguments)
+    columns = tf.transpose(_without_diagonal(u), [1, 0, *range(2, u.shape.rank)])
+
+    def row(k, right):
+        change = right / stretch[k]
+        return change, slope[k] * change
+
+    change = _sweep(columns, lack, row, True, _WITHOUT_ROOTS)
+    if t.shape[0] > 1:
+        # A long step means that no digit of `t` is right in rows that act on others.
+        short = tf.reduce_all(tf.abs(change) <= 0.01 * (1.0 + tf.abs(t)), axis=0)
+        change = tf.where(short, change, tf.zeros_like(change))
+    change = slope * change
+    return x + tf.stop_gradient(expand(change, v, x))
+
+
+def _attach(t, u, d, activation, margin, lower):
+    """Returns the solution `t` unchanged, with the gradients it has by `u`, `d`."""
+
+    @custom_gradient
+    def attach(t, u, d):
+        def gradient(dt):
+            # Attached again, so that a derivative of this gradient sees `u` and `d`.
+            solution = _attach(tf.stop_gradient(t), u, d, activation, margin, lower)
+            h, slope, lack = activation.evaluate(solution)
+            # The margin as given, but with the derivative by `U_kk`.
+            rough = activation.max_slope * _diagonal(u)
+            exact = margin + rough - tf.stop_gradient(rough)
+            stretch = activation.stretch(lack, slope, exact)
+            dd = _substitute_transposed(u, slope, stretch, dt, lower)
+            return tf.zeros_like(t), _minus_outer(dd, h, u, lower), dd
+
+        return tf.identity(t), gradient
+
+    return attach(t, u, d)
+
+
+def _substitute(u, d, activation, margin, lower):
+    columns = tf.transpose(u, [1, 0, *range(2, u.shape.rank)])
+    if lower:
+        return _sweep(
+            columns,
+            d,
+            lambda k, right: (None, activation(right)),
+            False,
+            _WITHOUT_ROOTS,
+        )
+    diagonal = _diagonal(u)
+
+    def row(k, right):
+        t = activation.solve(right, diagonal[k], margin[k])
+        return t, activation(t)
+
+    return _sweep(columns, d, row, True, _WITH_ROOTS)
+
+
+def _substitute_transposed(u, slope, stretch, g, lower):
+    """Solves `(I + U h')' z = g`, with `stretch = 1 + U_kk h'_k`."""
+
+    def row(k, remains):
+        z = (g[k] + slope[k] * remains) / stretch[k]
+        return z, z
+
+    return _sweep(_without_diagonal(u), tf.zeros_like(g), row, lower, _WITHOUT_ROOTS)
+
+
+def _sweep(columns, remains, row, backwards, at_once):
+    """Substitutes row after row.
+
+    Args:
+      columns: shape `[K, K, ...]`.
+      remains: right side, shape `[K, ...]`.
+      row: function of `k` and of what remains for row `k`, which returns the result of
+        the row, None where that is just what remains, and the factor whose product with
+        `columns[k]` is to go from all rows.
+      backwards: whether to begin with the last row.
+      at_once: for how many rows to go through all others once.
+
+    Returns:
+      results: tensor of the shape of `remains`.
+    """
+    size = remains.shape[0]
+    if size == 1:
+        result, _ = row(0, remains[0])
+        return remains if result is None else result[tf.newaxis]
+    rows = tf.reshape(tf.range(size), [size] + [1] * (remains.shape.rank - 1))
+
+    def some(done, number, remains):
+        """Goes through all rows once for the next `number` of them."""
+        next_ones = [
+            size - 1 - done - i if backwards else done + i for i in range(number)
+        ]
+        rights = [remains[k] for k in next_ones]
+        results, changes = [], []
+        for i, k in enumerate(next_ones):
+            result, factor = row(k, rights[i])
+            results.append(result)
+            changes.append(columns[k] * factor)
+            for j in range(i + 1, number):
+                rights[j] -= columns[k, next_ones[j]] * factor
+        for change in changes:
+            remains -= change
+        for k, result in zip(next_ones, results):
+            if result is not None:  # a row that is done holds its result from then on
+                remains = tf.where(rows == k, result, remains)
+        return remains
+
+    blocks, rest = divmod(size, at_once)
+    if blocks:
+        remains = tf.while_loop(
+            lambda i, remains: i < blocks,
+            lambda i, remains: (i + 1, some(at_once * i, at_once, remains)),
+            (tf.constant(0), remains),
+            maximum_iterations=blocks,
+        )[1]
+    return some(at_once * blocks, rest, remains) if rest else remains
+
+
+def _without_diagonal(u):
+    k = tf.shape(u)[0]
+    return u * tf.reshape(
+        1 - tf.eye(k, dtype=u.dtype), [k, k] + [1] * (u.shape.rank - 2)
+    )
+
+
+def _diagonal(u):
+    last = tf.transpose(u, [*range(2, u.shape.rank), 0, 1])
+    return _last_axes_first(tf.linalg.diag_part(last), 1)
+
+
+def _minus_outer(z, h, u, lower):
+    """Returns `-z_k h_j` for the entries of `u`, summed over the axes that it lacks."""
+    size = u.shape[0]
+    mask = tf.linalg.band_part(
+        tf.ones([size, size], u.dtype), -1 if lower else 0, 0 if lower else -1
+    )
+    if lower:
+        mask -= tf.eye(size, dtype=u.dtype)
+    mask = tf.reshape(mask, [size, size] + [1] * (u.shape.rank - 2))
+    if all(length == 1 for length in u.shape[2:]):
+        flat = [tf.reshape(v, [size, -1]) for v in (z, h)]
+        total = tf.matmul(*flat, transpose_b=True)
+        return -mask * tf.reshape(total, u.shape)
+    total = z[:, tf.newaxis] * h
+    lacks = [
+        axis
+        for axis in range(2, u.shape.rank)
+        if u.shape[axis] == 1 and total.shape[axis] != 1
+    ]
+    return -mask * tf.reduce_sum(total, lacks, keepdims=True)
