@@ -105,7 +105,7 @@ import tensorflow as tf
 device = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(
     device, [tf.config.LogicalDeviceConfiguration()] * 2)
-from tfp_flows import flows
+from tfp_flows import flows, normalization
 from tests.flows.test_start_from_data import Y, make
 alone = make()
 normalization.initialize_from_data(alone, Y)

@@ -339,7 +339,10 @@ def test_errors(run, text):
 @pytest.mark.parametrize(
     "run, text",
     [
-        (lambda: variational.elbo(gaussian()), "`terms` must be what `draw"),
+        (
+            lambda: variational.elbo(gaussian()),
+            "`terms` must be what `sample_and_log_probs",
+        ),
         (
             lambda: variational.importance_weighted_bound(gaussian()),
             "`terms` must be what",

@@ -160,7 +160,7 @@ def attribute_direction(flow, y, labels):
     ]
 
 
-def move(flow, y, direction, amount):
+def manipulate(flow, y, direction, amount):
     """Returns data that were moved along a direction in the space of the noise.
 
     Args:

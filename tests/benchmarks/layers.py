@@ -134,7 +134,9 @@ def _inverse(bijector):
 
 def _solver_alone(layer, y):
     """Returns the solver as the layer's inverse calls it, and the tensors it gets."""
-    with mock.patch.object(_triangular_solve, "solve", wraps=_triangular_solve.solve) as spy:
+    with mock.patch.object(
+        _triangular_solve, "solve", wraps=_triangular_solve.solve
+    ) as spy:
         layer.inverse(tf.identity(y))  # a new tensor, which no cache knows
     u, d, activation, margin = spy.call_args.args
     solve = lambda u, d, margin: _triangular_solve.solve(u, d, activation, margin)

@@ -42,5 +42,9 @@ def sample(distribution, event_shape):
 def independent(distribution):
     """Returns `tfd.Independent` of one axis, which sums in steps if that is long."""
     size = tf.compat.dimension_value(distribution.batch_shape[-1])
-    kind = _Independent if size is not None and size >= _last_axis_sums.LONG else tfd.Independent
+    kind = (
+        _Independent
+        if size is not None and size >= _last_axis_sums.LONG
+        else tfd.Independent
+    )
     return kind(distribution, reinterpreted_batch_ndims=1)
