@@ -149,7 +149,9 @@ class Radial(tfb.Bijector):
         # Each branch computes it in the form that does not cancel.
         offset, scaled = self._polar(y)
         b = scaled - self.gain
-        unit = tf.stop_gradient(tf.maximum(tf.abs(b), 1.0))  # against overflow of squares
+        unit = tf.stop_gradient(
+            tf.maximum(tf.abs(b), 1.0)
+        )  # against overflow of squares
         root = unit * tf.sqrt((b / unit) ** 2 + 4.0 * (scaled / unit) / unit)
         # Not `abs(b)`: its gradient at 0 is that of neither branch.
         q = 0.5 * (tf.where(b > 0.0, b, -b) + root)
