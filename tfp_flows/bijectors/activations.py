@@ -107,12 +107,12 @@ class _Tanh(Activation):
 
     def evaluate(self, a):
         h, slope = tf.math.tanh(a), _slope_of_tanh(a)
-        # In float32, TensorFlow's tanh rounds to 1 from 7.9 on, where it is 1 - 2.7e-7.
+        # In float32, TensorFlow's tanh is 1 from 7.9 on, where tanh is 1 - 2.7e-7.
         return h, slope, tf.where(slope < 0.5, 1.0 - slope, h**2)
 
 
 def _slope_of_tanh(a):
-    """Returns `4 e / (1 + e)^2`, `e = exp(-2 |a|)`, as `1 - h^2` cancels for large `a`."""
+    """Returns `4 e / (1 + e)^2`, `e = exp(-2 |a|)`: `1 - h^2` cancels for large `a`."""
     one = tf.ones_like(a)
     sign = tf.where(a < 0.0, -one, one)  # the formula is even, and smooth for each sign
     e = tf.exp(-2.0 * sign * a)

@@ -39,8 +39,8 @@ class DiagonalScale(tfb.Bijector):
       ValueError: `log_scale` is given as numbers that are not finite.
       tf.errors.InvalidArgumentError: a check of `validate_args` fails.
 
-    >>> DiagonalScale(log_scale=[0.0, 1.0]).forward_log_det_jacobian([2.0, 3.0]).numpy()
-    1.0
+    >>> DiagonalScale(log_scale=[0.0, 1.0]).forward([2.0, 0.0]).numpy()
+    array([2., 0.], dtype=float32)
     """
 
     def __init__(self, log_scale, validate_args=False, name="diagonal_scale"):

@@ -41,8 +41,8 @@ class Planar(tfb.Bijector):
     - `None`: `L kappa = v`. The caller guarantees that the parameters are valid.
 
     The inverse solves `a + kappa h(a) = w'y + b` for the scalar `a`: in closed form for
-    the leaky ReLU, by safeguarded Newton iteration otherwise. Then `x = y - u_hat h(a)`,
-    followed by one Newton step against cancellation where `h` is large.
+    the leaky ReLU, by safeguarded Newton iteration otherwise. One Newton step corrects
+    the result `x = y - u_hat h(a)` for cancellation where `h` is large.
 
     `x` and `y` have shape `[..., D]`. Their leading axes broadcast with the batch shape
     of the parameters; log determinants have the resulting shape.
