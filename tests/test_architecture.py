@@ -15,6 +15,7 @@ TOP = pathlib.Path(__file__).parents[1]
 FILES = sorted(ROOT.rglob("*.py"))
 # For each module or folder of the package, those that it may import.
 MAY_IMPORT = {
+    "_typing": set(),
     "_autodiff": set(),
     "_freshness": {"_traversal"},
     "_dtypes": set(),
@@ -56,7 +57,7 @@ EXTERNAL = {"numpy", "tensorflow", "tensorflow_probability"}
 STANDARD = {"collections", "contextlib", "copy", "dataclasses", "functools", "math"}
 STANDARD |= {"inspect", "numbers", "tfp_flows", "types", "warnings"}
 STANDARD |= {"contextvars", "importlib", "json", "os", "pathlib", "sys", "threading"}
-STANDARD |= {"copyreg", "weakref"}
+STANDARD |= {"__future__", "copyreg", "typing", "weakref"}
 # The files that may know what is private to TFP and TensorFlow.
 PRIVATE = {"_autodiff", "_freshness"}
 ITS_STANDARD = {"ctypes", "itertools", "os", "sys", "threading", "weakref"}
@@ -95,7 +96,7 @@ def test_imports(path):
     for name in imports(path):
         package, *rest = name.split(".")
         if package == "tfp_flows" and part != "__init__":
-            allowed = MAY_IMPORT[part] | {part}
+            allowed = MAY_IMPORT[part] | {part, "_typing"}
             assert rest[0] in allowed, f"{part} may not import {rest[0]}"
         elif package in EXTERNAL:
             private = "python" in rest and part not in PRIVATE
