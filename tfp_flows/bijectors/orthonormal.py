@@ -8,6 +8,15 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+__all__ = [
+    "bjorck_basis",
+    "householder_basis",
+    "permutation_basis",
+    "qr_basis",
+    "triangular_factor",
+    "triangular_factor_bijector",
+]
+
 tfb = tfp.bijectors
 
 # Keeps products of two diagonal entries above -1, where the flow is singular: in
