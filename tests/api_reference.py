@@ -1,6 +1,6 @@
 """API reference as a website: `python -m tests.api_reference FOLDER` writes it.
 
-It needs `pip install -e ".[docs]"`. `build` gives every public name one page: that of the
+It needs `pip install -e ".[docs]"`. Every public name is on one page: that of the
 module whose `__all__` lists it.
 """
 
@@ -55,7 +55,7 @@ def public_modules() -> list[str]:
 
 
 def _drop_inherited_descriptions(module):
-    """Leaves the arguments of a class to its own docstring, where TFP describes its own."""
+    """Drops descriptions of constructors that classes inherit from TFP."""
     for name in getattr(module, "__all__", []):
         constructor = vars(getattr(module, name)).get("__init__")
         if constructor is not None and constructor.__doc__ is None:
@@ -63,7 +63,7 @@ def _drop_inherited_descriptions(module):
 
 
 def _excluded():
-    """Yields patterns of modules whose names a package lists elsewhere or not at all."""
+    """Yields patterns of modules that no `__all__` lists as modules."""
     public = set(public_modules())
     for name in [*public]:
         module = importlib.import_module(name)
