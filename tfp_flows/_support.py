@@ -16,7 +16,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows._flow import TRANSFORMED, Flow
-from tfp_flows._traversal import layers_of
+from tfp_flows._traversal import flatten
 
 tfb, tfd = tfp.bijectors, tfp.distributions
 
@@ -117,7 +117,7 @@ def _layers_of(distribution):
         ):
             distribution = distribution.distribution
         elif isinstance(distribution, TRANSFORMED):
-            yield from layers_of(distribution.bijector, "inverse")
+            yield from flatten(distribution.bijector, "inverse")
             distribution = distribution.distribution
         else:
             return

@@ -23,7 +23,7 @@ def adopt(bijector, conditioner, transformer, context, context_size):
     Raises:
       TypeError, ValueError: as `check_conditioner` and `check_context`.
     """
-    bijector._conditioner_variables = check_conditioner(conditioner, transformer)
+    bijector.hidden_variables = check_conditioner(conditioner, transformer)
     bijector.conditioner, bijector.transformer = conditioner, transformer
     dtype = dtype_of(conditioner)
     bijector.context, bijector.context_size = check_context(

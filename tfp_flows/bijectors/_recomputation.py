@@ -5,7 +5,7 @@ import contextlib
 import tensorflow as tf
 
 from tfp_flows._autodiff import check_reverse_mode
-from tfp_flows._traversal import OTHER, layers_of
+from tfp_flows._traversal import OPPOSITE, flatten
 from tfp_flows.bijectors._conditioner import check_stands_still
 
 
@@ -19,7 +19,7 @@ def evaluate(bijector, x, direction, event_ndims=3):
       event_ndims: rank of an event of `x`, and of all that comes of it.
     """
     log_det = tf.zeros(tf.shape(x)[: x.shape.rank - event_ndims], x.dtype)
-    for layer, way in layers_of(bijector, direction):
+    for layer, way in flatten(bijector, direction):
         x, change = _evaluate_layer(layer, way, x, event_ndims)
         log_det += change
     return x, log_det
@@ -38,7 +38,7 @@ def evaluate_again(bijector, x, direction, event_ndims=3):
     for part in [bijector, *bijector.submodules]:
         if hasattr(part, "conditioner"):
             check_stands_still(part, "Recomputation")
-    layers = layers_of(bijector, direction)
+    layers = flatten(bijector, direction)
     known = _tensors_of(bijector)
 
     @tf.custom_gradient
@@ -67,7 +67,7 @@ def _walk_back(layers, event_ndims, start, results, known, variables):
         # what they wait for.
         with tf.control_dependencies(done):
             y = tf.identity(y)
-        x = tf.stop_gradient(_evaluate_layer(layer, OTHER[way], y, event_ndims)[0])
+        x = tf.stop_gradient(_evaluate_layer(layer, OPPOSITE[way], y, event_ndims)[0])
         with tf.GradientTape() as tape:
             tape.watch([x, *known])
             values = _evaluate_layer(layer, way, x, event_ndims)

@@ -8,13 +8,12 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows._freshness import never_stale
+from tfp_flows._layer import Layer
 
 tfb = tfp.bijectors
 
 
-@never_stale
-class Spline(tfb.Bijector):
+class Spline(Layer):
     """Equations 4 to 8 of Durkan et al. (2019), https://arxiv.org/abs/1906.04032.
 
     In a bin, let `u` be the share of its width before `x`, `v` that of its height below

@@ -6,7 +6,7 @@ import weakref
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows._freshness import never_stale
+from tfp_flows._layer import Layer
 from tfp_flows._parameters import (
     FINITE,
     as_parameters,
@@ -24,8 +24,7 @@ _AXES = dict(shift="C", log_scale="C")
 _warned_of = weakref.WeakValueDictionary()  # flags of starts, by their `id`
 
 
-@never_stale
-class ActNorm(tfb.Bijector):
+class ActNorm(Layer):
     """Scales and shifts each channel: normalization that its parameters learn.
 
     `y = x exp(log_scale) + shift` at each pixel, with log determinant

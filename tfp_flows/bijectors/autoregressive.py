@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows._freshness import never_stale
+from tfp_flows._layer import Layer
 from tfp_flows.bijectors._autoregressive_map import evaluate, solve
 from tfp_flows.bijectors._conditioner import adopt, context_properties
 from tfp_flows.bijectors.transformers import Affine
@@ -12,8 +12,7 @@ from tfp_flows.bijectors.transformers import Affine
 tfb = tfp.bijectors
 
 
-@never_stale
-class MaskedAutoregressive(tfb.Bijector):
+class MaskedAutoregressive(Layer):
     """Transforms each element as those of the *output* before it tell: fast densities.
 
     `x_i = (y_i - m_i) exp(-s_i)` with `m_i` and `s_i` from a network that sees
@@ -98,8 +97,7 @@ class MaskedAutoregressive(tfb.Bijector):
         return self.transformer(parameters).forward(x)
 
 
-@never_stale
-class InverseAutoregressive(tfb.Bijector):
+class InverseAutoregressive(Layer):
     """Transforms each element as those of the *input* before it tell: fast samples.
 
     `y_i = x_i exp(s_i) + m_i` with `m_i` and `s_i` from a network that sees

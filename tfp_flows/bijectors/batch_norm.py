@@ -3,7 +3,7 @@
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows._freshness import never_stale
+from tfp_flows._layer import Layer
 from tfp_flows._parameters import (
     FINITE,
     as_parameters,
@@ -20,8 +20,7 @@ tfb = tfp.bijectors
 _AXES = dict(mean="C", variance="C", shift="C", log_scale="C")
 
 
-@never_stale
-class BatchNorm(tfb.Bijector):
+class BatchNorm(Layer):
     """Normalizes the features of data by given statistics, on the way to the noise.
 
     `x = (y - mean) / sqrt(variance + epsilon) * exp(log_scale) + shift`, and `forward`

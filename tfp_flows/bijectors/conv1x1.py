@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows._freshness import never_stale
+from tfp_flows._layer import Layer
 from tfp_flows._parameters import (
     FINITE,
     as_parameters,
@@ -21,8 +21,7 @@ tfb = tfp.bijectors
 _PLU_AXES = dict(lower="CC", upper="CC", sign="C", log_magnitude="C")
 
 
-@never_stale
-class InvertibleConv1x1(tfb.Bijector):
+class InvertibleConv1x1(Layer):
     """Multiplies each pixel with a matrix, which mixes the channels.
 
     `y = weight x` at each pixel, with log determinant `H W log |det weight|`: Kingma
@@ -122,8 +121,7 @@ class InvertibleConv1x1(tfb.Bijector):
         return inverse, log_det
 
 
-@never_stale
-class InvertibleConv1x1PLU(tfb.Bijector):
+class InvertibleConv1x1PLU(Layer):
     """`InvertibleConv1x1` of a matrix that stays regular, by its factors.
 
     `weight = P L (U + diag(sign exp(log_magnitude)))` with a permutation `P`, a unit

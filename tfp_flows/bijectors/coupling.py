@@ -5,7 +5,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows._autodiff import with_shape
-from tfp_flows._freshness import never_stale
+from tfp_flows._layer import Layer
 from tfp_flows._parameters import check_broadcasts
 from tfp_flows.bijectors import _last_axis_sums, transformers
 from tfp_flows.bijectors._conditioner import (
@@ -20,8 +20,7 @@ from tfp_flows.bijectors._mask_split import Split
 tfb = tfp.bijectors
 
 
-@never_stale
-class Coupling(tfb.Bijector):
+class Coupling(Layer):
     """Transforms some elements, by what a network makes of the others.
 
     `y_kept = x_kept` and `y_changed = T(x_changed; network(x_kept))`, with `T` acting

@@ -3,8 +3,8 @@
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows._freshness import never_stale
-from tfp_flows._traversal import start_layers
+from tfp_flows._layer import Layer
+from tfp_flows._traversal import initialize_layers
 from tfp_flows.bijectors._pixelwise import (
     check_pixels,
     multiply_pixels,
@@ -16,8 +16,7 @@ from tfp_flows.bijectors.actnorm import warn_before_start
 tfb = tfp.bijectors
 
 
-@never_stale
-class GlowStep(tfb.Bijector):
+class GlowStep(Layer):
     """Normalizes channels, mixes them, and transforms a part by what the others tell.
 
     On the way from data to noise, `x = coupling^-1(W (y - shift) exp(-log_scale))`:
@@ -74,7 +73,7 @@ class GlowStep(tfb.Bijector):
             )
         self.actnorm, self.convolution = actnorm, convolution
         self.coupling = coupling
-        self._conditioner_variables = coupling._conditioner_variables
+        self.hidden_variables = coupling.hidden_variables
         super().__init__(
             forward_min_event_ndims=3,
             dtype=actnorm.dtype,
@@ -159,4 +158,4 @@ class GlowStep(tfb.Bijector):
           TypeError, ValueError: as the layers.
         """
         chain = tfb.Chain([self.actnorm, tfb.Invert(self.convolution), self.coupling])
-        return start_layers(chain, values, direction)
+        return initialize_layers(chain, values, direction)

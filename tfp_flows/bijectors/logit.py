@@ -6,14 +6,13 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows._freshness import never_stale
+from tfp_flows._layer import Layer
 from tfp_flows.bijectors import _last_axis_sums
 
 tfb = tfp.bijectors
 
 
-@never_stale
-class Logit(tfb.Bijector):
+class Logit(Layer):
     """Takes values of a range to all numbers, by a logit that keeps off its ends.
 
     `y = log(p / (1 - p))` with `p = alpha + (1 - 2 alpha) (x - low) / (high - low)`,

@@ -6,8 +6,8 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows._autodiff import with_shape
-from tfp_flows._freshness import never_stale
-from tfp_flows._traversal import start_layers
+from tfp_flows._layer import Layer
+from tfp_flows._traversal import initialize_layers
 from tfp_flows.bijectors._mask_split import channels_kept, with_batch_of_both
 from tfp_flows.bijectors._recomputation import evaluate, evaluate_again
 from tfp_flows.bijectors.squeeze import squeeze, unsqueeze
@@ -15,8 +15,7 @@ from tfp_flows.bijectors.squeeze import squeeze, unsqueeze
 tfb = tfp.bijectors
 
 
-@never_stale
-class MultiScale(tfb.Bijector):
+class MultiScale(Layer):
     """Factors out a part of the channels at each level, and goes on with the others.
 
     On the way from data to noise each level applies its bijector, which squeezes; then
@@ -78,14 +77,14 @@ class MultiScale(tfb.Bijector):
         unknown = [
             module.name
             for module in self.submodules
-            if getattr(module, "_conditioner_variables", []) is None
+            if getattr(module, "hidden_variables", []) is None
         ]
         if unknown and recompute:
             raise ValueError(
                 "`recompute` must be false where a conditioner is a plain function, of "
                 f"which nobody knows what it depends on; got such in {unknown}."
             )
-        self._conditioner_variables = None if unknown else []
+        self.hidden_variables = None if unknown else []
         super().__init__(
             forward_min_event_ndims=3,
             dtype=_dtype_of(self.submodules),
@@ -251,7 +250,7 @@ class MultiScale(tfb.Bijector):
             )
         values = tf.convert_to_tensor(values, dtype_hint=self.dtype)
         self._check(values)
-        run = lambda *level: (start_layers(*level), 0.0)
+        run = lambda *level: (initialize_layers(*level), 0.0)
         return self.merge_levels(self._to_latents(values, run)[0])
 
 

@@ -3,7 +3,7 @@
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows._freshness import never_stale
+from tfp_flows._layer import Layer
 from tfp_flows._parameters import (
     FINITE,
     as_parameters,
@@ -22,8 +22,7 @@ _AXES = dict(u="D", w="D", b="")
 _STACK_AXES = dict(u="KD", w="KD", b="K")
 
 
-@never_stale
-class Planar(tfb.Bijector):
+class Planar(Layer):
     """Moves each point along one direction, by a function of one linear coordinate.
 
     `y = x + u_hat h(a)`, `a = w'x + b`. This is equation 10 of Rezende and Mohamed
@@ -123,8 +122,7 @@ class Planar(tfb.Bijector):
         return _planar_math.constrained(u, w, b, self._h, self.constraint)
 
 
-@never_stale
-class PlanarStack(tfb.Bijector):
+class PlanarStack(Layer):
     """`K` planar layers in one, computed by two matrix products.
 
     `y = x + U_hat' h(a)`, `a_k = w_k'x + b_k + sum_{j<k} (w_k'u_hat_j) h(a_j)`: layer 0

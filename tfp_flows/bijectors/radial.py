@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows._freshness import never_stale
+from tfp_flows._layer import Layer
 from tfp_flows._parameters import (
     FINITE,
     POSITIVE,
@@ -19,8 +19,7 @@ from tfp_flows.bijectors import _last_axis_sums
 tfb = tfp.bijectors
 
 
-@never_stale
-class Radial(tfb.Bijector):
+class Radial(Layer):
     """Stretches space around a point, less and less with the distance to it.
 
     `y = center + (x - center) (rho + gain) / (rho + 1)`, `rho = |x - center| / radius`.

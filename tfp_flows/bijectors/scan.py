@@ -4,21 +4,20 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows._autodiff import with_shape
-from tfp_flows._freshness import never_stale
+from tfp_flows._layer import Layer
 from tfp_flows._parameters import check_broadcasts, is_reference, without_keras
-from tfp_flows._traversal import can_start
+from tfp_flows._traversal import is_initializable
 from tfp_flows.bijectors import _scan_slices
 from tfp_flows.bijectors._pytree import Read, leaves_of, replaced
 from tfp_flows.bijectors._recomputation import evaluate
-from tfp_flows.bijectors._scan_initialization import start_in_turn
+from tfp_flows.bijectors._scan_initialization import initialize_scan
 from tfp_flows.bijectors._scan_loop import scan
 from tfp_flows.bijectors._scan_stacking import stack_layers
 
 tfb = tfp.bijectors
 
 
-@never_stale
-class Scan(tfb.Bijector):
+class Scan(Layer):
     """`K` equal layers in a row, for whose graph it is the same how many they are.
 
     `y = layer_{K-1}(... layer_1(layer_0(x)))`: layer 0 acts first, and is nearest to
@@ -90,7 +89,7 @@ class Scan(tfb.Bijector):
             for path, value in [*stacked.items(), *shared.items()]
             if is_reference(value)
         }
-        self._conditioner_variables = None if _is_unknown(layer) else []
+        self.hidden_variables = None if _is_unknown(layer) else []
         super().__init__(
             forward_min_event_ndims=ndims,
             dtype=layer.dtype,
@@ -236,9 +235,9 @@ class Scan(tfb.Bijector):
           TypeError, ValueError: as the layers; TypeError if what they would set is not
             stacked as variables.
         """
-        if not can_start(self.layer):
+        if not is_initializable(self.layer):
             return getattr(self, direction)(values)
-        return start_in_turn(self, values, direction)
+        return initialize_scan(self, values, direction)
 
 
 def _as_stack(path, value, leaves):
@@ -278,7 +277,7 @@ def _number_of(stacked):
 def _is_unknown(layer):
     """Returns whether a conditioner is a plain function, which may read anything."""
     return any(
-        getattr(part, "_conditioner_variables", []) is None
+        getattr(part, "hidden_variables", []) is None
         for part in [layer, *layer.submodules]
     )
 

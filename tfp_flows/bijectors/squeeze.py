@@ -4,13 +4,12 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows._autodiff import with_shape
-from tfp_flows._freshness import never_stale
+from tfp_flows._layer import Layer
 
 tfb = tfp.bijectors
 
 
-@never_stale
-class Squeeze(tfb.Bijector):
+class Squeeze(Layer):
     """Makes each block of pixels of an image one pixel with more channels.
 
     `x` has shape `[..., H, W, C]` and `y` `[..., H / f, W / f, f f C]`, for the factor

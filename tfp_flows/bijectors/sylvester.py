@@ -4,7 +4,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows._autodiff import with_shape
-from tfp_flows._freshness import never_stale
+from tfp_flows._layer import Layer
 from tfp_flows._parameters import (
     FINITE,
     as_parameters,
@@ -23,8 +23,7 @@ tfb = tfp.bijectors
 _AXES = dict(q="DM", r="MM", r_tilde="MM", b="M")
 
 
-@never_stale
-class Sylvester(tfb.Bijector):
+class Sylvester(Layer):
     """Adds a network with one hidden layer of `M` units, invertible by its triangles.
 
     `y = x + Q R h(t)`, `t = R_tilde Q'x + b`, as van den Berg et al. (2018) have it,
