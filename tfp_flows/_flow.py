@@ -9,7 +9,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows._builders import register
-from tfp_flows._layer import steps_of
+from tfp_flows._layer import flatten, steps_of
 
 TRANSFORMED = tfp.distributions.TransformedDistribution.__mro__[1]
 _FullSpace = tfp.experimental.tangent_spaces.FullSpace
@@ -85,7 +85,7 @@ class Flow(TRANSFORMED):
             or tf.nest.is_nested(bijector.inverse_min_event_ndims)
         ):
             return []
-        return steps_of(bijector, "inverse", ndims.rank)
+        return steps_of(flatten(bijector, "inverse"), ndims.rank)
 
 
 def _check(call, name, kwargs):

@@ -50,9 +50,9 @@ class _CacheOfLayer(Cache):
 
     @functools.cached_property
     def _all_known(self):
-        return all(
-            part.hidden_variables is not None
-            for part in modules_of(self.owner()) if isinstance(part, Layer))
+        return not any(
+            isinstance(part, Layer) and part.hidden_variables is None
+            for part in modules_of(self.owner()))
 
     def _remembers(self):
         return self._all_known
@@ -87,6 +87,7 @@ class Layer(TakesContext, tfb.Bijector):
         such as those of a Keras network; None if they are unknown: then no result is
         cached.
       untracked_layers: layers that are no attributes for `tf.Module`.
+      conditioner: network that predicts its parameters, or None.
       needs_initialization: whether `initialize_from_data` sets variables.
       initialized: boolean variable that is true once it has, or None.
       has_batch_statistics: whether `with_batch_statistics` changes the layer.
@@ -119,6 +120,7 @@ class Layer(TakesContext, tfb.Bijector):
 
     hidden_variables: Sequence[tf.Variable] | None = ()
     untracked_layers: Sequence[tfb.Bijector] = ()
+    conditioner: Any = None
     initialized: tf.Variable | None = None
     needs_initialization: bool = False
     has_batch_statistics: bool = False
@@ -249,8 +251,9 @@ class Layer(TakesContext, tfb.Bijector):
         source, result = edge.source, edge.target()
         if edge.direction != _METHODS[direction]:
             source, result = result, source
-        log_det = getattr(self, f"{direction}_log_det_jacobian")
-        return result, log_det(source, event_ndims=event_ndims)
+        if direction == "forward":
+            return result, self.forward_log_det_jacobian(source, event_ndims)
+        return result, self.inverse_log_det_jacobian(source, event_ndims)
 
     def _sum_over(self, log_det, result, direction, event_ndims):
         """Sums log determinants over those axes of an event that are batch axes here.
@@ -294,13 +297,12 @@ def flatten(bijector: tfb.Bijector, direction: str) -> list[tuple[tfb.Bijector, 
 
 
 def steps_of(
-    bijector: tfb.Bijector, direction: str, event_ndims: int
+    layers: list[tuple[tfb.Bijector, str]], event_ndims: int
 ) -> list[tuple[Callable, int]]:
-    """Returns the evaluations of the layers of nested chains, in order of use.
+    """Returns the evaluations of layers, in order of use.
 
     Args:
-      bijector: layer, or `tfb.Chain` and `tfb.Invert` of layers.
-      direction: "forward" or "inverse", for the whole.
+      layers: list of pairs, layer and direction, as `flatten` returns it.
       event_ndims: rank of an event of the input.
 
     Returns:
@@ -308,32 +310,35 @@ def steps_of(
         log determinant, each with that rank.
     """
     steps = []
-    for layer, own in flatten(bijector, direction):
+    for layer, direction in layers:
         if isinstance(layer, Layer):
-            steps.append((functools.partial(layer._value_and_log_det, own), event_ndims))
+            evaluate = functools.partial(layer._value_and_log_det, direction)
         else:
-            pair = _forward_pair if own == "forward" else _inverse_pair
-            steps.append((functools.partial(pair, never_stale(layer)), event_ndims))
-        event_ndims = (
-            layer.forward_event_ndims(event_ndims) if own == "forward"
-            else layer.inverse_event_ndims(event_ndims))
+            if "_cache" not in vars(layer):
+                never_stale(layer)
+            pair = _forward_pair if direction == "forward" else _inverse_pair
+            evaluate = functools.partial(pair, layer)
+        steps.append((evaluate, event_ndims))
+        if layer.forward_min_event_ndims != layer.inverse_min_event_ndims:
+            event_ndims = (
+                layer.forward_event_ndims(event_ndims) if direction == "forward"
+                else layer.inverse_event_ndims(event_ndims))
     return steps
 
 
 def value_and_log_det(
-    bijector: tfb.Bijector, x: tf.Tensor, direction: str, event_ndims: int
+    layers: list[tuple[tfb.Bijector, str]], x: tf.Tensor, event_ndims: int
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns result and log determinant of all layers of nested chains.
+    """Returns the result of layers, and the sum of their log determinants.
 
     Args:
-      bijector: layer, or `tfb.Chain` and `tfb.Invert` of layers.
-      x: tensor.
-      direction: "forward" or "inverse".
+      layers: list of pairs, layer and direction, as `flatten` returns it.
+      x: tensor of known rank.
       event_ndims: rank of an event of `x`.
     """
     total = tf.zeros(tf.shape(x)[: x.shape.rank - event_ndims], x.dtype)
-    for step, ndims in steps_of(bijector, direction, event_ndims):
-        x, log_det = step(x, ndims)
+    for evaluate, ndims in steps_of(layers, event_ndims):
+        x, log_det = evaluate(x, ndims)
         total += log_det
     return x, total
 

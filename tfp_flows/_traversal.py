@@ -20,22 +20,22 @@ _TRANSFORMED = tfd.TransformedDistribution.__mro__[1]
 
 
 def initialize_layers(
-    bijector: tfb.Bijector, values: tf.Tensor, direction: str
+    layers: list[tuple[tfb.Bijector, str]], values: tf.Tensor
 ) -> tf.Tensor:
-    """Initializes the layers of a bijector from data, in the order of use.
+    """Initializes layers from data, in the order of use.
 
     Args:
-      bijector: layer, or `tfb.Chain` and `tfb.Invert` of layers.
-      values: data as they come to it.
-      direction: "forward" or "inverse": the direction from data to latents.
+      layers: list of pairs, layer and direction from data to latents, as `flatten`
+        returns it.
+      values: data as they come to the first.
 
     Returns:
-      values: result of that direction, after the initialization.
+      values: result of the last, after the initialization.
 
     Raises:
       TypeError: a layer to initialize is inside of another bijector of TFP.
     """
-    for layer, own in flatten(bijector, direction):
+    for layer, own in layers:
         if isinstance(layer, Layer):
             values = layer.initialize_from_data(values, own)
         elif is_initializable(layer):
@@ -93,7 +93,7 @@ def initialize_from_data(flow: Any, batch: Any, direction: str = "inverse") -> N
         raise ValueError("`batch` must be finite; got NaN or infinity in it.")
     check = tf.debugging.assert_all_finite(batch, "`batch` must be finite.")
     with tf.control_dependencies([check]):
-        initialize_layers(bijector, tf.identity(batch), direction)
+        initialize_layers(flatten(bijector, direction), tf.identity(batch))
         for flag in initialized_flags(bijector):
             flag.assign(True)
 

@@ -25,6 +25,7 @@ def adopt(bijector, conditioner, transformer, context, context_size):
     """
     bijector.hidden_variables = check_conditioner(conditioner, transformer)
     bijector.conditioner, bijector.transformer = conditioner, transformer
+    bijector.context_ndims = context_ndims_of(conditioner)
     dtype = dtype_of(conditioner)
     bijector.context, bijector.context_size = check_context(
         conditioner, context, context_size, dtype

@@ -71,7 +71,7 @@ class ActNorm(Layer):
         if event_ndims < 1:
             raise ValueError(f"`event_ndims` must be at least 1; got {event_ndims}.")
         if initialized is not None and not (
-            hasattr(initialized, "assign") and initialized.dtype == tf.bool
+            isinstance(initialized, tf.Variable) and initialized.dtype == tf.bool
         ):
             raise TypeError(
                 f"`initialized` must be a boolean `tf.Variable`; got {initialized!r}."
@@ -85,6 +85,8 @@ class ActNorm(Layer):
             parameters=parameters,
             name=name,
         )
+
+    needs_initialization = True
 
     @classmethod
     def _parameter_properties(cls, dtype):
@@ -140,8 +142,9 @@ class ActNorm(Layer):
         """
         values = tf.convert_to_tensor(values, dtype_hint=self.dtype)
         check_pixels(self, values, self.event_ndims, self.shift.shape[-1])
-        for name in _AXES:
-            parameter = getattr(self, name)
+        for name, parameter in dict(
+            shift=self.shift, log_scale=self.log_scale
+        ).items():
             if not isinstance(parameter, tf.Variable) or parameter.shape.rank != 1:
                 raise TypeError(
                     f"`{name}` must be a `tf.Variable` of shape [C] for a start from "

@@ -74,20 +74,20 @@ class MaskedAutoregressive(Layer):
         return context_properties()
 
     def _forward(self, x):
-        y, ildj = solve(self, x)
-        self._cache.forward_attributes(x)["ildj"] = ildj
-        return y
+        return self._forward_and_log_det(x)[0]
 
     def _inverse(self, y):
-        x, ildj = evaluate(self, y)
-        self._cache.inverse_attributes(y)["ildj"] = ildj
-        return x
-
-    def _forward_log_det_jacobian(self, x):
-        return -solve(self, x)[1]
+        return self._inverse_and_log_det(y)[0]
 
     def _inverse_log_det_jacobian(self, y):
-        return evaluate(self, y)[1]
+        return self._inverse_and_log_det(y)[1]
+
+    def _forward_and_log_det(self, x):
+        y, log_det = solve(self, x)
+        return y, -log_det
+
+    def _inverse_and_log_det(self, y):
+        return evaluate(self, y)
 
     def _transform(self, parameters, y):
         t = self.transformer(parameters)
@@ -154,20 +154,20 @@ class InverseAutoregressive(Layer):
         return context_properties()
 
     def _forward(self, x):
-        y, fldj = evaluate(self, x)
-        self._cache.forward_attributes(x)["ildj"] = -fldj
-        return y
+        return self._forward_and_log_det(x)[0]
 
     def _inverse(self, y):
-        x, fldj = solve(self, y)
-        self._cache.inverse_attributes(y)["ildj"] = -fldj
-        return x
-
-    def _forward_log_det_jacobian(self, x):
-        return evaluate(self, x)[1]
+        return self._inverse_and_log_det(y)[0]
 
     def _inverse_log_det_jacobian(self, y):
-        return -solve(self, y)[1]
+        return self._inverse_and_log_det(y)[1]
+
+    def _forward_and_log_det(self, x):
+        return evaluate(self, x)
+
+    def _inverse_and_log_det(self, y):
+        x, log_det = solve(self, y)
+        return x, -log_det
 
     def _transform(self, parameters, x):
         t = self.transformer(parameters)

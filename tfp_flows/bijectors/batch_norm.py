@@ -94,6 +94,8 @@ class BatchNorm(Layer):
             name=name,
         )
 
+    has_batch_statistics = True
+
     @classmethod
     def _parameter_properties(cls, dtype):
         parameter = dict(event_ndims=1, shape_fn=lambda shape: shape[-1:])
@@ -144,7 +146,9 @@ class BatchNorm(Layer):
     def _read(self, x):
         """Returns mean, shift and the logarithm of forward's scale, with event axes."""
         self._check(x)
-        parameters = {name: getattr(self, name) for name in _AXES}
+        parameters = dict(
+            mean=self.mean, variance=self.variance, shift=self.shift,
+            log_scale=self.log_scale)
         mean, variance, shift, log_scale = (
             per_pixel(value, self.event_ndims)
             for value in broadcast_batch(_AXES, **parameters)

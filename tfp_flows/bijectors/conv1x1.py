@@ -83,11 +83,13 @@ class InvertibleConv1x1(Layer):
         return multiply_pixels(x, weight, self.event_ndims)
 
     def _inverse(self, y):
+        return self._inverse_and_log_det(y)[0]
+
+    def _inverse_and_log_det(self, y):
         check_pixels(self, y, self.event_ndims, self.weight.shape[-1])
-        inverse, log_det = self._inverse_and_log_det()
+        inverse, log_det = self._inverted_weight()
         ildj = -over_pixels(self, log_det, y, self.event_ndims)
-        self._cache.inverse_attributes(y)["ildj"] = ildj
-        return multiply_pixels(y, inverse, self.event_ndims)
+        return multiply_pixels(y, inverse, self.event_ndims), ildj
 
     def _forward_log_det_jacobian(self, x):
         check_pixels(self, x, self.event_ndims, self.weight.shape[-1])
@@ -96,19 +98,24 @@ class InvertibleConv1x1(Layer):
     def _inverse_log_det_jacobian(self, y):
         return -self._forward_log_det_jacobian(y)  # it does not depend on the input
 
+    @property
+    def num_channels(self):
+        """Static number of channels, or None."""
+        return self.weight.shape[-1]
+
     def matrix(self):
         """Returns the matrix, `[..., C, C]`."""
         return tf.convert_to_tensor(self.weight)
 
     def inverse_matrix(self):
         """Returns the inverse of the matrix, `[..., C, C]`."""
-        return self._inverse_and_log_det()[0]
+        return self._inverted_weight()[0]
 
     def log_abs_det(self):
         """Returns `log |det weight|`, shape `[...]`."""
-        return self._inverse_and_log_det()[1]
+        return self._inverted_weight()[1]
 
-    def _inverse_and_log_det(self):
+    def _inverted_weight(self):
         weight = tf.convert_to_tensor(self.weight)
         inverse, log_det = inverse_and_log_det(weight)
         if tf.executing_eagerly() and not np.all(_is_inverse(inverse, weight)):
@@ -232,6 +239,11 @@ class InvertibleConv1x1PLU(Layer):
 
     def _inverse_log_det_jacobian(self, y):
         return -self._forward_log_det_jacobian(y)  # it does not depend on the input
+
+    @property
+    def num_channels(self):
+        """Static number of channels, or None."""
+        return self.sign.shape[-1]
 
     def matrix(self):
         """Returns the matrix, `[..., C, C]`."""

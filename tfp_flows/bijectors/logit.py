@@ -51,7 +51,7 @@ class Logit(Layer):
             name=name,
         )
 
-    _bounds_its_domain = True
+    restricts_support = True
 
     @classmethod
     def _parameter_properties(cls, dtype):

@@ -100,20 +100,20 @@ class Planar(Layer):
         return _assertions(self, is_init)
 
     def _forward(self, x):
-        y, log_det = _planar_math.forward(self._layers(x), self._h, x)
-        self._cache.forward_attributes(x)["ildj"] = -log_det
-        return y
+        return self._forward_and_log_det(x)[0]
 
     def _inverse(self, y):
-        x, log_det = _planar_math.inverse(self._layers(y), self._h, y)
-        self._cache.inverse_attributes(y)["ildj"] = -log_det
-        return x
-
-    def _forward_log_det_jacobian(self, x):
-        return _planar_math.forward(self._layers(x), self._h, x)[1]
+        return self._inverse_and_log_det(y)[0]
 
     def _inverse_log_det_jacobian(self, y):
-        return -_planar_math.inverse(self._layers(y), self._h, y)[1]
+        return self._inverse_and_log_det(y)[1]
+
+    def _forward_and_log_det(self, x):
+        return _planar_math.forward(self._layers(x), self._h, x)
+
+    def _inverse_and_log_det(self, y):
+        x, log_det = _planar_math.inverse(self._layers(y), self._h, y)
+        return x, -log_det
 
     def _layers(self, x):
         check_input(self, x, w=self.w)
@@ -180,20 +180,20 @@ class PlanarStack(Layer):
         return _assertions(self, is_init)
 
     def _forward(self, x):
-        y, log_det = _planar_math.forward(self._layers(x), self._h, x)
-        self._cache.forward_attributes(x)["ildj"] = -log_det
-        return y
+        return self._forward_and_log_det(x)[0]
 
     def _inverse(self, y):
-        x, log_det = _planar_math.inverse(self._layers(y), self._h, y)
-        self._cache.inverse_attributes(y)["ildj"] = -log_det
-        return x
-
-    def _forward_log_det_jacobian(self, x):
-        return _planar_math.forward(self._layers(x), self._h, x)[1]
+        return self._inverse_and_log_det(y)[0]
 
     def _inverse_log_det_jacobian(self, y):
-        return -_planar_math.inverse(self._layers(y), self._h, y)[1]
+        return self._inverse_and_log_det(y)[1]
+
+    def _forward_and_log_det(self, x):
+        return _planar_math.forward(self._layers(x), self._h, x)
+
+    def _inverse_and_log_det(self, y):
+        x, log_det = _planar_math.inverse(self._layers(y), self._h, y)
+        return x, -log_det
 
     def _layers(self, x):
         check_input(self, x, w=self.w)

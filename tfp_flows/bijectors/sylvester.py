@@ -127,23 +127,15 @@ class Sylvester(Layer):
         )
 
     def _forward(self, x):
-        y, log_det = self._evaluate(x)
-        self._cache.forward_attributes(x)["ildj"] = -log_det
-        return y
+        return self._forward_and_log_det(x)[0]
 
     def _inverse(self, y):
-        x, log_det = self._solve(y)
-        self._cache.inverse_attributes(y)["ildj"] = -log_det
-        return x
-
-    def _forward_log_det_jacobian(self, x):
-        return self._evaluate(x)[1]
+        return self._inverse_and_log_det(y)[0]
 
     def _inverse_log_det_jacobian(self, y):
-        return -self._solve(y)[1]
+        return self._inverse_and_log_det(y)[1]
 
-    def _evaluate(self, x):
-        """Returns `y` and the log determinant there."""
+    def _forward_and_log_det(self, x):
         if self.experimental_batch_shape().rank != 0:
             return self._evaluate_each(x)
         w, v, _, b, margin = self._read(x)
@@ -153,8 +145,13 @@ class Sylvester(Layer):
         log_det = _triangular_solve.per_sample(log_det, w, x)
         return x + _triangular_solve.expand(h, v, x), log_det
 
+    def _inverse_and_log_det(self, y):
+        w, v, u, b, margin = self._read(y)
+        x, log_det = _triangular_solve.invert(y, w, v, u, b, self._h, margin)
+        return x, -log_det
+
     def _evaluate_each(self, x):
-        """As `_evaluate`, where samples have matrices of their own: none of products.
+        """As `_forward_and_log_det`, where samples have matrices of their own: none of products.
 
         One matrix that serves all samples is worth it, many are `M` times the work.
         """
@@ -167,11 +164,6 @@ class Sylvester(Layer):
         h, slope, lack = self._h.evaluate(t)
         log_det = tf.reduce_sum(self._h.log_stretch(lack, slope, margin), axis=-1)
         return x + _times(q, _times(r, h)), log_det
-
-    def _solve(self, y):
-        """Returns `x` and the log determinant of forward there."""
-        w, v, u, b, margin = self._read(y)
-        return _triangular_solve.invert(y, w, v, u, b, self._h, margin)
 
     def _read(self, x):
         """Returns `R_tilde Q'`, `R'Q'`, `U`, `b` and `1 + U_mm L`."""
