@@ -1,65 +1,19 @@
 """The rules of the layout: who may import whom, and what a file may hold."""
 
 import ast
-import pathlib
+import inspect
 import subprocess
 import sys
+import types
 
 import pytest
 import tensorflow_probability as tfp
 
 import tfp_flows
+from tests import architecture
+from tests.architecture import EXTERNAL, ROOMS, ROOT, TOP
 
-ROOT = pathlib.Path(tfp_flows.__file__).parent
-TOP = pathlib.Path(__file__).parents[1]
 FILES = sorted(ROOT.rglob("*.py"))
-# For each module or folder of the package, those that it may import.
-MAY_IMPORT = {
-    "_autodiff": set(),
-    "_freshness": {"_traversal"},
-    "_dtypes": set(),
-    "_flow": {"_builders"},
-    "_closures": set(),
-    "_traversal": {"_dtypes"},
-    "_copies": {"_closures"},
-    "_keras_seam": set(),
-    "_loop_scope": set(),
-    "_replica_moments": set(),
-    "_parameters": {"_autodiff", "_dtypes", "_keras_seam"},
-    "_builders": set(),
-    "_support": {"_traversal", "_flow"},
-    "masks": set(),
-    "root_finding": set(),
-    "networks": {
-        *{"_autodiff", "_dtypes", "_loop_scope", "_replica_moments", "_builders"},
-        "masks",
-    },
-    "bijectors": {
-        *{"_freshness", "_traversal", "_replica_moments", "_parameters", "_builders"},
-        *{"_autodiff", "_closures", "_dtypes", "_keras_seam", "_loop_scope"},
-        *{"masks", "root_finding"},
-    },
-    "flows": {
-        *{"_closures", "_traversal", "_builders", "bijectors", "masks", "networks"},
-        *{"_autodiff", "_dtypes", "_flow", "_parameters", "_support"},
-        "dequantization",
-    },
-    "normalization": {"_traversal"},
-    "dequantization": {
-        *{"_builders", "_dtypes", "_flow", "bijectors", "flows", "masks", "networks"},
-    },
-    "latent_space": {"bijectors", "flows"},
-    "variational": set(),
-    "keras": {"_autodiff", "_traversal", "_keras_seam", "_builders", "_support"},
-}
-EXTERNAL = {"numpy", "tensorflow", "tensorflow_probability"}
-STANDARD = {"collections", "contextlib", "copy", "dataclasses", "functools", "math"}
-STANDARD |= {"inspect", "numbers", "tfp_flows", "types", "warnings"}
-STANDARD |= {"contextvars", "importlib", "json", "os", "pathlib", "sys", "threading"}
-STANDARD |= {"copyreg", "weakref"}
-# The files that may know what is private to TFP and TensorFlow.
-PRIVATE = {"_autodiff", "_freshness"}
-ITS_STANDARD = {"ctypes", "itertools", "os", "sys", "threading", "weakref"}
 TOP_LEVEL = {
     *{"setup.cfg", "setup.py", "tfp_flows", "tests", "examples", "README.md"},
     *{"LICENSE", ".gitignore", ".ci", "findings"},
@@ -68,54 +22,90 @@ TOP_LEVEL = {
 each_file = pytest.mark.parametrize(
     "path", FILES, ids=lambda path: str(path.relative_to(ROOT))
 )
+PUBLIC = {
+    f"{room.name}.{name}": value
+    for room in ROOMS.values()
+    for name, value in room.public_names.items()
+}
 BIJECTORS = [
     value
-    for name in tfp_flows.bijectors.__all__
-    if isinstance(value := getattr(tfp_flows.bijectors, name), type)
+    for value in PUBLIC.values()
+    if isinstance(value, type)
     and issubclass(value, tfp.bijectors.Bijector)
+    and value.__name__ != "Layer"
 ]
 
 
-def part_of(path):
-    return path.relative_to(ROOT).with_suffix("").parts[0]
+def test_the_table_prints(capsys):
+    architecture.main()
+    printed = capsys.readouterr().out
+    assert all(f"\n{name} " in printed for name in ROOMS)
 
 
-def imports(path):
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            start = "." * node.level + (node.module or "")
-            yield from (f"{start}.{alias.name}" for alias in node.names)
+def test_every_file_is_in_a_room_of_the_table():
+    files = [path for room in ROOMS.values() for path in room.files]
+    assert len(files) == len(set(files))
+    assert {*FILES} - {*files} == {ROOT / "__init__.py"}, "see `tests/architecture.py`"
 
 
 @each_file
 def test_imports(path):
-    part = part_of(path)
-    for name in imports(path):
+    room = ROOMS.get(architecture.room_of(architecture.module_of(path)))
+    for name in architecture.imports_of(path):
         package, *rest = name.split(".")
-        if package == "tfp_flows" and part != "__init__":
-            allowed = MAY_IMPORT[part] | {part}
-            assert rest[0] in allowed, f"{part} may not import {rest[0]}"
+        assert package != "", f"use an absolute import instead of {name}"
+        if package == "tfp_flows" and room is not None:
+            allowed = {room.name, *room.may_import, None}
+            assert architecture.room_of(name) in allowed, (
+                f"{room.name} may not import {name}")
         elif package in EXTERNAL:
-            private = "python" in rest and part not in PRIVATE
-            assert not private, f"{name} is private to {package}"
+            private = "python" in rest
+            assert not private or path.stem in architecture.PRIVATE_OF_TENSORFLOW, (
+                f"{name} is private to {package}")
             assert "keras" not in rest, "import `tf.keras` through `tensorflow`"
-        else:
-            assert package != "", f"use an absolute import instead of {name}"
-            allowed = STANDARD | (ITS_STANDARD if part in PRIVATE else set())
-            allowed |= {"keras"} if part == "keras" else set()
+        elif package != "tfp_flows":
+            allowed = {*sys.stdlib_module_names} - {"random"}
+            allowed |= {*(room.external if room else ())}
             assert package in allowed, f"{name} is not allowed"
+
+
+def test_imports_go_up_in_the_table():
+    above = set()
+    for room in ROOMS.values():
+        assert {*room.may_import} <= above, f"{room.name} may import {room.may_import}"
+        above.add(room.name)
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    assert architecture.cycle_in(architecture.import_graph()) is None
+
+
+def test_cycles_are_found():
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": set()}
+    assert architecture.cycle_in(graph) == ["b", "c", "b"]
+    assert architecture.cycle_in({**graph, "c": {"d"}}) is None
+
+
+def test_no_name_is_defined_in_two_modules():
+    twice = {
+        name: modules
+        for name, modules in architecture.definitions().items()
+        if len(modules) > 1 and name not in architecture.DEFINED_TWICE
+    }
+    assert twice == {}, "rename or merge them, or say why in `tests/architecture.py`"
 
 
 @each_file
 def test_text(path):
     text = path.read_text()
-    assert text.startswith('"""'), "the file needs a docstring"
+    tree = ast.parse(text)
+    assert ast.get_docstring(tree), "the file needs a docstring"
     assert max(map(len, text.splitlines())) <= 88
-    assert "print(" not in text
-    assert "compat.v1" not in text
-    assert "tf.keras" not in text.split('"""', 2)[2]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id != "print"
+        if isinstance(node, ast.Attribute):
+            assert not ast.unparse(node).startswith(("tf.keras", "tf.compat.v1"))
 
 
 def test_every_module_has_tests():
@@ -130,33 +120,34 @@ def test_every_module_has_tests():
 
 @pytest.mark.parametrize("bijector_class", BIJECTORS, ids=lambda c: c.__name__)
 def test_every_bijector_is_one_of_tfp(bijector_class):
-    assert bijector_class.__bases__ == (tfp.bijectors.Bijector,)
+    base = getattr(tfp_flows.bijectors, "Layer", tfp.bijectors.Bijector)
+    assert bijector_class.__bases__ == (base,)
+    assert issubclass(bijector_class, tfp.bijectors.Bijector)
     own = set(vars(bijector_class))
     assert {"_forward", "_inverse", "_inverse_log_det_jacobian"} <= own
     assert "_parameter_properties" in own
-    assert "_cache" in own, "decorate it with `never_stale`"
-    assert (
-        not own
-        & set(vars(tfp.bijectors.Bijector))
-        & {name for name in own if not name.startswith("_")}
-    ), "public methods of TFP are not ours to override"
+    public = {name for name in own if not name.startswith("_")}
+    assert not public & {*vars(tfp.bijectors.Bijector)}, (
+        "public methods of TFP are not ours to override")
 
 
-@pytest.mark.parametrize(
-    "module, name",
-    [
-        (module, name)
-        for module in [
-            *(tfp_flows.flows, tfp_flows.bijectors, tfp_flows.networks, tfp_flows.keras)
-        ]
-        for name in module.__all__
-    ],
-)
-def test_every_public_name_is_described(module, name):
-    documentation = getattr(module, name).__doc__
-    assert documentation
-    if not isinstance(getattr(module, name), type(tfp_flows)):
-        assert "Args:" in documentation and "Raises:" in documentation
+@pytest.mark.parametrize("name", PUBLIC)
+def test_every_public_name_is_described(name):
+    value = PUBLIC[name]
+    if isinstance(value, types.ModuleType) or callable(value):
+        assert value.__doc__, "it needs a docstring"
+        assert value.__doc__.splitlines()[0].rstrip().endswith("."), "a summary line"
+        if _takes_arguments(value):
+            assert "Args:" in value.__doc__
+
+
+def _takes_arguments(value):
+    if isinstance(value, types.ModuleType):
+        return False
+    code = getattr(inspect.unwrap(value.__init__ if isinstance(value, type) else value),
+                   "__code__", None)
+    return code is not None and code.co_argcount + code.co_kwonlyargcount > isinstance(
+        value, type)
 
 
 def test_the_top_level_is_as_planned():

@@ -106,7 +106,7 @@ device = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(
     device, [tf.config.LogicalDeviceConfiguration()] * 2)
 from tfp_flows import flows, normalization
-from tests.flows.test_start_from_data import Y, make
+from tests.test_normalization import Y, make
 alone = make()
 normalization.initialize_from_data(alone, Y)
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])

@@ -18,6 +18,14 @@ from tfp_flows.flows._noise import Logistic, fresh_seed
 from tfp_flows.flows.condition import condition
 from tfp_flows.networks import ConvNet
 
+__all__ = [
+    "bits_per_dimension",
+    "dequantize",
+    "log_prob_lower_bound",
+    "reduce_bit_depth",
+    "variational_dequantizer",
+]
+
 tfb = tfp.bijectors
 
 

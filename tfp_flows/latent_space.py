@@ -7,6 +7,15 @@ import tensorflow_probability as tfp
 from tfp_flows.bijectors import MultiScale
 from tfp_flows.flows._image_builders import as_seed
 
+__all__ = [
+    "attribute_direction",
+    "decode",
+    "encode",
+    "interpolate",
+    "manipulate",
+    "sample_at_temperature",
+]
+
 tfd = tfp.distributions
 
 

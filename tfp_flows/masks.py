@@ -11,6 +11,13 @@ the rank of an event; an axis of length 1 stands for one of any length.
 
 import numpy as np
 
+__all__ = [
+    "alternating",
+    "channelwise",
+    "checkerboard",
+    "half",
+]
+
 
 def order(event_size, kind, rng):
     """Returns a permutation of the inputs: which comes first, second, ...

@@ -3,6 +3,10 @@
 import numpy as np
 import tensorflow as tf
 
+__all__ = [
+    "solve_increasing",
+]
+
 
 def solve_increasing(
     function, target, low, high, start=None, tolerance=None, max_iterations=None

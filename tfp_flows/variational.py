@@ -14,6 +14,15 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+__all__ = [
+    "PosteriorSamples",
+    "elbo",
+    "importance_weighted_bound",
+    "kl_warm_up",
+    "log_marginal_likelihood",
+    "sample_and_log_probs",
+]
+
 tfd = tfp.distributions
 
 

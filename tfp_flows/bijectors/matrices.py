@@ -7,6 +7,13 @@ import tensorflow as tf
 
 from tfp_flows._autodiff import custom_gradient
 
+__all__ = [
+    "inverse_and_log_det",
+    "is_invertible",
+    "plu_factors",
+    "random_orthogonal",
+]
+
 
 def random_orthogonal(size, *, seed, dtype=tf.float32):
     """Returns a random orthogonal matrix, of shape `[size, size]`.

@@ -8,6 +8,15 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+__all__ = [
+    "bjorck_basis",
+    "householder_basis",
+    "permutation_basis",
+    "qr_basis",
+    "triangular_factor",
+    "triangular_factor_bijector",
+]
+
 tfb = tfp.bijectors
 
 # A product of two diagonals then keeps away from -1, where the flow would be singular:
@@ -152,7 +161,14 @@ def triangular_factor(matrix):
 
 
 def triangular_factor_bijector(dtype=tf.float32):
-    """The same as a `tfb.Bijector`, from vectors of the `M (M + 1) / 2` numbers."""
+    """The map of `triangular_factor` as a `tfb.Bijector`.
+
+    Args:
+      dtype: floating dtype of what it maps.
+
+    Returns:
+      bijector: map from vectors of length `M (M + 1) / 2` to matrices `[M, M]`.
+    """
     largest = tf.constant(_LARGEST_DIAGONAL, dtype)
     squash = tfb.Chain([tfb.Scale(largest), tfb.Tanh()])
     return tfb.Chain([tfb.TransformDiagonal(squash), tfb.FillTriangular(upper=True)])

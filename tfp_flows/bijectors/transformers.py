@@ -16,6 +16,14 @@ from tfp_flows._builders import register
 from tfp_flows._layer import Layer
 from tfp_flows.bijectors._spline import Spline
 
+__all__ = [
+    "Additive",
+    "Affine",
+    "GatedAffine",
+    "RationalQuadraticSpline",
+    "SigmoidAffine",
+]
+
 tfb = tfp.bijectors
 
 
