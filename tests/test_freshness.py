@@ -311,7 +311,10 @@ def test_layers_beside_tfp_are_evaluated_once(position):
     for _ in range(2):  # the second has no key of TFP's cache
         with (
             mock.patch.object(
-                Radial, "_inverse", autospec=True, side_effect=Radial._inverse
+                Radial,
+                "_inverse_and_log_det",
+                autospec=True,
+                side_effect=Radial._inverse_and_log_det,
             ) as inverse,
             mock.patch.object(Radial, "_forward") as forward,
         ):
