@@ -72,7 +72,7 @@ def check_conditioner(conditioner, transformer):
         return []
     if not hasattr(conditioner, "variables"):
         return None
-    return [getattr(variable, "value", variable) for variable in conditioner.variables]
+    return [without_keras(variable) for variable in conditioner.variables]
 
 
 def check_transformer(transformer):
