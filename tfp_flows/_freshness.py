@@ -121,7 +121,8 @@ def never_stale(target):
 def components_of(part):
     """Returns the bijectors and distributions among the arguments of a constructor."""
     arguments = list((getattr(part, "parameters", None) or {}).values())
-    return [leaf for leaf in tf.nest.flatten(arguments) if isinstance(leaf, _COMPONENTS)]
+    leaves = tf.nest.flatten(arguments)
+    return [leaf for leaf in leaves if isinstance(leaf, _COMPONENTS)]
 
 
 def _refresh(bijector):

@@ -83,7 +83,7 @@ class Layer(TakesContext, tfb.Bijector):
     The other attributes have defaults, which a subclass replaces where they differ.
 
     Attributes:
-      hidden_variables: variables that the layer reads and that are not in its attributes,
+      hidden_variables: variables that the layer reads and `tf.Module` does not find,
         such as those of a Keras network; None if they are unknown: then no result is
         cached.
       untracked_layers: layers that are no attributes for `tf.Module`.

@@ -44,7 +44,8 @@ def initialize_layers(
                 f" and layers of `tfp_flows.bijectors`; got some inside of {layer!r}."
             )
         else:
-            values = layer.inverse(values) if own == "inverse" else layer.forward(values)
+            method = layer.inverse if own == "inverse" else layer.forward
+            values = method(values)
     return values
 
 

@@ -116,7 +116,7 @@ def inputs_of(network):
 
     Returns:
       tensors: dictionary of floating tensors, of variables as they are now.
-      numbers: dictionary of `VariableSnapshot`, in graphs, for variables of whole numbers.
+      numbers: dictionary of `VariableSnapshot`, in graphs, for integer variables.
     """
     of_keras = hasattr(network, "built") or hasattr(network, "changes_in_training")
     if not isinstance(network, tf.Module) or of_keras:
@@ -186,7 +186,9 @@ def _with_parts(value, again, changed):
     if isinstance(value, tfb.Bijector):
         return value.copy(
             **{
-                name[1:]: tf.convert_to_tensor(part) if isinstance(part, VariableSnapshot) else part
+                name[1:]: tf.convert_to_tensor(part)
+                if isinstance(part, VariableSnapshot)
+                else part
                 for name, part in changed.items()
             }
         )
