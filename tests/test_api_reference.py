@@ -65,3 +65,8 @@ def test_defaults_are_readable(pages):
             assert not re.search(r"\d\.\d{7}", text), f"{module}: {text}"
             assert " object at 0x" not in text, f"{module}: {text}"
             assert "<function" not in text, f"{module}: {text}"
+
+
+def test_no_description_is_inherited_from_tfp(pages):
+    for module, page in pages.items():
+        assert "Constructs Bijector" not in page, module
