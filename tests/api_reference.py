@@ -6,6 +6,7 @@ module whose `__all__` lists it.
 
 import argparse
 import importlib
+import math
 import os
 import pathlib
 import pkgutil
@@ -13,6 +14,9 @@ import re
 import types
 
 import tfp_flows
+
+# Defaults in signatures, as their source has them.
+READABLE = {repr(math.log(1e3)): "log(1000)"}
 
 
 def main() -> None:
@@ -39,6 +43,11 @@ def build(folder: pathlib.Path) -> None:
         docformat="google", footer_text=f"tfp_flows {tfp_flows.__version__}"
     )
     pdoc.pdoc("tfp_flows", *_excluded(), output_directory=folder)
+    for path in folder.rglob("*.html"):
+        text = path.read_text()
+        for number, expression in READABLE.items():
+            text = text.replace(number, expression)
+        path.write_text(text)
 
 
 def public_modules() -> list[str]:
