@@ -56,8 +56,7 @@ def test_links_lead_to_files(path, target):
 
 @pytest.mark.parametrize("name", ["bijectors", "flows", "networks"])
 def test_the_tables_name_what_there_is(name):
-    section = TEXT[TEXT.index("## API reference") : TEXT.index("## Layout")]
-    for public in getattr(tfp_flows, name).__all__:
-        value = getattr(getattr(tfp_flows, name), public)
-        if isinstance(value, type) and public not in {"Activation", "LeakyReLU"}:
-            assert f"`{public}`" in section
+    module = getattr(tfp_flows, name)
+    for public in set(module.__all__) - {"Activation", "LeakyReLU"}:
+        if isinstance(getattr(module, public), type) or name == "flows":
+            assert re.search(rf"`(flows\.)?{public}`", TEXT), public
