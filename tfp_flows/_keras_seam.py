@@ -6,7 +6,7 @@ import sys
 # Classes of `tfp_flows.keras` that are in files, as Keras knows them there.
 NAMES_IN_FILES = (
     *("BijectorLayer", "BitsPerDimension", "DensityModel", "DistributionLayer"),
-    *("Nats", "NegativeLogLikelihood"),
+    *("LogLikelihood", "NegativeLogLikelihood"),
 )
 REMEDY = (
     "Set the environment variable KERAS_BACKEND=tensorflow, or `backend` in "
