@@ -43,10 +43,10 @@ class Stop(keras.callbacks.Callback):
 
 def normal(size=2, **kwargs):
     loc, scale = [tf.Variable(np.full(size, value)) for value in (0.0, 3.0)]
-    model = DensityModel(tfd.MultivariateNormalDiag(loc, scale), seed=5)
+    model = DensityModel(tfd.MultivariateNormalDiag(loc, scale), shuffle_seed=5)
     model.compile(
         keras.optimizers.Adam(0.1),
-        metrics=["nats"],
+        metrics=["log_likelihood"],
         weighted_metrics=["bits_per_dimension"],
         **kwargs,
     )

@@ -11,7 +11,7 @@ import tensorflow_probability as tfp
 from tests.laws import close
 from tfp_flows import dequantization, flows, masks
 from tfp_flows.bijectors import Coupling, Squeeze
-from tfp_flows.keras import BijectorLayer, DensityModel, DistributionLayer, Nats
+from tfp_flows.keras import BijectorLayer, DensityModel, DistributionLayer, LogLikelihood
 from tfp_flows.networks import MADE, ConvNet
 
 tfb, tfd = tfp.bijectors, tfp.distributions
@@ -85,7 +85,7 @@ def test_points_of_a_row_share_its_context_or_have_their_own(number):
 )
 def test_contexts_that_would_broadcast_are_an_error(context, shape):
     model = compiled(conditional())
-    text = rf"`context` must have the shape \[N, 3\].*; got {shape} for points \[6\]"
+    text = rf"`context` must have the shape \[N, 3\].*; got {shape} for examples \[6\]"
     data = tf.data.Dataset.from_tensors(((X, context),))
     for run in (
         lambda: model.fit([X, context]),
@@ -179,7 +179,7 @@ def test_contexts_may_be_maps(make, event, one, tmp_path):
     close(losses[0], -np.mean(expected), 1e-4)
     assert losses[1] < losses[0]
     for wrong in (context[0], context[:1], context[:, np.newaxis]):
-        with pytest.raises(ValueError, match="one context for each of the N points"):
+        with pytest.raises(ValueError, match="one context for each of the N examples"):
             model.fit([x, wrong])
     with pytest.raises(ValueError, match=r"axes \[H, W, \d\] of one context"):
         model.fit([x, context[0, 0]])
@@ -302,7 +302,7 @@ def test_numbers_of_columns_are_no_names():
 )
 def test_metrics_that_compare_with_targets_are_refused(metric):
     for argument in ("metrics", "weighted_metrics"):
-        text = f"`{argument}` must be of 'nats', .* of which a density model has none"
+        text = f"`{argument}` must be of 'log_likelihood', .* A density model has no targets"
         with pytest.raises(ValueError, match=text):
             compiled(flows.maf(2, 1, (4,), seed=0), **{argument: [metric]})
 
@@ -312,15 +312,15 @@ def test_metrics_of_densities_are_taken():
         return -tf.reduce_min(y_pred, axis=-1)
 
     metrics = [
-        "nats",
+        "log_likelihood",
         worst,
-        Nats("again"),
+        LogLikelihood("again"),
         keras.metrics.MeanMetricWrapper(worst, "wrapped"),
     ]
     model = compiled(flows.maf(2, 1, (4,), seed=0), metrics=metrics)
     logs = model.evaluate(X, verbose=0, return_dict=True)
     expected = np.mean(model.predict(X, verbose=0))
-    for name, sign in dict(nats=1, again=1, worst=-1, wrapped=-1, loss=-1).items():
+    for name, sign in dict(log_likelihood=1, again=1, worst=-1, wrapped=-1, loss=-1).items():
         close(logs[name], sign * expected, 1e-6)
 
 

@@ -49,7 +49,7 @@ def model_of(
     seed=0,
     **options,
 ):
-    model = cls(shifted() if flow is None else flow, seed=seed)
+    model = cls(shifted() if flow is None else flow, shuffle_seed=seed)
     optimizer = optimizer or keras.optimizers.SGD(learning_rate)
     model.compile(optimizer, jit_compile=jit_compile, **options)
     return model
@@ -385,7 +385,7 @@ def test_metrics_are_what_numpy_says():
         return keras.metrics.MeanMetricWrapper(absolute, name="size", dtype="float64")
 
     model = model_of(
-        metrics=["nats", "bits_per_dimension", size()],
+        metrics=["log_likelihood", "bits_per_dimension", size()],
         weighted_metrics=["bits_per_dimension", size()],
     )
     batches, expected, shift = list(zip(in_batches(X), in_batches(WEIGHTS))), [], START
@@ -405,7 +405,7 @@ def test_metrics_are_what_numpy_says():
         bits = -log_prob / (2.0 * np.log(2.0))
         wanted = dict(
             loss=-np.mean(WEIGHTS * log_prob),
-            nats=np.mean(log_prob),
+            log_likelihood=np.mean(log_prob),
             bits_per_dimension=np.mean(bits),
             size=np.mean(-log_prob),
             weighted_bits_per_dimension=np.average(bits, weights=WEIGHTS),
@@ -441,15 +441,15 @@ def test_a_float64_flow_keeps_the_precision_of_float64_data():
 
 
 def test_steps_on_one_batch():
-    model = model_of(metrics=["nats"])
+    model = model_of(metrics=["log_likelihood"])
     log_prob = nats(X, START)
     close(model.predict_on_batch(X), log_prob, 1e-12)
     tested = model.test_on_batch(X, sample_weight=WEIGHTS)
     close(tested, [-np.mean(WEIGHTS * log_prob), np.mean(log_prob)], 1e-12)
     assert np.all(shift_of(model) == START)
     trained = model.train_on_batch(X, sample_weight=WEIGHTS, return_dict=True)
-    assert sorted(trained) == ["loss", "nats"]
-    close([trained["loss"], trained["nats"]], tested, 1e-12)
+    assert sorted(trained) == ["loss", "log_likelihood"]
+    close([trained["loss"], trained["log_likelihood"]], tested, 1e-12)
     shift = descend(START, [(X, WEIGHTS)])
     close(shift_of(model), shift, 1e-12)
     model.train_on_batch(X[:7])
@@ -641,7 +641,7 @@ def test_a_mixed_policy_is_one_for_keras_networks(policy):
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16"], indirect=True)
 def test_a_float64_flow_keeps_its_precision_under_a_mixed_policy(policy):
-    model = model_of(metrics=["nats"])
+    model = model_of(metrics=["log_likelihood"])
     log_prob = nats(X, START)
     close(model.predict(X, verbose=0), log_prob, 1e-12)
     means = [-np.mean(log_prob), np.mean(log_prob)]

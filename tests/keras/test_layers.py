@@ -1,4 +1,4 @@
-"""Tests of `tfp_flows.keras.BijectorLayer`."""
+"""Tests of `tfp_flows.keras.layers`: `BijectorLayer`; see `test_distribution_layer.py`."""
 
 import keras
 import numpy as np
