@@ -215,7 +215,9 @@ def test_a_layer_keeps_the_context_that_it_has():
 
 
 def test_a_bound_flow_is_no_family():
-    with pytest.raises(ValueError, match="`conditional_distribution` must take a context"):
+    with pytest.raises(
+        ValueError, match="`conditional_distribution` must take a context"
+    ):
         DistributionLayer(flows.condition(family(), ROWS[0]))
 
 

@@ -230,7 +230,7 @@ def test_layers_refuse_raw_networks_with_state():
         (
             ValueError,
             lambda: Conditioner(dense(), input_shape=[2])(X),
-            r"those of a point, \(2,\); got shape \(8, 3\)",
+            r"those of an example, \(2,\); got shape \(8, 3\)",
         ),
         (
             ValueError,

@@ -43,7 +43,9 @@ def test_fit_trains_network_and_flow_by_the_likelihood(jit_compile):
     head = DistributionLayer(family())
     model = regression(head)
     model(X)
-    assert len(model.trainable_variables) == 4 + len(head.conditional_distribution.trainable_variables)
+    assert len(model.trainable_variables) == 4 + len(
+        head.conditional_distribution.trainable_variables
+    )
     model.compile(
         keras.optimizers.Adam(1e-2),
         NegativeLogLikelihood(head),
@@ -149,14 +151,20 @@ def test_float64_stays_float64():
     y = np.float64(Y) + 1e-12
     loss = NegativeLogLikelihood(head)(y, head(context))
     assert loss.dtype == tf.float64
-    log_prob = flows.condition(head.conditional_distribution, context).log_prob(fresh(y))
+    log_prob = flows.condition(head.conditional_distribution, context).log_prob(
+        fresh(y)
+    )
     close(loss, -np.mean(log_prob), 1e-14)
 
 
 @pytest.mark.parametrize(
     "kind, make, text",
     [
-        (TypeError, lambda: DistributionLayer(3), "`conditional_distribution` must be a flow .* got 3"),
+        (
+            TypeError,
+            lambda: DistributionLayer(3),
+            "`conditional_distribution` must be a flow .* got 3",
+        ),
         (
             ValueError,
             lambda: DistributionLayer(flows.maf(2, 1, (4,), seed=0)),

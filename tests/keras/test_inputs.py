@@ -1,4 +1,4 @@
-"""What a density model is given: contexts, tables, images, and what is none of those."""
+"""Tests of the inputs of density models: contexts, tables, images, and others."""
 
 import warnings
 
@@ -11,7 +11,12 @@ import tensorflow_probability as tfp
 from tests.laws import close
 from tfp_flows import dequantization, flows, masks
 from tfp_flows.bijectors import Coupling, Squeeze
-from tfp_flows.keras import BijectorLayer, DensityModel, DistributionLayer, LogLikelihood
+from tfp_flows.keras import (
+    BijectorLayer,
+    DensityModel,
+    DistributionLayer,
+    LogLikelihood,
+)
 from tfp_flows.networks import MADE, ConvNet
 
 tfb, tfd = tfp.bijectors, tfp.distributions
@@ -320,7 +325,9 @@ def test_metrics_of_densities_are_taken():
     model = compiled(flows.maf(2, 1, (4,), seed=0), metrics=metrics)
     logs = model.evaluate(X, verbose=0, return_dict=True)
     expected = np.mean(model.predict(X, verbose=0))
-    for name, sign in dict(log_likelihood=1, again=1, worst=-1, wrapped=-1, loss=-1).items():
+    for name, sign in dict(
+        log_likelihood=1, again=1, worst=-1, wrapped=-1, loss=-1
+    ).items():
         close(logs[name], sign * expected, 1e-6)
 
 

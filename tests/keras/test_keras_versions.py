@@ -65,6 +65,7 @@ def test_keras_has_the_private_names_of_the_table(cls, name):
 
 def test_a_version_that_lacks_one_is_refused():
     with pytest.raises(
-        NotImplementedError, match=r"`Model._initial_epoch` .* got Keras .* 3.12 to 3.15"
+        NotImplementedError,
+        match=r"`Model._initial_epoch` .* got Keras .* 3.12 to 3.15",
     ):
         _keras_versions.check_private(False, "Model", "_initial_epoch")

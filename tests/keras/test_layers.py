@@ -1,4 +1,4 @@
-"""Tests of `tfp_flows.keras.layers`: `BijectorLayer`; see `test_distribution_layer.py`."""
+"""Tests of `BijectorLayer`; `test_distribution_layer.py` has those of the other."""
 
 import keras
 import numpy as np

@@ -17,7 +17,8 @@ WEIGHTS = np.array([1.0, 0.0, 3.0], np.float32)
 
 @pytest.mark.parametrize("weights", [None, WEIGHTS])
 @pytest.mark.parametrize(
-    "metric, factor", [(LogLikelihood(), 1.0), (BitsPerDimension(4), -1.0 / (4.0 * np.log(2.0)))]
+    "metric, factor",
+    [(LogLikelihood(), 1.0), (BitsPerDimension(4), -1.0 / (4.0 * np.log(2.0)))],
 )
 def test_metrics_are_weighted_means_over_batches(metric, factor, weights):
     metric = type(metric).from_config(metric.get_config())
@@ -45,7 +46,9 @@ def test_rejects_an_event_size_below_one():
 @pytest.mark.parametrize("name", ["log_likelihood", "bits_per_dimension", "loss"])
 def test_callbacks_know_in_which_direction_metrics_improve(name, callback):
     model = DensityModel(tfd.Normal(tf.Variable(0.0), 1.0))
-    model.compile("sgd", metrics=["log_likelihood"], weighted_metrics=["bits_per_dimension"])
+    model.compile(
+        "sgd", metrics=["log_likelihood"], weighted_metrics=["bits_per_dimension"]
+    )
     model.evaluate(np.float32([1.0]), verbose=0)
     callback = callback(monitor=f"val_{name}")
     callback.set_model(model)
@@ -65,7 +68,9 @@ def test_early_stopping_keeps_the_weights_of_the_highest_density():
         epochs=9,
         verbose=0,
         callbacks=[
-            keras.callbacks.EarlyStopping("val_log_likelihood", restore_best_weights=True)
+            keras.callbacks.EarlyStopping(
+                "val_log_likelihood", restore_best_weights=True
+            )
         ],
     ).history["val_log_likelihood"]
     assert len(history) == 2 and history[1] < history[0]

@@ -311,7 +311,11 @@ NAN = np.where(np.arange(24).reshape(12, 2) == 7, np.nan, X)
             lambda m: DensityModel(m.distribution.bijector),
             "must be a `tfd.D",
         ),
-        (TypeError, lambda m: DensityModel(noise(), shuffle_seed=0.5), "`shuffle_seed` must be .* 0.5"),
+        (
+            TypeError,
+            lambda m: DensityModel(noise(), shuffle_seed=0.5),
+            "`shuffle_seed` must be .* 0.5",
+        ),
         (
             ValueError,
             lambda m: DensityModel(tfd.Normal([0.0, 1.0], 1.0)),
@@ -339,7 +343,11 @@ NAN = np.where(np.arange(24).reshape(12, 2) == 7, np.nan, X)
         ),
         (TypeError, lambda m: m.fit(np.ones([4, 2], int)), "floating.* got int64"),
         (ValueError, lambda m: m.fit(X, X), "`y` must be None"),
-        (ValueError, lambda m: m.fit([X, X]), r"1 component\(s\).* got 2. The .* takes no con"),
+        (
+            ValueError,
+            lambda m: m.fit([X, X]),
+            r"1 component\(s\).* got 2. The .* takes no con",
+        ),
         (ValueError, lambda m: m.fit(X, validation_data=(X, X)), "`y` must be None"),
         (
             ValueError,

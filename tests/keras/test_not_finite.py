@@ -75,7 +75,9 @@ def test_one_batch_is_refused_alike(jit_compile):
     model = model_of(positive(), jit_compile=jit_compile)
     model.train_on_batch(X)
     before = values_of(model)
-    with pytest.raises(ValueError, match="for 1 of the 24 examples of the batch. The s"):
+    with pytest.raises(
+        ValueError, match="for 1 of the 24 examples of the batch. The s"
+    ):
         model.train_on_batch(OUT)
     np.testing.assert_equal(values_of(model), before)
     model.train_on_batch(X)
@@ -179,7 +181,9 @@ def test_a_gradient_that_is_not_finite_is_refused_too():
 def test_weights_that_were_lost_before_are_named():
     model = DensityModel(positive())
     model.compile(keras.optimizers.SGD(np.inf))
-    with pytest.raises(ValueError, match="batch 2 .* not finite before this step.* lower"):
+    with pytest.raises(
+        ValueError, match="batch 2 .* not finite before this step.* lower"
+    ):
         model.fit(X, batch_size=12, verbose=0)
 
 

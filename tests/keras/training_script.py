@@ -57,7 +57,9 @@ def weights():
 def axes():
     """Points `[N, T, D]`, with a weight for each; metrics have their own weights."""
     model, x = real_nvp(), np.reshape(1.0 + points(75), [25, 3, 3])
-    model.compile("sgd", metrics=["log_likelihood"], weighted_metrics=["bits_per_dimension"])
+    model.compile(
+        "sgd", metrics=["log_likelihood"], weighted_metrics=["bits_per_dimension"]
+    )
     weights = np.linspace(0.0, 2.0, 75).reshape([25, 3])
     return model, dict(x=x, sample_weight=weights), x[:7]
 

@@ -1,4 +1,4 @@
-"""Data for `fit`, `evaluate` and `predict`, and the initialization from the first batch.
+"""Data for `fit`, `evaluate` and `predict`, and initialization from the first batch.
 
 Arrays become datasets whose order is a function of seed and epoch, so that interrupted
 training resumes with the batches that it would have had.
@@ -146,9 +146,7 @@ def _shuffled(
       seed: integer.
       shuffle: whether the order of rows differs from that of the data.
     """
-    rows = _row_numbers(
-        _inputs.num_rows(data), first_batch, batch_size, seed, shuffle
-    )
+    rows = _row_numbers(_inputs.num_rows(data), first_batch, batch_size, seed, shuffle)
     return _gathered(data, rows)
 
 

@@ -1,13 +1,13 @@
 """Arithmetic of several replicas: sums over them, and what their batches lack.
 
-Replicas may have unequal numbers of rows of a batch, or none. A mean over all points of
-a batch is a sum of the contributions of the replicas, never a mean of their means. On
-one device each function of this module returns its input.
+Replicas may have unequal numbers of rows of a batch, or none. So a mean over a batch is
+the sum of the contributions of its replicas, never a mean of their means. On one device
+the functions of this module change nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -41,13 +41,13 @@ def contribution_to_mean(
 
     Returns:
       contribution: scalar; the sum of all replicas is the mean.
-      points: mean number of points of a replica.
+      examples: mean number of examples of a replica.
     """
     replicas = number()
-    points = total(tf.cast(tf.shape(losses)[0], losses.dtype))
-    contribution = tf.reduce_sum(losses) / points
+    examples = total(tf.cast(tf.shape(losses)[0], losses.dtype))
+    contribution = tf.reduce_sum(losses) / examples
     contribution = tf.add_n([contribution, *(each / replicas for each in added)])
-    return contribution, points / replicas
+    return contribution, examples / replicas
 
 
 def clip_sum(

@@ -522,7 +522,7 @@ def _flat(log_prob: Any, sample_weight: Any) -> tuple[tf.Tensor, tf.Tensor | Non
 
 
 def _count(log_prob: tf.Tensor, sample_weight: Any) -> tf.Tensor:
-    """Returns numbers of examples, and of those with weight whose density is not finite."""
+    """Returns numbers of examples, and of those with weight and no finite density."""
     log_prob, weights = _flat(log_prob, sample_weight)
     not_finite = ~tf.math.is_finite(log_prob)
     if weights is not None:

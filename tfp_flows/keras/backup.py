@@ -37,10 +37,11 @@ class BackupAndRestore(keras.callbacks.Callback):
     The callback works for any Keras model.
 
     >>> import tempfile
-    >>> model = tfp_flows.keras.DensityModel(tfp_flows.flows.planar(2, 1, seed=0))
-    >>> model.compile("adam")
-    >>> backup = tfp_flows.keras.BackupAndRestore(tempfile.mkdtemp(), save_freq=1)
-    >>> history = model.fit(np.ones([4, 2]), verbose=0, callbacks=[backup])
+    >>> model = keras.Sequential([keras.layers.Dense(1)])
+    >>> model.compile("adam", "mse")
+    >>> backup = BackupAndRestore(tempfile.mkdtemp(), save_freq=1)
+    >>> history = model.fit(
+    ...     np.ones([4, 2]), np.ones([4, 1]), verbose=0, callbacks=[backup])
     >>> backup.epoch() is None  # deleted after training
     True
 

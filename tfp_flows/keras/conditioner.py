@@ -19,7 +19,7 @@ class Conditioner(tf.Module):
     """Keras network that predicts the parameters of a coupling or autoregressive layer.
 
     The bijector that takes it tracks its variables. Inputs may have any number of axes
-    before those of one point; the network has one batch axis. In a `DensityModel`, a
+    before those of one example; the network has one batch axis. In a `DensityModel`, a
     `BijectorLayer` and a `DistributionLayer` the network is in training mode during
     training: dropout then draws one mask for each step, the same in both directions,
     and batch normalization moves its averages once in each step. Elsewhere it is in
@@ -30,19 +30,19 @@ class Conditioner(tf.Module):
 
     >>> network = keras.Sequential(
     ...     [keras.layers.Dense(8, activation="relu"), keras.layers.Dense(4)])
-    >>> conditioner = tfp_flows.keras.Conditioner(
-    ...     network, output_shape=[2, 2], input_shape=[1])
-    >>> layer = tfp_flows.bijectors.Coupling([True, False, False], conditioner)
+    >>> conditioner = Conditioner(network, output_shape=[2, 2], input_shape=[1])
+    >>> from tfp_flows.bijectors import Coupling
+    >>> layer = Coupling([True, False, False], conditioner)
     >>> layer.forward(tf.ones([5, 3])).shape
     TensorShape([5, 3])
 
     Args:
       network: Keras layer or model, called with `x`, or with `[x, context]`. It is
         built here unless it is built already.
-      output_shape: shape of the parameters of one point, to which the output is
+      output_shape: shape of the parameters of one example, to which the output is
         reshaped: `[num_transformed, num_parameters]` for a `Coupling` of vectors. None
         for the shape of the output.
-      input_shape: shape of one point. By default that of a functional or sequential
+      input_shape: shape of one example. By default that of a functional or sequential
         network that is built, and `[D]` with any `D` for other networks.
       context_size: length of a context, 0 for none.
       name: name of the module, by default that of the network.
@@ -84,7 +84,7 @@ class Conditioner(tf.Module):
 
     @property
     def event_ndims(self) -> int:
-        """Rank of one point."""
+        """Rank of one example."""
         return self._event.rank
 
     @property
@@ -115,7 +115,8 @@ class Conditioner(tf.Module):
         inputs = _flattened(x, batch, self.event_ndims)
         if context is not None:
             inputs = [inputs, _flattened(context, batch, 1)]
-        outputs = tf.cast(_training_mode.call_without_update(self.network, inputs), self.dtype)
+        outputs = _training_mode.call_without_update(self.network, inputs)
+        outputs = tf.cast(outputs, self.dtype)
         event = tf.TensorShape(self._output_shape or outputs.shape[1:])
         shape = event if event.is_fully_defined() else tf.shape(outputs)[1:]
         result = tf.reshape(outputs, tf.concat([batch, shape], axis=0))
@@ -156,7 +157,7 @@ class Conditioner(tf.Module):
         ):
             raise ValueError(
                 "`network` must return as many numbers as `output_shape` "
-                f"{list(expected)} has; got shape {shape} for one point."
+                f"{list(expected)} has; got shape {shape} for one example."
             )
 
     def _checked(self, x: TensorLike) -> tf.Tensor:
@@ -172,7 +173,7 @@ class Conditioner(tf.Module):
             max(0, rank - self.event_ndims) :
         ].is_compatible_with(self._event):
             raise ValueError(
-                f"The last axes of the input must be those of a point, {self._event}; "
+                f"The last axes of the input must be those of an example, {self._event}; "
                 f"got shape {x.shape}."
             )
         return x
@@ -201,7 +202,7 @@ def _as_name(name: str) -> str:
 
 
 def _known_input_shape(network: keras.layers.Layer) -> Any:
-    """Returns the shape of one point of a functional or sequential network, or None."""
+    """Returns the shape of an example of a functional or sequential network."""
     shape = getattr(network, "input_shape", None)
     if isinstance(shape, list):
         shape = shape[0]

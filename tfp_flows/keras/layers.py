@@ -1,4 +1,4 @@
-"""Keras layers made of flows: bijectors in networks, and networks that end in a flow."""
+"""Keras layers of flows: a bijector in a network, a flow at the end of a network."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class BijectorLayer(keras.layers.Layer):
     this gives maximum likelihood. The layer tracks the variables of the bijector, not
     copies of them.
 
-    >>> layer = tfp_flows.keras.BijectorLayer(tfp.bijectors.Exp(), log_det="output")
+    >>> layer = BijectorLayer(tfb.Exp(), log_det="output")
     >>> y, log_det = layer(tf.constant([[0.0, 1.0], [2.0, 3.0]]))
     >>> log_det.numpy().tolist()
     [1.0, 5.0]
@@ -128,9 +128,7 @@ class BijectorLayer(keras.layers.Layer):
     def _apply(self, bijector: Any, x: tf.Tensor, training: bool | None) -> Any:
         direction, applied = self.direction, bijector
         batch_norm = (
-            training
-            and direction == "inverse"
-            and _traversal.has_statistics(bijector)
+            training and direction == "inverse" and _traversal.has_statistics(bijector)
         )
         if batch_norm:
             applied = _traversal.with_batch_statistics(bijector, x)
@@ -175,8 +173,8 @@ class DistributionLayer(keras.layers.Layer):
 
     The layer, and so the model, tracks the variables of the flow.
 
-    >>> flow = tfp_flows.flows.maf(1, context_size=16, seed=0)
-    >>> layer = tfp_flows.keras.DistributionLayer(flow)
+    >>> from tfp_flows import flows
+    >>> layer = DistributionLayer(flows.maf(1, context_size=16, seed=0))
     >>> network = keras.Sequential([keras.layers.Dense(16, activation="relu"), layer])
     >>> distribution = layer.distribution(network(tf.ones([5, 3])))
     >>> distribution.batch_shape, distribution.sample(seed=0).shape
@@ -378,7 +376,7 @@ def _check_signature(conditional_distribution: Any) -> None:
 
 
 def key_of(layer: DistributionLayer) -> str:
-    """Returns the key that finds the layer created from the configuration of `layer`."""
+    """Returns the key by which the copy of a layer is found, when both are loaded."""
     return layer._key
 
 

@@ -34,8 +34,8 @@ class DensityModel(LikelihoodModel):
     "log_likelihood" and "bits_per_dimension" of `compile` are means over examples;
     callbacks such as early stopping maximize the first and minimize the second.
 
-    >>> flow = tfp_flows.flows.maf(2, num_layers=1, hidden_units=(8,), seed=0)
-    >>> model = tfp_flows.keras.DensityModel(flow)
+    >>> from tfp_flows import flows
+    >>> model = DensityModel(flows.maf(2, num_layers=1, hidden_units=(8,), seed=0))
     >>> model.compile("adam", metrics=["bits_per_dimension"])
     >>> x = np.random.default_rng(0).normal(size=[64, 2])
     >>> history = model.fit(x, batch_size=32, epochs=2, verbose=0)
