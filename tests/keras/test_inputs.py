@@ -307,7 +307,7 @@ def test_numbers_of_columns_are_no_names():
 )
 def test_metrics_that_compare_with_targets_are_refused(metric):
     for argument in ("metrics", "weighted_metrics"):
-        text = f"`{argument}` must be of 'log_likelihood', .* A density model has no targets"
+        text = f"`{argument}` must be of 'log_likelihood', .* has no targets"
         with pytest.raises(ValueError, match=text):
             compiled(flows.maf(2, 1, (4,), seed=0), **{argument: [metric]})
 

@@ -226,12 +226,11 @@ class LikelihoodModel(_replicas.ReplicatedModel):
             apply,
             changed,
         )
-        logs = self.compute_metrics(x, None, reported, sample_weight)
-        # NaN shows callbacks that the gradient was not finite.
-        loss = logs["loss"]
-        nan = tf.constant(np.nan, loss.dtype)
-        logs["loss"] = tf.where(finite | ~tf.math.is_finite(loss), loss, nan)
-        return logs
+        if _replicas.number() == 1:  # NaN shows that a step was refused
+            total = self._mean_loss.total
+            zero, nan = (tf.constant(value, total.dtype) for value in (0.0, np.nan))
+            total.assign_add(tf.where(finite, zero, nan))
+        return self.compute_metrics(x, None, reported, sample_weight)
 
     def _log_prob_of_all(
         self, inputs: Any, log_prob: tf.Tensor, sample_weight: Any

@@ -173,8 +173,8 @@ class Conditioner(tf.Module):
             max(0, rank - self.event_ndims) :
         ].is_compatible_with(self._event):
             raise ValueError(
-                f"The last axes of the input must be those of an example, {self._event}; "
-                f"got shape {x.shape}."
+                "The last axes of the input must be those of an example, "
+                f"{self._event}; got shape {x.shape}."
             )
         return x
 
