@@ -157,6 +157,33 @@ def test_fit_is_a_loop_of_the_same_steps(options, by_hand):
     assert max(np.max(np.abs(a - b)) for a, b in zip(before, by_hand)) > 0.1
 
 
+class StepsOfKeras(DensityModel):
+    train_step = keras.Model.train_step
+
+
+def test_steps_of_keras_use_compute_loss():
+    assert DensityModel.test_step is keras.Model.test_step
+    weights = np.where(np.arange(20) == 3, 0.0, WEIGHTS)
+    models = [
+        model_of(cls=cls, metrics=["bits_per_dimension"], weighted_metrics=[])
+        for cls in (StepsOfKeras, DensityModel)
+    ]
+    first, second = (
+        model.fit(X, sample_weight=weights, batch_size=8, shuffle=False, verbose=0)
+        for model in models
+    )
+    close(shift_of(models[0]), shift_of(models[1]), 1e-12)
+    assert set(first.history) == {"loss", "bits_per_dimension"}
+    for name, values in first.history.items():
+        close(values, second.history[name], 1e-12)
+    log_prob = models[0](X)
+    close(
+        models[0].compute_loss(X, None, log_prob, weights),
+        -np.mean(weights * log_prob),
+        1e-12,
+    )
+
+
 def test_an_epoch_has_its_steps_whatever_the_steps_per_execution():
     model = model_of(steps_per_execution=3)
     model.fit(X, batch_size=5, epochs=2, shuffle=False, verbose=0)

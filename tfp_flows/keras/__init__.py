@@ -5,9 +5,9 @@ of a Keras network. Without these classes, training silently skips those variabl
 them, Keras and TFP track the same variables, not copies.
 """
 
-from tfp_flows.keras._keras_versions import check_backend
+from tfp_flows.keras._keras_versions import check_keras
 
-check_backend()
+check_keras()
 
 from tfp_flows._builders import recipe
 from tfp_flows.keras.backup import BackupAndRestore

@@ -304,7 +304,7 @@ def untracked_variables_of(model: Any) -> list[tf.Variable]:
     shapes = [spec.shape[1:] for spec in specs]
     if not all(shape.is_fully_defined() for shape in shapes):
         return []
-    size, dtype = model.context_size, _inputs.dtype_of(distribution)
+    size, dtype = model.context_size, _inputs.floating_dtype(distribution)
     maps = _shapes_of_feature_maps(shapes[0], model.context_ndims)
 
     def evaluate() -> None:

@@ -342,7 +342,7 @@ def replacement(weights: tf.Tensor) -> Callable[[tf.Tensor, int], tf.Tensor]:
 # --- Examples of a distribution
 
 
-def dtype_of(flow: Any) -> tf.DType:
+def floating_dtype(flow: Any) -> tf.DType:
     """Returns the floating dtype in which a module, such as a flow, computes."""
     candidates = [getattr(flow, "dtype", None), [v.dtype for v in flow.variables]]
     for dtype in tf.nest.flatten(candidates):
@@ -426,7 +426,7 @@ def as_events(model: Any, inputs: Any) -> tuple[Any, Any]:
         x = tf.nest.pack_sequence_as(distribution.dtype, events)
     else:
         (x,) = events
-    context = as_context(context, size, dtype_of(distribution), model.context_ndims)
+    context = as_context(context, size, floating_dtype(distribution), model.context_ndims)
     if context is not None:
         ndims = _event_shapes(distribution)[0].rank
         context = pair_context(context, model.context_ndims, events[0], ndims)

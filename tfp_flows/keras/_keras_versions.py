@@ -29,7 +29,7 @@ PRIVATE_NAMES: dict[tuple[str, str], str] = {
 }
 
 
-def check_backend() -> None:
+def check_keras() -> None:
     """Raises `ImportError` unless this is Keras 3 on TensorFlow."""
     if not hasattr(keras, "StatelessScope") or keras.config.backend() != "tensorflow":
         raise ImportError(

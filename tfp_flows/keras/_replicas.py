@@ -23,7 +23,7 @@ def number() -> int:
     return tf.distribute.get_strategy().num_replicas_in_sync
 
 
-def total(values: Any) -> Any:
+def sum_over_replicas(values: Any) -> Any:
     """Returns the sum of a tensor, or of each of a list, over replicas."""
     if number() == 1:
         return values
@@ -44,7 +44,7 @@ def contribution_to_mean(
       examples: mean number of examples of a replica.
     """
     replicas = number()
-    examples = total(tf.cast(tf.shape(losses)[0], losses.dtype))
+    examples = sum_over_replicas(tf.cast(tf.shape(losses)[0], losses.dtype))
     contribution = tf.reduce_sum(losses) / examples
     contribution = tf.add_n([contribution, *(each / replicas for each in added)])
     return contribution, examples / replicas
@@ -63,7 +63,7 @@ def clip_sum(
     clips = [optimizer.clipnorm, optimizer.global_clipnorm, optimizer.clipvalue]
     if number() == 1 or clips == [None] * 3:
         return gradients
-    summed = total([g for g in gradients if g is not None])
+    summed = sum_over_replicas([g for g in gradients if g is not None])
     if optimizer.clipnorm is not None:
         summed = [tf.clip_by_norm(g, optimizer.clipnorm) for g in summed]
     elif optimizer.global_clipnorm is not None:

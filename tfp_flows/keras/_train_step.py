@@ -467,7 +467,7 @@ class Gate:
         apply: Callable[[], None],
     ) -> None:
         numbers = tf.concat([[tf.cast(~finite, tf.int64)], count()], axis=0)
-        total = _replicas.total(tf.cast(numbers, tf.float32))
+        total = _replicas.sum_over_replicas(tf.cast(numbers, tf.float32))
         noted = self._notes.assign(tf.cast(tf.pad(total, [[0, 1]]), tf.int64))
         with tf.control_dependencies([noted]):
             check = tf.debugging.Assert(total[0] == 0.0, ["A loss must be finite."])

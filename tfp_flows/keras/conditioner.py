@@ -79,7 +79,7 @@ class Conditioner(tf.Module):
         vars(self)["network"] = network  # for Keras to track, not for `tf.Module`
         if self._event.is_fully_defined():
             self._build()
-        self.dtype = _dtype_of(network)
+        self.dtype = _network_dtype(network)
         self._variables = [variable.value for variable in network.variables]
 
     @property
@@ -209,7 +209,7 @@ def _known_input_shape(network: keras.layers.Layer) -> Any:
     return None if shape is None else shape[1:]
 
 
-def _dtype_of(network: keras.layers.Layer) -> tf.DType:
+def _network_dtype(network: keras.layers.Layer) -> tf.DType:
     floating = [v for v in network.variables if tf.as_dtype(v.dtype).is_floating]
     dtypes = {v.dtype: v.path for v in floating}
     if len(dtypes) > 1:

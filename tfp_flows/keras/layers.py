@@ -66,7 +66,7 @@ class BijectorLayer(keras.layers.Layer):
         ]:
             if value not in known:
                 raise ValueError(f"`{name}` must be one of {known}; got {value!r}.")
-        kwargs.setdefault("dtype", _inputs.dtype_of(bijector).name)
+        kwargs.setdefault("dtype", _inputs.floating_dtype(bijector).name)
         super().__init__(autocast=False, **kwargs)
         self.bijector, self.direction, self.log_det = bijector, direction, log_det
         self.context_size = _traversal.unbound_context_size(bijector)
@@ -81,7 +81,7 @@ class BijectorLayer(keras.layers.Layer):
         """
         shape = [1, *input_shape[1:]]
         if None not in shape and not self.context_size:
-            dtype = _inputs.dtype_of(self.bijector)
+            dtype = _inputs.floating_dtype(self.bijector)
             untracked = untracked_variables(
                 self.bijector,
                 lambda: getattr(self.bijector, self.direction)(tf.zeros(shape, dtype)),
@@ -106,7 +106,7 @@ class BijectorLayer(keras.layers.Layer):
         Returns:
           y: tensor, or `(y, log_det)` with `log_det` of shape `[N]`.
         """
-        bijector, dtype = self.bijector, _inputs.dtype_of(self.bijector)
+        bijector, dtype = self.bijector, _inputs.floating_dtype(self.bijector)
         x = _inputs.as_floating("inputs", inputs, dtype)
         context = _inputs.as_context(
             context, self.context_size, dtype, self.context_ndims
@@ -220,7 +220,7 @@ class DistributionLayer(keras.layers.Layer):
             )
         is_module = isinstance(conditional_distribution, tf.Module)
         if is_module:
-            kwargs.setdefault("dtype", _inputs.dtype_of(conditional_distribution).name)
+            kwargs.setdefault("dtype", _inputs.floating_dtype(conditional_distribution).name)
         super().__init__(autocast=False, **kwargs)
         self.conditional_distribution = conditional_distribution
         self.context_size = size

@@ -101,8 +101,8 @@ class DensityModel(LikelihoodModel):
         _inputs.check_batch_shape(distribution)
         mixed = "mixed" in keras.config.dtype_policy().name
         if not kwargs.get("dtype") and not mixed:
-            kwargs["dtype"] = _inputs.dtype_of(distribution).name
-        super().__init__(_inputs.dtype_of(distribution), **kwargs)
+            kwargs["dtype"] = _inputs.floating_dtype(distribution).name
+        super().__init__(_inputs.floating_dtype(distribution), **kwargs)
         self.distribution, self.shuffle_seed = distribution, int(shuffle_seed)
         self.context_size = _traversal.unbound_context_size(distribution)
         self.context_ndims = _traversal.unbound_context_ndims(distribution)
@@ -180,7 +180,7 @@ class DensityModel(LikelihoodModel):
         context = _inputs.as_context(
             context,
             self.context_size,
-            _inputs.dtype_of(self.distribution),
+            _inputs.floating_dtype(self.distribution),
             self.context_ndims,
         )
         if isinstance(seed, numbers.Integral):
@@ -392,7 +392,7 @@ class DensityModel(LikelihoodModel):
         """
         if format != "tf_saved_model":
             raise ValueError(f"`format` must be 'tf_saved_model'; got {format!r}.")
-        dtype = _inputs.dtype_of(self.distribution)
+        dtype = _inputs.floating_dtype(self.distribution)
         examples = _inputs.specs_of(self.distribution)
         seed = tf.TensorSpec([2], tf.int32, "seed")
         contexts, drawn = [], tf.TensorSpec([], tf.int32, "n")
