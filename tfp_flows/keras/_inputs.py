@@ -15,6 +15,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows import _traversal
+from tfp_flows._layer import flatten
 
 # --- Arrays and tables
 
@@ -551,7 +552,7 @@ def _check_pixels(model: Any, x: Any) -> None:
     bijector = _traversal.whole_bijector_of(model.distribution)
     if bijector is None or vars(model).get("_warned_of_pixels"):
         return
-    layers = _traversal.layers_of(bijector, "inverse")
+    layers = flatten(bijector, "inverse")
     number = getattr(layers[0][0], "num_pixel_values", None) if layers else None
     if number is None:
         return

@@ -12,7 +12,8 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows._builders import call_of
-from tfp_flows._traversal import layers_of
+from tfp_flows._layer import Layer, flatten
+from tfp_flows.bijectors import MultiScale
 from tfp_flows.keras import _replicas
 from tfp_flows.keras._keras_versions import check_private
 from tfp_flows.keras._serialization import raise_mismatch
@@ -164,10 +165,10 @@ def networks_of(module: tf.Module) -> list[keras.layers.Layer]:
     """Returns the Keras networks that layers of a flow have as conditioners."""
     networks = []
     for part in [module, *module.submodules]:
-        for name in ("network", "conditioner"):
-            value = getattr(part, name, None)
-            if isinstance(value, keras.layers.Layer):
-                networks.append(value)
+        is_layer = isinstance(part, Layer)
+        network = part.conditioner if is_layer else getattr(part, "network", None)
+        if isinstance(network, keras.layers.Layer):
+            networks.append(network)
     return networks
 
 
@@ -181,8 +182,8 @@ def _flow_components(flow: tf.Module) -> list[tf.Module]:
         outer = [] if bijector is None else _flow_components(bijector)
         return outer + _flow_components(inner)
     components = []
-    for layer, _ in layers_of(flow, "inverse"):
-        if hasattr(layer, "priors"):  # of a `MultiScale`
+    for layer, _ in flatten(flow, "inverse"):
+        if isinstance(layer, MultiScale):
             for part in [*layer.bijectors, *layer.priors]:
                 components += _flow_components(part)
         else:

@@ -69,8 +69,8 @@ class BijectorLayer(keras.layers.Layer):
         kwargs.setdefault("dtype", _inputs.floating_dtype(bijector).name)
         super().__init__(autocast=False, **kwargs)
         self.bijector, self.direction, self.log_det = bijector, direction, log_det
-        self.context_size = _traversal.unbound_context_size(bijector)
-        self.context_ndims = _traversal.unbound_context_ndims(bijector)
+        self.context_size = _traversal.missing_context_size(bijector)
+        self.context_ndims = _traversal.missing_context_ndims(bijector)
         self._holders = holders_of(bijector)
 
     def build(self, input_shape: Any) -> None:
@@ -128,7 +128,7 @@ class BijectorLayer(keras.layers.Layer):
     def _apply(self, bijector: Any, x: tf.Tensor, training: bool | None) -> Any:
         direction, applied = self.direction, bijector
         batch_norm = (
-            training and direction == "inverse" and _traversal.has_statistics(bijector)
+            training and direction == "inverse" and _traversal.has_batch_statistics(bijector)
         )
         if batch_norm:
             applied = _traversal.with_batch_statistics(bijector, x)
@@ -211,7 +211,7 @@ class DistributionLayer(keras.layers.Layer):
             )
         size = 0
         if is_flow:
-            size = _traversal.unbound_context_size(conditional_distribution)
+            size = _traversal.missing_context_size(conditional_distribution)
         if is_flow and not size:
             raise ValueError(
                 "`conditional_distribution` must take a context, which is the input of "

@@ -104,8 +104,8 @@ class DensityModel(LikelihoodModel):
             kwargs["dtype"] = _inputs.floating_dtype(distribution).name
         super().__init__(_inputs.floating_dtype(distribution), **kwargs)
         self.distribution, self.shuffle_seed = distribution, int(shuffle_seed)
-        self.context_size = _traversal.unbound_context_size(distribution)
-        self.context_ndims = _traversal.unbound_context_ndims(distribution)
+        self.context_size = _traversal.missing_context_size(distribution)
+        self.context_ndims = _traversal.missing_context_ndims(distribution)
         untracked = _fit_inputs.untracked_variables_of(self)
         self._holders = holders_of(distribution, untracked)
         # Past Keras, which would save them.
@@ -130,7 +130,7 @@ class DensityModel(LikelihoodModel):
         x, context = _inputs.as_events(self, inputs)
         distribution = self.condition(context)
         with training_mode(training) as mode:
-            if training and _traversal.has_statistics(distribution):
+            if training and _traversal.has_batch_statistics(distribution):
                 of_batch = _traversal.with_batch_statistics(distribution, x)
                 log_prob = _support.log_prob(of_batch, x)
                 update(
