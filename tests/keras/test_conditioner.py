@@ -218,7 +218,7 @@ def test_layers_refuse_raw_networks_with_state():
         (
             ValueError,
             lambda: Conditioner(keras.layers.Conv2D(2, 3), input_shape=[2]),
-            r"must take an input of shape \(2,\); got an error of <Conv2D",
+            r"must take an input of shape \(2,\); got an error from <Conv2D",
         ),
         (
             TypeError,

@@ -92,7 +92,7 @@ class _Serializer:
             return value.item()
         if isinstance(value, list):
             return [self.write(v, f"{path}[{i}]") for i, v in enumerate(value)]
-        for write in (self._plain, self._name):
+        for write in (self._plain, self._named):
             kind, content = write(value, path)
             if kind is not None:
                 return {KEY: kind, "value": content}
@@ -127,7 +127,7 @@ class _Serializer:
             return "tensor", [value.dtype.name, value.numpy().tolist()]
         return None, None
 
-    def _name(self, value: Any, path: str) -> tuple[str | None, Any]:
+    def _named(self, value: Any, path: str) -> tuple[str | None, Any]:
         name = _builders.name_of(value)
         if name is not None:
             return "builder", name
@@ -170,7 +170,7 @@ class _Serializer:
             public = _public_class(type(value))
             if public is not None and _has_all_arguments(value, public):
                 return "call", [
-                    self._name(public, path)[1],
+                    self._named(public, path)[1],
                     self._arguments(_given(value, public), public.__name__),
                 ]
         if isinstance(value, tfp.util.DeferredTensor):

@@ -1,10 +1,11 @@
 """Loss and training step of a density model, and when a step is refused.
 
 After a step with NaN a model is lost: each variable that the gradient reaches is NaN.
-So the step itself decides, within its graph, whether it is done: it takes one of two
-branches or, under XLA, selects between values. Then its caller reads what it noted.
-Replicas cannot branch around an optimizer, which sums over them. They stop at an
-assertion, which XLA lacks; Keras does not use XLA with several replicas.
+So the step itself decides, within its graph, whether it is done, and its caller reads
+what it noted. A graph of one step stops at an assertion before it changes variables,
+also on several replicas. Several steps in one call branch, since those before are to be
+kept. XLA lacks assertions, and a branch there copies all variables: it selects between
+values. Keras does not use XLA with several replicas.
 """
 
 from __future__ import annotations
@@ -226,7 +227,7 @@ class LikelihoodModel(_replicas.ReplicatedModel):
             apply,
             changed,
         )
-        if _replicas.number() == 1:  # NaN shows that a step was refused
+        if _replicas.number() == 1:  # NaN shows that a step was refused, if it ends
             total = self._mean_loss.total
             zero, nan = (tf.constant(value, total.dtype) for value in (0.0, np.nan))
             total.assign_add(tf.where(finite, zero, nan))
@@ -262,7 +263,13 @@ class LikelihoodModel(_replicas.ReplicatedModel):
         if replicas > 1 or self.run_eagerly or self.steps_per_execution > 1:
             super().make_train_function(force)
             steps = self.train_function
-            self.train_function = lambda iterator: self._checked_steps(steps, iterator)
+
+            def several(iterator: Any) -> dict[str, Any]:
+                if self.steps_per_execution > 1:
+                    self._gate.reset()
+                return self._checked(lambda: steps(iterator))
+
+            self.train_function = several
             return self.train_function
         step = tf.function(
             self.train_step,
@@ -277,29 +284,32 @@ class LikelihoodModel(_replicas.ReplicatedModel):
             if spec != traced[0]:
                 traced[:] = spec, _trace_step(step, spec)
             data = next(iterator)
-            return self._checked(traced[1](data), data)
+            return self._checked(lambda: traced[1](data), data)
 
         self.train_function = function
         return function
 
-    def _checked_steps(self, steps: Callable[..., Any], iterator: Any) -> Any:
-        """Calls a function of Keras that does several steps; checks their notes."""
-        if self.steps_per_execution > 1:
-            self._gate.reset()
-        try:
-            return self._checked(steps(iterator))
-        except tf.errors.OpError as error:
-            refusal = self._gate.refusal()  # of several replicas
-            if refusal is None:
-                raise
-            raise ValueError(self._reason(refusal)) from error
-
-    def _checked(self, logs: dict[str, Any], data: Any = None) -> dict[str, Any]:
+    def _checked(self, steps: Callable[[], Any], data: Any = None) -> dict[str, Any]:
         """Returns the logs of steps.
+
+        Args:
+          steps: callable that does them.
+          data: the batch, if it is one.
 
         Raises:
           ValueError: a step was refused, unless `raises_if_refused` is false.
         """
+        try:
+            logs = steps()
+        except tf.errors.OpError as error:
+            refusal = self._gate.refusal()
+            if refusal is None:
+                raise
+            several = self.distribute_strategy.num_replicas_in_sync > 1
+            if several or self.raises_if_refused:
+                raise ValueError(self._reason(refusal, data)) from error
+            self._mean_loss.update_state(np.nan)
+            return self.get_metrics_result()
         if not np.isfinite(logs.get("loss", 0.0)):
             refusal = self._gate.refusal()
             if refusal is not None and self.raises_if_refused:
@@ -429,8 +439,9 @@ class Gate:
           compiled_variables: None, or, under XLA, the variables that `apply` changes.
             There a selection between values is free, and a branch copies all variables.
         """
-        if _replicas.number() > 1:
-            self._step_of_replica(finite, count, apply)
+        one = not (several or compiled_variables or tf.executing_eagerly())
+        if one or _replicas.number() > 1:
+            self._assert_and_apply(finite, count, apply)
             return
 
         def refused() -> tf.Tensor:
@@ -460,17 +471,19 @@ class Gate:
         for variable, value in zip(changed, before):
             variable.assign(tf.where(finite, variable, value))
 
-    def _step_of_replica(
+    def _assert_and_apply(
         self,
         finite: tf.Tensor,
         count: Callable[[], tf.Tensor],
         apply: Callable[[], None],
     ) -> None:
         numbers = tf.concat([[tf.cast(~finite, tf.int64)], count()], axis=0)
-        total = _replicas.sum_over_replicas(tf.cast(numbers, tf.float32))
-        noted = self._notes.assign(tf.cast(tf.pad(total, [[0, 1]]), tf.int64))
+        if _replicas.number() > 1:
+            total = _replicas.sum_over_replicas(tf.cast(numbers, tf.float32))
+            numbers = tf.cast(total, tf.int64)
+        noted = self._notes.assign(tf.pad(numbers, [[0, 1]]))
         with tf.control_dependencies([noted]):
-            check = tf.debugging.Assert(total[0] == 0.0, ["A loss must be finite."])
+            check = tf.debugging.Assert(numbers[0] == 0, ["A loss must be finite."])
         with tf.control_dependencies([] if check is None else [check]):
             apply()
 

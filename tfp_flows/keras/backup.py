@@ -68,9 +68,9 @@ class BackupAndRestore(keras.callbacks.Callback):
                 f"got {save_freq!r}."
             )
         self.save_freq, self.delete_checkpoint = save_freq, delete_checkpoint
-        self._path = pathlib.Path(backup_dir) / "training.npz"
+        self._file = pathlib.Path(backup_dir) / "training.npz"
         self._epoch, self._last = 0, 0
-        self._skipped, self._metrics = 0, None  # of the epoch that is resumed
+        self._skipped, self._metric_values = 0, None  # of the epoch that is resumed
 
     def epoch(self) -> int | None:
         """Return the epoch to resume in, or None if there is no backup."""
@@ -79,16 +79,16 @@ class BackupAndRestore(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Restore the backup, if there is one."""
-        self._skipped, self._metrics = 0, None
+        self._skipped, self._metric_values = 0, None
         position = self._position()
         if position is None:
             return
         optimizer = self.model.optimizer
         if not optimizer.built:
             optimizer.build(self.model.trainable_variables)
-        variables = self._variables()
+        variables = self._all_variables()
         self._check(variables, position["variables"])
-        with np.load(self._path) as values:
+        with np.load(self._file) as values:
             for i, variable in enumerate(variables):
                 variable.assign(values[f"variable_{i}"])
             metrics = [values[f"metric_{i}"] for i in range(position["metrics"])]
@@ -106,22 +106,22 @@ class BackupAndRestore(keras.callbacks.Callback):
                 raise ValueError(
                     "The backup must be of the same model and optimizer; got one "
                     f"with {wanted[0]} of shape {wanted[1]} in place of "
-                    f"{found[0]} of shape {found[1]}, in {self._path}."
+                    f"{found[0]} of shape {found[1]}, in {self._file}."
                 )
         if len(saved) != len(described):
             raise ValueError(
                 "The backup must be of the same model and optimizer; got one with "
-                f"{len(saved)} variables for {len(described)}, in {self._path}."
+                f"{len(saved)} variables for {len(described)}, in {self._file}."
             )
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Restore the metrics of the epoch that is resumed."""
         self._epoch, self._last = epoch, 0
         variables = self.model.metrics_variables  # `fit` has just reset them
-        if self._metrics and len(variables) == len(self._metrics):
-            for variable, value in zip(variables, self._metrics):
+        if self._metric_values and len(variables) == len(self._metric_values):
+            for variable, value in zip(variables, self._metric_values):
                 variable.assign(value)
-            self._metrics = None
+            self._metric_values = None
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Write a backup every `save_freq` steps."""
@@ -134,14 +134,14 @@ class BackupAndRestore(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Write a backup."""
-        self._skipped, self._metrics = 0, None
+        self._skipped, self._metric_values = 0, None
         self._save(epoch + 1, 0)
 
     def on_train_end(self, logs: Any = None) -> None:
         """Delete the backup, if `delete_checkpoint` is true."""
         self.model._initial_epoch = None
         if self.delete_checkpoint and self._is_chief():
-            self._path.unlink(missing_ok=True)
+            self._file.unlink(missing_ok=True)
             self._temporary().unlink(missing_ok=True)
 
     def _skip(self, number: int, metrics: list[np.ndarray]) -> None:
@@ -153,7 +153,7 @@ class BackupAndRestore(keras.callbacks.Callback):
         """
         model = self.model
         train = getattr(model.train_function, "after_skipping", model.train_function)
-        self._skipped, self._metrics, left = number, metrics, number
+        self._skipped, self._metric_values, left = number, metrics, number
 
         def train_function(iterator):
             nonlocal left
@@ -164,21 +164,21 @@ class BackupAndRestore(keras.callbacks.Callback):
                 return {} if left > 0 else model.get_metrics_result()
             model.train_function = train
             logs = train(iterator)
-            if self._metrics:  # of metrics that the first step created; they are sums
-                for variable, value in zip(model.metrics_variables, self._metrics):
+            if self._metric_values:  # of metrics that the first step created; they are sums
+                for variable, value in zip(model.metrics_variables, self._metric_values):
                     variable.assign(variable + value)
-                self._metrics = None
+                self._metric_values = None
             return logs
 
         train_function.after_skipping = train
         model.train_function = train_function
 
-    def _variables(self) -> list[Any]:
+    def _all_variables(self) -> list[Any]:
         return [*self.model.variables, *self.model.optimizer.variables]
 
     def _save(self, epoch: int, step: int) -> None:
         # On all workers: reading a variable that is summed over replicas needs them.
-        variables = self._variables()
+        variables = self._all_variables()
         metrics = [_saved(variable) for variable in self.model.metrics_variables]
         values = {f"variable_{i}": _saved(v) for i, v in enumerate(variables)}
         values.update({f"metric_{i}": value for i, value in enumerate(metrics)})
@@ -190,21 +190,21 @@ class BackupAndRestore(keras.callbacks.Callback):
         )
         if not self._is_chief():
             return
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._file.parent.mkdir(parents=True, exist_ok=True)
         temporary = self._temporary()
         with open(temporary, "wb") as file:
             np.savez(file, position=json.dumps(position), **values)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, self._path)
+        os.replace(temporary, self._file)
 
     def _temporary(self) -> pathlib.Path:
-        return self._path.with_suffix(".tmp")
+        return self._file.with_suffix(".tmp")
 
     def _position(self) -> dict[str, Any] | None:
-        if not self._path.exists():
+        if not self._file.exists():
             return None
-        with np.load(self._path) as values:
+        with np.load(self._file) as values:
             return json.loads(str(values["position"]))
 
     def _is_chief(self) -> bool:

@@ -80,7 +80,7 @@ class Conditioner(tf.Module):
         if self._event.is_fully_defined():
             self._build()
         self.dtype = _network_dtype(network)
-        self._variables = [variable.value for variable in network.variables]
+        self._network_variables = [variable.value for variable in network.variables]
 
     @property
     def event_ndims(self) -> int:
@@ -124,11 +124,11 @@ class Conditioner(tf.Module):
 
     def __getstate__(self):
         # A copy of the network has copies of the variables.
-        return {name: v for name, v in vars(self).items() if name != "_variables"}
+        return {name: v for name, v in vars(self).items() if name != "_network_variables"}
 
     def __setstate__(self, state):
         vars(self).update(state)
-        self._variables = [variable.value for variable in self.network.variables]
+        self._network_variables = [variable.value for variable in self.network.variables]
 
     def __repr__(self):
         return (
