@@ -74,7 +74,7 @@ def num_rows(data: Any) -> int:
       ValueError: the arrays have different numbers of rows, or none.
     """
     shapes = [leaf.shape for leaf in tf.nest.flatten(data) if leaf is not None]
-    found = {shape[0] if shape.rank else None for shape in shapes}
+    found: set[Any] = {shape[0] if shape.rank else None for shape in shapes}
     if len(found) != 1 or None in found or found == {0}:
         raise ValueError(
             "`x`, a context and `sample_weight` must have the same number of rows, "
@@ -427,7 +427,9 @@ def as_events(model: Any, inputs: Any) -> tuple[Any, Any]:
         x = tf.nest.pack_sequence_as(distribution.dtype, events)
     else:
         (x,) = events
-    context = as_context(context, size, floating_dtype(distribution), model.context_ndims)
+    context = as_context(
+        context, size, floating_dtype(distribution), model.context_ndims
+    )
     if context is not None:
         ndims = _event_shapes(distribution)[0].rank
         context = pair_context(context, model.context_ndims, events[0], ndims)

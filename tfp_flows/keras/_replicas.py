@@ -166,7 +166,7 @@ class ReplicatedModel(keras.Model):
                 self.optimizer.build(self.trainable_variables)
             if not vars(self).get("_has_built_metrics"):
                 self.build_metrics()
-                vars(self)["_has_built_metrics"] = True
+                self.__dict__["_has_built_metrics"] = True
 
     def build_metrics(self) -> None:
         """Updates the metrics once, which creates their variables, and resets them."""

@@ -127,7 +127,7 @@ class _Serializer:
             return "tensor", [value.dtype.name, value.numpy().tolist()]
         return None, None
 
-    def _named(self, value: Any, path: str) -> tuple[str | None, Any]:
+    def _named(self, value: Any, path: str) -> tuple[Any, Any]:
         name = _builders.name_of(value)
         if name is not None:
             return "builder", name
@@ -135,7 +135,7 @@ class _Serializer:
             for prefix, module in _MODULES.items():
                 if getattr(module, value.__name__, None) is value:
                     return "class", f"{prefix}.{value.__name__}"
-        elif callable(value) and hasattr(value, "__name__"):
+        elif value is not None and callable(value) and hasattr(value, "__name__"):
             for prefix, module in _FUNCTIONS.items():
                 if getattr(module, value.__name__, None) is value:
                     return "function", f"{prefix}.{value.__name__}"
@@ -307,7 +307,7 @@ def _public_class(cls: type) -> type | None:
     return None
 
 
-def _has_all_arguments(value: Any, cls: type) -> bool:
+def _has_all_arguments(value: Any, cls: Any) -> bool:
     """Returns whether `parameters` has all required arguments of the constructor."""
     _, *parameters = inspect.signature(cls.__init__).parameters.values()
     return all(
@@ -317,7 +317,7 @@ def _has_all_arguments(value: Any, cls: type) -> bool:
     )
 
 
-def _given(value: Any, cls: type) -> dict[str, Any]:
+def _given(value: Any, cls: Any) -> dict[str, Any]:
     """Returns the arguments of an object that differ from their defaults."""
     defaults = inspect.signature(cls.__init__).parameters
     return {

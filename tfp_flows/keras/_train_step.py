@@ -41,12 +41,16 @@ class LikelihoodModel(_replicas.ReplicatedModel):
       **kwargs: arguments of `keras.Model`.
     """
 
+    distribution: Any
+    train_function: Any
+
     def __init__(self, log_prob_dtype: tf.DType, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
         wide = log_prob_dtype if log_prob_dtype == tf.float64 else tf.float32
         self._mean_loss = keras.metrics.Mean(name="loss", dtype=wide.name)
         # Past Keras, which would save them.
-        vars(self).update(_gate=Gate(), position=Position(), raises_if_refused=True)
+        hidden = dict(_gate=Gate(), position=Position(), raises_if_refused=True)
+        self.__dict__.update(hidden)
 
     def compile(
         self,
@@ -84,7 +88,7 @@ class LikelihoodModel(_replicas.ReplicatedModel):
             if name in ("metrics", "weighted_metrics") and value:
                 value = [value] if isinstance(value, str) else value
                 kwargs[name] = [self._as_metric(metric, name) for metric in value]
-        vars(self).update(
+        self.__dict__.update(
             _has_unweighted_metrics=bool(metrics),
             _has_built_metrics=False,
             _averages_rows=self._finds_averages_of_rows(),

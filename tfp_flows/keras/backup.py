@@ -70,7 +70,9 @@ class BackupAndRestore(keras.callbacks.Callback):
         self.save_freq, self.delete_checkpoint = save_freq, delete_checkpoint
         self._file = pathlib.Path(backup_dir) / "training.npz"
         self._epoch, self._last = 0, 0
-        self._skipped, self._metric_values = 0, None  # of the epoch that is resumed
+        # Of the epoch that is resumed.
+        self._skipped = 0
+        self._metric_values: list[np.ndarray] | None = None
 
     def epoch(self) -> int | None:
         """Return the epoch to resume in, or None if there is no backup."""
@@ -164,14 +166,18 @@ class BackupAndRestore(keras.callbacks.Callback):
                 return {} if left > 0 else model.get_metrics_result()
             model.train_function = train
             logs = train(iterator)
-            if self._metric_values:  # of metrics that the first step created; they are sums
-                for variable, value in zip(model.metrics_variables, self._metric_values):
+            if (
+                self._metric_values
+            ):  # of metrics that the first step created; they are sums
+                for variable, value in zip(
+                    model.metrics_variables, self._metric_values
+                ):
                     variable.assign(variable + value)
                 self._metric_values = None
             return logs
 
-        train_function.after_skipping = train
         model.train_function = train_function
+        model.train_function.after_skipping = train
 
     def _all_variables(self) -> list[Any]:
         return [*self.model.variables, *self.model.optimizer.variables]
@@ -180,7 +186,9 @@ class BackupAndRestore(keras.callbacks.Callback):
         # On all workers: reading a variable that is summed over replicas needs them.
         variables = self._all_variables()
         metrics = [_saved(variable) for variable in self.model.metrics_variables]
-        values = {f"variable_{i}": _saved(v) for i, v in enumerate(variables)}
+        values: dict[str, Any] = {
+            f"variable_{i}": _saved(variable) for i, variable in enumerate(variables)
+        }
         values.update({f"metric_{i}": value for i, value in enumerate(metrics)})
         position = dict(
             epoch=epoch,

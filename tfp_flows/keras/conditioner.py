@@ -76,7 +76,7 @@ class Conditioner(tf.Module):
         self.context_size = context_size
         self._event = tf.TensorShape([None] if input_shape is None else input_shape)
         self._output_shape = None if output_shape is None else tuple(output_shape)
-        vars(self)["network"] = network  # for Keras to track, not for `tf.Module`
+        self.__dict__["network"] = network  # for Keras to track, not for `tf.Module`
         if self._event.is_fully_defined():
             self._build()
         self.dtype = _network_dtype(network)
@@ -124,11 +124,15 @@ class Conditioner(tf.Module):
 
     def __getstate__(self):
         # A copy of the network has copies of the variables.
-        return {name: v for name, v in vars(self).items() if name != "_network_variables"}
+        return {
+            name: v for name, v in vars(self).items() if name != "_network_variables"
+        }
 
     def __setstate__(self, state):
         vars(self).update(state)
-        self._network_variables = [variable.value for variable in self.network.variables]
+        self._network_variables = [
+            variable.value for variable in self.network.variables
+        ]
 
     def __repr__(self):
         return (
@@ -160,7 +164,7 @@ class Conditioner(tf.Module):
                 f"{list(expected)} has; got shape {shape} for one example."
             )
 
-    def _checked(self, x: TensorLike) -> tf.Tensor:
+    def _checked(self, x: Any) -> tf.Tensor:
         x = tf.convert_to_tensor(x, dtype_hint=self.dtype)
         if x.dtype != self.dtype:
             raise TypeError(
@@ -178,7 +182,7 @@ class Conditioner(tf.Module):
             )
         return x
 
-    def _checked_context(self, context: TensorLike | None) -> tf.Tensor | None:
+    def _checked_context(self, context: Any) -> tf.Tensor | None:
         if (context is not None) != (self.context_size > 0):
             raise ValueError(
                 "`context` must be given if and only if `context_size` is above 0; got "

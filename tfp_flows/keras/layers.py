@@ -128,7 +128,9 @@ class BijectorLayer(keras.layers.Layer):
     def _apply(self, bijector: Any, x: tf.Tensor, training: bool | None) -> Any:
         direction, applied = self.direction, bijector
         batch_norm = (
-            training and direction == "inverse" and _traversal.has_batch_statistics(bijector)
+            training
+            and direction == "inverse"
+            and _traversal.has_batch_statistics(bijector)
         )
         if batch_norm:
             applied = _traversal.with_batch_statistics(bijector, x)
@@ -220,7 +222,9 @@ class DistributionLayer(keras.layers.Layer):
             )
         is_module = isinstance(conditional_distribution, tf.Module)
         if is_module:
-            kwargs.setdefault("dtype", _inputs.floating_dtype(conditional_distribution).name)
+            kwargs.setdefault(
+                "dtype", _inputs.floating_dtype(conditional_distribution).name
+            )
         super().__init__(autocast=False, **kwargs)
         self.conditional_distribution = conditional_distribution
         self.context_size = size

@@ -86,6 +86,13 @@ class DensityModel(LikelihoodModel):
         in a file are of another architecture.
     """
 
+    distribution: Distribution
+    shuffle_seed: int
+    context_size: int
+    context_ndims: int
+    columns: dict[str, list[str]]
+    _holders: list[keras.layers.Layer]
+
     def __init__(
         self, distribution: Distribution, shuffle_seed: int = 0, **kwargs: Any
     ) -> None:
@@ -109,8 +116,8 @@ class DensityModel(LikelihoodModel):
         untracked = _fit_inputs.untracked_variables_of(self)
         self._holders = holders_of(distribution, untracked)
         # Past Keras, which would save them.
-        vars(self)["columns"] = {}  # names of the columns of tables, by their place
-        vars(self)["_sampler"] = tf.function(self._sample, autograph=False)
+        self.__dict__["columns"] = {}  # names of the columns of tables, by their place
+        self.__dict__["_sampler"] = tf.function(self._sample, autograph=False)
         self.built = True
 
     def build(self, input_shape: Any = None) -> None:
@@ -185,9 +192,9 @@ class DensityModel(LikelihoodModel):
         )
         if isinstance(seed, numbers.Integral):
             seed = tf.constant([0, seed])  # TFP would change it in each call
-        if isinstance(sample_shape, numbers.Integral):
-            sample_shape = [sample_shape]
-        return self._sampler(tuple(sample_shape), seed, context)
+        is_number = isinstance(sample_shape, numbers.Integral)
+        shape: Any = [sample_shape] if is_number else sample_shape
+        return self._sampler(tuple(shape), seed, context)
 
     def _sample(self, sample_shape: Any, seed: Any, context: Any) -> tf.Tensor:
         return self.condition(context).sample(sample_shape, seed=seed)
@@ -238,10 +245,12 @@ class DensityModel(LikelihoodModel):
                     self, x, sample_weight, validation_split
                 )
             if validation_data is not None:
+                val_x, val_y, val_weight = keras.utils.unpack_x_y_sample_weight(
+                    validation_data
+                )
+                size = validation_batch_size or batch_size
                 validation_data = _fit_inputs.prepare_evaluation_data(
-                    self,
-                    *keras.utils.unpack_x_y_sample_weight(validation_data),
-                    validation_batch_size or batch_size,
+                    self, val_x, val_y, val_weight, size
                 )
             initial_epoch = epoch_to_resume(callbacks, initial_epoch)
             x, steps_per_epoch = _fit_inputs.prepare_training_data(
@@ -282,7 +291,7 @@ class DensityModel(LikelihoodModel):
         )
         is_list = isinstance(callbacks, keras.callbacks.CallbackList)
         given = callbacks.callbacks if is_list else tf.nest.flatten(callbacks or [])
-        vars(self)["raises_if_refused"] = not any(
+        self.__dict__["raises_if_refused"] = not any(
             isinstance(callback, keras.callbacks.TerminateOnNaN) for callback in given
         )
         if is_list:
@@ -307,7 +316,7 @@ class DensityModel(LikelihoodModel):
             inputs, _, sample_weight = _inputs.as_data(self, x, sample_weight)
             _fit_inputs.initialize(self, inputs)
         self.position.step = None
-        vars(self)["raises_if_refused"] = True
+        self.__dict__["raises_if_refused"] = True
         return super().train_on_batch(inputs, None, sample_weight, **kwargs)
 
     def evaluate(
