@@ -131,14 +131,15 @@ class _Serializer:
         name = _builders.name_of(value)
         if name is not None:
             return "builder", name
+        own_name = getattr(value, "__name__", None)
         if isinstance(value, type):
             for prefix, module in _MODULES.items():
                 if getattr(module, value.__name__, None) is value:
-                    return "class", f"{prefix}.{value.__name__}"
-        elif value is not None and callable(value) and hasattr(value, "__name__"):
+                    return "class", f"{prefix}.{own_name}"
+        elif callable(value) and own_name is not None:
             for prefix, module in _FUNCTIONS.items():
-                if getattr(module, value.__name__, None) is value:
-                    return "function", f"{prefix}.{value.__name__}"
+                if getattr(module, own_name, None) is value:
+                    return "function", f"{prefix}.{own_name}"
             registered = keras.saving.get_registered_name(value)
             if keras.saving.get_registered_object(registered) is value:
                 return "registered", registered
