@@ -257,7 +257,7 @@ def test_layers_that_no_data_reach_keep_their_parameters_and_warn():
         )
     )
     model.compile(keras.optimizers.SGD(0.0))
-    with pytest.warns(UserWarning, match="start as they are, not from data.* each"):
+    with pytest.warns(UserWarning, match="are not initialized from data.* each"):
         model.fit(X, verbose=0)
     for variable in model.trainable_variables:
         close(variable, [0.0, 0.0])

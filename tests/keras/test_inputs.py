@@ -118,10 +118,10 @@ def test_numbers_of_rows_that_a_graph_alone_knows_are_checked(jit_compile):
 @pytest.mark.parametrize(
     "context, text",
     [
-        (LABELS, r"int64 of shape \(6,\). Labels .*`tf.one_hot\(labels, 3\)`"),
+        (LABELS, r"int64 of shape \(6,\). Convert labels .*`tf.one_hot\(labels, 3\)`"),
         (ONE_HOT.astype(int), "one-hot vectors and other numbers by `tf.cast`"),
         (ONE_HOT.astype(bool), "got bool .* by `tf.cast`"),
-        (ONE_HOT.tolist(), "got a list with numbers of Python in it. `np.array"),
+        (ONE_HOT.tolist(), "got a list with Python numbers. Pass `np.array"),
     ],
 )
 def test_contexts_that_are_not_floating_are_told_what_to_do(context, text):
@@ -278,7 +278,7 @@ def test_columns_of_contexts_are_known_too(table):
 
 def test_columns_that_hold_no_numbers_are_an_error(table):
     model = compiled(flows.maf(2, 1, (4,), seed=0))
-    with pytest.raises(TypeError, match=r"numbers alone.*columns \['a', 'c'\]"):
+    with pytest.raises(TypeError, match=r"only numbers.*columns \['a', 'c'\]"):
         model.fit(table(dict(a=X[:, 0], c=list("pqrpqr"))))
 
 
@@ -341,7 +341,7 @@ def test_rows_of_python_numbers_are_an_error():
         model.train_on_batch,
         lambda x: model.fit(X, validation_data=(x,)),
     ):
-        with pytest.raises(TypeError, match=r"`np.array\(x, np.float32\)` makes"):
+        with pytest.raises(TypeError, match=r"Pass `np.array\(x, np.float32\)`"):
             run(rows)
 
 

@@ -181,8 +181,8 @@ def as_context(context: Any, size: int, dtype: tf.DType, ndims: int = 1) -> Any:
     if not context.dtype.is_floating:
         raise TypeError(
             f"`context` must be floating-point; got {context.dtype.name} of shape "
-            f"{context.shape}. Convert labels by `tf.one_hot(labels, {size})`, other "
-            "numbers by `tf.cast`."
+            f"{context.shape}. Convert labels by `tf.one_hot(labels, {size})`, one-hot "
+            "vectors and other numbers by `tf.cast`."
         )
     rank = context.shape.rank
     if rank is None or not context.shape[-1:].is_compatible_with([size]):
