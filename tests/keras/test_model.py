@@ -16,7 +16,7 @@ from tests.laws import close, fresh
 from tfp_flows import flows, normalization
 from tfp_flows.bijectors import Coupling, PReLU, transformers
 from tfp_flows.bijectors._trainable import make_trainable
-from tfp_flows.keras import Conditioner, DensityModel, recipe
+from tfp_flows.keras import Conditioner, DensityModel, register_builder
 from tfp_flows.networks import MADE
 
 tfb, tfd = tfp.bijectors, tfp.distributions
@@ -57,7 +57,7 @@ def composed():
     return tfd.TransformedDistribution(base, tfb.Invert(tfb.Chain(layers)))
 
 
-@recipe(package="tests")
+@register_builder(package="tests")
 def shifted(start):
     shift = tf.Variable([start, start])
     bijector = tfb.Inline(
@@ -298,7 +298,7 @@ def test_what_cannot_be_described_is_named():
         (hidden, r"whose variables \['Variable:0'\] are in no argument"),
         (tail, "`TransformedDistribution: bijector` must be something that a file can"),
     ]:
-        with pytest.raises(TypeError, match=f"{text}.*`tfp_flows.keras.recipe`"):
+        with pytest.raises(TypeError, match=f"{text}.*`tfp_flows.keras.register_builder`"):
             DensityModel(each).get_config()
 
 
