@@ -298,7 +298,8 @@ def test_what_cannot_be_described_is_named():
         (hidden, r"whose variables \['Variable:0'\] are in no argument"),
         (tail, "`TransformedDistribution: bijector` must be something that a file can"),
     ]:
-        with pytest.raises(TypeError, match=f"{text}.*`tfp_flows.keras.register_builder`"):
+        match = f"{text}.*`tfp_flows.keras.register_builder`"
+        with pytest.raises(TypeError, match=match):
             DensityModel(each).get_config()
 
 
