@@ -8,13 +8,14 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows import masks
-from tfp_flows._builders import recipe
+from tfp_flows._builders import register_builder
 from tfp_flows._dtypes import check_dtype
 from tfp_flows._flow import Flow
+from tfp_flows._seeds import as_stateless_seed, fresh_seed, seed_groups
+from tfp_flows._sizes import check_image_shape
 from tfp_flows.bijectors import Coupling, transformers
-from tfp_flows.flows import _image_builders as parts
 from tfp_flows.flows import _sums
-from tfp_flows.flows._noise import Logistic, fresh_seed
+from tfp_flows.flows._noise import Logistic
 from tfp_flows.flows.condition import condition
 from tfp_flows.networks import ConvNet
 
@@ -51,7 +52,7 @@ def dequantize(images, *, seed=None, num_values=256, dtype=tf.float32):
     """
     check_dtype("dtype", dtype)
     images = _checked(images, num_values, dtype)
-    seed = fresh_seed(images) if seed is None else parts.as_seed(seed)
+    seed = fresh_seed(images) if seed is None else as_stateless_seed(seed)
     noise = tf.random.stateless_uniform(
         tf.shape(images), seed, dtype=dtype, alg="philox"
     )
@@ -97,7 +98,7 @@ def bits_per_dimension(log_prob, event_shape):
     return -log_prob / (size * math.log(2.0))
 
 
-@recipe(package="tfp_flows")
+@register_builder(package="tfp_flows")
 def variational_dequantizer(
     event_shape,
     num_layers=4,
@@ -130,9 +131,9 @@ def variational_dequantizer(
       ValueError: an argument is out of its range.
     """
     check_dtype("dtype", dtype)
-    height, width, channels = parts.check_image(event_shape, 1, 0)
+    height, width, channels = check_image_shape(event_shape)
     layers = [_sums.Sigmoid()]
-    for i, layer_seed in enumerate(parts.seeds_of(seed, num_layers)[0]):
+    for i, layer_seed in enumerate(seed_groups(seed, num_layers)[0]):
         network = ConvNet(
             channels,
             channels,
@@ -180,7 +181,7 @@ def log_prob_lower_bound(flow, images, *, seed=None, num_values=256, dequantizer
         )
     images = _checked(images, num_values, flow.dtype)
     bound = condition(dequantizer, images / num_values - 0.5)
-    seed = fresh_seed(images) if seed is None else parts.as_seed(seed)
+    seed = fresh_seed(images) if seed is None else as_stateless_seed(seed)
     noise, log_prob = bound.experimental_sample_and_log_prob(seed=seed)
     return flow.log_prob(images + noise) - log_prob
 

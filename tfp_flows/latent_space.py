@@ -4,8 +4,8 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfp_flows._seeds import as_stateless_seed
 from tfp_flows.bijectors import MultiScale
-from tfp_flows.flows._image_builders import as_seed
 
 __all__ = [
     "attribute_direction",
@@ -99,7 +99,7 @@ def sample_at_temperature(flow, sample_shape, temperature, *, seed):
     shape = tf.concat([sample_shape, flow.batch_shape_tensor()], axis=0)
     if flow.distribution.batch_shape.rank:  # noise of a batch has its axes already
         shape = sample_shape
-    noise = flow.distribution.sample(shape, seed=as_seed(seed))
+    noise = flow.distribution.sample(shape, seed=as_stateless_seed(seed))
     if np.ndim(temperature) == 0:
         return flow.bijector.forward(noise * tf.cast(temperature, noise.dtype))
     levels = _levels_of(flow)

@@ -346,7 +346,7 @@ def test_ends_a_keras_network_and_is_saved_with_it(name, tmp_path):
             r"in \[1, 5\] .*; got 6 and 8",
         ),
         (ValueError, dict(flow="householder", num_reflections=0), "got None and 0"),
-        (ValueError, dict(event_size=[5]), "`event_size` must be .*; got .5.. Give 5"),
+        (ValueError, dict(event_size=[5]), "`event_size` must be .*; got .5.. Pass 5"),
         (
             ValueError,
             dict(flow="orthogonal", num_columns=2.5),

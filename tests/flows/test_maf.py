@@ -53,7 +53,7 @@ def test_rejects_sizes_below_one(recipe):
 
 
 @pytest.mark.parametrize(
-    "recipe",
+    "register_builder",
     [
         flows.maf,
         flows.iaf,
@@ -67,7 +67,7 @@ def test_rejects_sizes_below_one(recipe):
 )
 def test_rejects_sizes_that_are_no_integers(recipe):
     for size in [[2], (2,), tf.TensorShape([2]), np.array([2])]:
-        with pytest.raises(ValueError, match="`event_size` must be .* got .*. Give 2."):
+        with pytest.raises(ValueError, match="`event_size` must be .* got .*. Pass 2."):
             recipe(size, 2, seed=0)
     for size in [2.0, "2", None, True, [2, 3], tf.constant(2)]:
         with pytest.raises(ValueError, match="`event_size` must be an integer of at"):

@@ -16,7 +16,7 @@ from tests.laws import close, fresh
 from tfp_flows import flows, normalization
 from tfp_flows.bijectors import Coupling, PReLU, transformers
 from tfp_flows.bijectors._trainable import make_trainable
-from tfp_flows.keras import Conditioner, DensityModel, recipe
+from tfp_flows.keras import Conditioner, DensityModel, register_builder
 from tfp_flows.networks import MADE
 
 tfb, tfd = tfp.bijectors, tfp.distributions
@@ -57,7 +57,7 @@ def composed():
     return tfd.TransformedDistribution(base, tfb.Invert(tfb.Chain(layers)))
 
 
-@recipe(package="tests")
+@register_builder(package="tests")
 def shifted(start):
     shift = tf.Variable([start, start])
     bijector = tfb.Inline(
@@ -264,7 +264,7 @@ def test_a_file_from_a_stranger_runs_no_code_of_its_own(tmp_path):
     for value, text in [
         (
             call("os.system", command=f"touch {marker}"),
-            "recipe must be known .*os.system",
+            "builder must be registered .*os.system",
         ),
         (call("tfd.MultivariateNormalDiag.__init__"), "must be one of TFP's distrib"),
         (call("tfb.os"), "must be one of TFP's distrib"),
@@ -296,7 +296,7 @@ def test_what_cannot_be_described_is_named():
         (hidden, r"of whose variables \['Variable:0'\] the arguments do not tell"),
         (tail, "`TransformedDistribution: bijector` must be something that a file can"),
     ]:
-        with pytest.raises(TypeError, match=f"{text}.*`tfp_flows.keras.recipe`"):
+        with pytest.raises(TypeError, match=f"{text}.*`tfp_flows.keras.register_builder`"):
             DensityModel(each).get_config()
 
 

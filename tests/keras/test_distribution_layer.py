@@ -13,7 +13,7 @@ from tfp_flows.keras import (
     Conditioner,
     DistributionLayer,
     NegativeLogLikelihood,
-    recipe,
+    register_builder,
 )
 
 tfd = tfp.distributions
@@ -22,7 +22,7 @@ X = RNG.normal(size=[64, 2]).astype(np.float32)
 Y = (X[:, :1] ** 2 + 0.1 * RNG.normal(size=[64, 1])).astype(np.float32)
 
 
-@recipe(package="tests")
+@register_builder(package="tests")
 def gaussian(parameters):
     loc, raw = tf.split(parameters, 2, axis=-1)
     return tfd.Independent(tfd.Normal(loc, tf.nn.softplus(raw)), 1)

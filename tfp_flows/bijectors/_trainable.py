@@ -3,11 +3,11 @@
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows._builders import check_outside_of_graphs, recipe
+from tfp_flows._builders import check_outside_of_graphs, register_builder
 from tfp_flows._dtypes import check_dtype
 
 
-@recipe(package="tfp_flows")
+@register_builder(package="tfp_flows")
 def make_trainable(
     bijector_class,
     event_shape,

@@ -3,11 +3,11 @@
 import numpy as np
 import tensorflow as tf
 
-from tfp_flows._builders import recipe
+from tfp_flows._builders import register_builder
 from tfp_flows.root_finding import find_root
 
 
-@recipe(package="tfp_flows")
+@register_builder(package="tfp_flows")
 class Activation:
     """An increasing function `h` with slopes in `[0, max_slope]`, and its derivative.
 
@@ -114,7 +114,7 @@ def _slope_of_tanh(a):
     return 4.0 * e / (1.0 + e) ** 2
 
 
-@recipe(package="tfp_flows")
+@register_builder(package="tfp_flows")
 class LeakyReLU(Activation):
     """`h(a) = a` for `a >= 0` and `negative_slope a` below, with a closed-form inverse.
 

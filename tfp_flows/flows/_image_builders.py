@@ -1,13 +1,11 @@
 """What the recipes for flows of images share."""
 
-import numbers
-
-import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows import masks
 from tfp_flows._flow import Flow
+from tfp_flows._sizes import check_integers
 from tfp_flows.bijectors import (
     ActNorm,
     Coupling,
@@ -20,44 +18,10 @@ from tfp_flows.bijectors import (
 )
 from tfp_flows.flows import _sums
 from tfp_flows.flows._noise import Normal
-from tfp_flows.flows._vector_builders import check_integers, start_flag
+from tfp_flows.flows._vector_builders import start_flag
 from tfp_flows.networks import ConvNet
-from tfp_flows.networks._dense import is_size, split_seed
 
 tfb = tfp.bijectors
-
-
-def check_image(event_shape, num_levels, num_halvings):
-    """Returns height, width and channels.
-
-    Args:
-      event_shape: shape of an image.
-      num_levels: number of levels.
-      num_halvings: how many times height and width are halved.
-
-    Raises:
-      ValueError: `event_shape` is no shape of an image, or cannot be halved so often;
-        `num_levels` is no integer, or below 1.
-    """
-    given = event_shape
-    event_shape = tuple(given) if np.iterable(given) else ()
-    if len(event_shape) != 3 or not all(map(is_size, event_shape)):
-        raise ValueError(
-            "`event_shape` must be [height, width, channels], each at least 1; "
-            f"got {list(event_shape) or given!r}."
-        )
-    check_integers(num_levels=num_levels)
-    if num_levels < 1:
-        raise ValueError(f"`num_levels` must be at least 1; got {num_levels}.")
-    height, width, channels = event_shape
-    divisor = 2**num_halvings
-    if height % divisor or width % divisor:
-        raise ValueError(
-            f"Height and width in `event_shape` must be multiples of {divisor} for "
-            f"{num_levels} levels; got {list(event_shape)}. Pad the images, or take "
-            "fewer levels."
-        )
-    return height, width, channels
 
 
 def actnorm(channels, started, dtype, name):
@@ -193,18 +157,3 @@ def distribution(layers, event_shape, dtype, name):
     """
     noise = _sums.sample(Normal(tf.zeros([], dtype), tf.ones([], dtype)), event_shape)
     return Flow(noise, tfb.Chain(layers), name=name)
-
-
-def as_seed(seed):
-    """Returns a stateless seed for an integer, and what is given otherwise."""
-    return [0, int(seed)] if isinstance(seed, numbers.Integral) else seed
-
-
-def seeds_of(seed, *numbers):
-    """Returns lists of seeds, as many as each number says.
-
-    Raises:
-      TypeError: `seed` is no integer.
-    """
-    seeds = [int(pair[1]) for pair in split_seed(seed, sum(numbers))]
-    return [[seeds.pop() for _ in range(number)] for number in numbers]

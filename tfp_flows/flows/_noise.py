@@ -52,43 +52,6 @@ for _kind in (Normal, Logistic):  # for files of compositions
 KINDS = {tfd.Normal: Normal, tfd.Logistic: Logistic}  # these for those of TFP
 
 
-def fresh_seed(like):
-    """Returns a stateless seed, another one in each call; `tf.random.set_seed` decides.
-
-    In `Dataset.map`, too: TensorFlow starts the generators of its function anew with
-    each epoch, if there is a global seed, so that all epochs had the same noise. A
-    count of the calls goes on.
-
-    Args:
-      like: tensor of the graph in which the seed is drawn.
-    """
-    limits = tf.int32
-    seed = tf.random.uniform([2], limits.min, limits.max, limits)
-    graph = getattr(like, "graph", None)  # eager tensors have none
-    while graph is not None:
-        if getattr(graph, "name", "").startswith("Dataset"):
-            return tf.random.experimental.stateless_fold_in(seed, _count_calls(graph))
-        graph = getattr(graph, "outer_graph", None)
-    return seed
-
-
-def _count_calls(graph):
-    """Returns a number that grows with each call of the function of a dataset.
-
-    It starts elsewhere for each dataset. A `tf.Variable` may not be made there, as the
-    function is traced twice.
-    """
-    with tf.init_scope(), tf.device("CPU:0"):
-        count = tf.raw_ops.VarHandleOp(
-            dtype=tf.int64, shape=[], shared_name=f"tfp_flows_calls_{id(graph)}"
-        )
-        start = tf.random.uniform([], 0, 2**62, tf.int64)
-        tf.raw_ops.AssignVariableOp(resource=count, value=start)
-    add = tf.raw_ops.AssignAddVariableOp(resource=count, value=tf.ones([], tf.int64))
-    with tf.control_dependencies([add]):
-        return tf.raw_ops.ReadVariableOp(resource=count, dtype=tf.int64)
-
-
 def _is_stateful(seed):
     return seed is None or isinstance(seed, numbers.Integral)
 

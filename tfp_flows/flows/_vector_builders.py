@@ -6,44 +6,14 @@ import tensorflow_probability as tfp
 
 from tfp_flows import masks
 from tfp_flows._flow import Flow
+from tfp_flows._seeds import integer_seeds
+from tfp_flows._sizes import check_vector_sizes
 from tfp_flows.bijectors import ActNorm, BatchNorm, Coupling, Scan
 from tfp_flows.bijectors._conditioner import check_transformer
 from tfp_flows.flows import _noise, _sums
 from tfp_flows.networks import MADE, MLP
-from tfp_flows.networks._dense import is_size, split_seed
 
 tfb, tfd = tfp.bijectors, tfp.distributions
-
-
-def check_sizes(event_size, num_layers):
-    """Raises `ValueError` if a size is no integer, or below 1."""
-    check_integers(event_size=event_size, num_layers=num_layers)
-    if min(event_size, num_layers) < 1:
-        raise ValueError(
-            "`event_size` and `num_layers` must be at least 1; "
-            f"got {event_size} and {num_layers}."
-        )
-
-
-def check_integers(**sizes):
-    """Raises `ValueError` if one of the arguments named is no integer."""
-    for name, value in sizes.items():
-        if is_size(value, least=-np.inf):
-            continue
-        shape = [value] if value is None else np.ravel(value).tolist()
-        hint = f" Give {shape[0]}." if len(shape) == 1 and is_size(shape[0]) else ""
-        raise ValueError(
-            f"`{name}` must be an integer of at least 1; got {value!r}.{hint}"
-        )
-
-
-def layer_seeds(seed, num_layers):
-    """Returns an integer for each layer.
-
-    Raises:
-      TypeError: `seed` is no integer.
-    """
-    return [int(pair[1]) for pair in split_seed(seed, num_layers)]
 
 
 def autoregressive_layers(
@@ -58,7 +28,7 @@ def autoregressive_layers(
     **network,
 ):
     """Returns layers of a class, from noise to data."""
-    check_sizes(event_size, num_layers)
+    check_vector_sizes(event_size, num_layers)
     check_transformer(transformer)
     alternating = isinstance(order, str) and order == "alternating"
     orders = ["given", "reversed"] if alternating else [order, order]
@@ -75,7 +45,7 @@ def autoregressive_layers(
             transformer,
             validate_args=validate_args,
         )
-        for i, layer_seed in enumerate(layer_seeds(seed, num_layers))
+        for i, layer_seed in enumerate(integer_seeds(seed, num_layers))
     ]
 
 
@@ -90,13 +60,13 @@ def coupling_layers(
     **network,
 ):
     """Returns coupling layers, from noise to data; every second one the other way."""
-    check_sizes(event_size, num_layers)
+    check_vector_sizes(event_size, num_layers)
     check_transformer(transformer)
     kinds = dict(half=masks.half, alternating=masks.alternating)
     if not isinstance(mask, str) or mask not in kinds:
         raise ValueError(f"`mask` must be one of {tuple(kinds)}; got {mask!r}.")
     layers = []
-    for i, layer_seed in enumerate(layer_seeds(seed, num_layers)):
+    for i, layer_seed in enumerate(integer_seeds(seed, num_layers)):
         # A single element is never kept: then the layers are not conditioned on it.
         kept = kinds[mask](event_size, flip=i % 2 == 1 or event_size == 1)
         net = MLP(

@@ -2,10 +2,10 @@
 
 import tensorflow as tf
 
-from tfp_flows._builders import recipe
+from tfp_flows._builders import register_builder
+from tfp_flows._sizes import check_integers, check_vector_sizes
 from tfp_flows.bijectors import transformers
 from tfp_flows.flows import _posteriors
-from tfp_flows.flows._vector_builders import check_integers, check_sizes
 from tfp_flows.flows.iaf import iaf
 
 _SYLVESTER = ("orthogonal", "householder", "triangular")
@@ -20,7 +20,7 @@ _USED_BY = dict(
 )
 
 
-@recipe(package="tfp_flows")
+@register_builder(package="tfp_flows")
 def amortized_posterior(
     event_size,
     flow="none",
@@ -80,7 +80,7 @@ def amortized_posterior(
         an argument is given that `flow` makes no use of; the parameters are not so many
         as the family needs.
     """
-    check_sizes(event_size, num_layers)
+    check_vector_sizes(event_size, num_layers)
     if flow not in _FLOWS:
         raise ValueError(f"`flow` must be one of {_FLOWS}; got {flow!r}.")
     _check_used(

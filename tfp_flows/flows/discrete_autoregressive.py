@@ -3,11 +3,11 @@
 import numpy as np
 import tensorflow as tf
 
-from tfp_flows._builders import recipe
+from tfp_flows._builders import register_builder
 from tfp_flows.flows._levels import DiscreteAutoregressive
 
 
-@recipe(package="tfp_flows")
+@register_builder(package="tfp_flows")
 def discrete_autoregressive(
     network,
     num_levels=256,

@@ -5,8 +5,10 @@ import functools
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows._builders import recipe
+from tfp_flows._builders import register_builder
 from tfp_flows._dtypes import check_dtype
+from tfp_flows._seeds import seed_groups
+from tfp_flows._sizes import check_image_shape, check_integers
 from tfp_flows.bijectors import MultiScale, Scan, Squeeze, transformers
 from tfp_flows.flows import _image_builders as parts
 from tfp_flows.networks import ConvNet
@@ -14,7 +16,7 @@ from tfp_flows.networks import ConvNet
 tfb = tfp.bijectors
 
 
-@recipe(package="tfp_flows")
+@register_builder(package="tfp_flows")
 def glow(
     event_shape,
     num_levels=3,
@@ -83,8 +85,8 @@ def glow(
       ValueError: an argument is out of its range.
     """
     check_dtype("dtype", dtype)
-    *_, channels = parts.check_image(event_shape, num_levels, num_levels)
-    parts.check_integers(num_steps=num_steps)
+    *_, channels = check_image_shape(event_shape, num_levels, num_levels)
+    check_integers(num_steps=num_steps)
     if num_steps < 1:
         raise ValueError(f"`num_steps` must be at least 1; got {num_steps}.")
     if context_in not in ("top", "all"):
@@ -93,9 +95,9 @@ def glow(
     started = parts.start_flag()
     inner_context = context_size if context_in == "all" else 0
     levels, priors = [], []
-    for i, level_seed in enumerate(parts.seeds_of(seed, num_levels)[0]):
+    for i, level_seed in enumerate(seed_groups(seed, num_levels)[0]):
         channels *= 4
-        *seeds, prior_seed = parts.seeds_of(level_seed, *[2] * num_steps, 1)
+        *seeds, prior_seed = seed_groups(level_seed, *[2] * num_steps, 1)
         steps = []
         for k, pair in enumerate(seeds):
             step = f"level_{i}_step_{k}"

@@ -2,12 +2,12 @@
 
 import tensorflow as tf
 
-from tfp_flows._builders import recipe
+from tfp_flows._builders import register_builder
 from tfp_flows.bijectors import MaskedAutoregressive, transformers
 from tfp_flows.flows import _vector_builders
 
 
-@recipe(package="tfp_flows")
+@register_builder(package="tfp_flows")
 def maf(
     event_size,
     num_layers=5,

@@ -3,12 +3,12 @@
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows._builders import recipe
+from tfp_flows._builders import register_builder
 from tfp_flows.bijectors import DiagonalScale, transformers
 from tfp_flows.flows import _vector_builders
 
 
-@recipe(package="tfp_flows")
+@register_builder(package="tfp_flows")
 def nice(
     event_size,
     num_layers=4,

@@ -2,13 +2,13 @@
 
 import tensorflow as tf
 
-from tfp_flows._builders import recipe
+from tfp_flows._builders import register_builder
+from tfp_flows._sizes import check_vector_sizes
 from tfp_flows.bijectors import PlanarStack
 from tfp_flows.bijectors._trainable import make_trainable
-from tfp_flows.flows._vector_builders import check_sizes
 
 
-@recipe(package="tfp_flows")
+@register_builder(package="tfp_flows")
 def planar(
     event_size, num_layers, *, seed, activation="tanh", dtype=tf.float32, name="planar"
 ):
@@ -33,7 +33,7 @@ def planar(
       ValueError: `event_size` or `num_layers` is below 1.
     """
     matrix = [num_layers, event_size]
-    check_sizes(event_size, num_layers)
+    check_vector_sizes(event_size, num_layers)
     return make_trainable(
         PlanarStack,
         [event_size],

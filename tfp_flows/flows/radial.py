@@ -3,13 +3,14 @@
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows._builders import recipe
+from tfp_flows._builders import register_builder
+from tfp_flows._seeds import integer_seeds
+from tfp_flows._sizes import check_vector_sizes
 from tfp_flows.bijectors import Radial, Scan
 from tfp_flows.bijectors._trainable import make_trainable
-from tfp_flows.flows._vector_builders import check_sizes, layer_seeds
 
 
-@recipe(package="tfp_flows")
+@register_builder(package="tfp_flows")
 def radial(
     event_size, num_layers, *, seed, scan=False, dtype=tf.float32, name="radial"
 ):
@@ -34,7 +35,7 @@ def radial(
     Raises:
       ValueError: `event_size` or `num_layers` is below 1.
     """
-    check_sizes(event_size, num_layers)
+    check_vector_sizes(event_size, num_layers)
     layers = [
         make_trainable(
             Radial,
@@ -43,7 +44,7 @@ def radial(
             stddev=dict(center=1.0, radius=0.0, gain=0.0),
             dtype=dtype,
         )
-        for layer_seed in layer_seeds(seed, num_layers)
+        for layer_seed in integer_seeds(seed, num_layers)
     ]
     if scan:
         return Scan.from_layers(layers, name=name)

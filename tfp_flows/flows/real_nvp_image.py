@@ -4,8 +4,10 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows import masks
-from tfp_flows._builders import recipe
+from tfp_flows._builders import register_builder
 from tfp_flows._dtypes import check_dtype
+from tfp_flows._seeds import seed_groups
+from tfp_flows._sizes import check_image_shape, check_integers
 from tfp_flows.bijectors import Coupling, MultiScale, Squeeze, transformers
 from tfp_flows.flows import _image_builders as parts
 from tfp_flows.networks import ResidualConvNet
@@ -13,7 +15,7 @@ from tfp_flows.networks import ResidualConvNet
 tfb = tfp.bijectors
 
 
-@recipe(package="tfp_flows")
+@register_builder(package="tfp_flows")
 def real_nvp_image(
     event_shape,
     num_levels=2,
@@ -72,18 +74,18 @@ def real_nvp_image(
       TypeError: `seed` is no integer, or a dtype is none that fits.
       ValueError: an argument is out of its range.
     """
-    parts.check_integers(num_levels=num_levels)
+    check_integers(num_levels=num_levels)
     check_dtype("dtype", dtype)
-    height, width, channels = parts.check_image(event_shape, num_levels, num_levels - 1)
-    parts.check_integers(num_steps=num_steps)
+    height, width, channels = check_image_shape(event_shape, num_levels, num_levels - 1)
+    check_integers(num_steps=num_steps)
     if num_steps < 1:
         raise ValueError(f"`num_steps` must be at least 1; got {num_steps}.")
     transformer = parts.coupling_kind(coupling, transformers.Affine())
     started = parts.start_flag()
     levels, priors = [], []
-    for i, level_seed in enumerate(parts.seeds_of(seed, num_levels)[0]):
+    for i, level_seed in enumerate(seed_groups(seed, num_levels)[0]):
         last = i + 1 == num_levels
-        (*boards, of_prior), of_channels = parts.seeds_of(
+        (*boards, of_prior), of_channels = seed_groups(
             level_seed, num_steps + 2, num_steps
         )
 

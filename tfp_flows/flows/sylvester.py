@@ -3,16 +3,16 @@
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows._builders import check_outside_of_graphs, recipe
+from tfp_flows._builders import check_outside_of_graphs, register_builder
 from tfp_flows._dtypes import check_dtype
+from tfp_flows._sizes import check_integers
 from tfp_flows.bijectors import Scan, Sylvester, orthonormal
 from tfp_flows.bijectors._trainable import make_trainable
-from tfp_flows.flows._vector_builders import check_integers
 
 _BASES = ("orthogonal", "householder", "triangular")
 
 
-@recipe(package="tfp_flows")
+@register_builder(package="tfp_flows")
 def sylvester(
     event_size,
     num_layers,

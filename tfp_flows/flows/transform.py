@@ -3,13 +3,13 @@
 import tensorflow_probability as tfp
 
 from tfp_flows import _support
-from tfp_flows._builders import recipe
+from tfp_flows._builders import register_builder
 from tfp_flows.bijectors import never_stale
 
 tfb, tfd = tfp.bijectors, tfp.distributions
 
 
-@recipe(package="tfp_flows")
+@register_builder(package="tfp_flows")
 def transform(flow, bijector, name=None):
     """Returns the distribution of what a bijector makes of the samples of a flow.
 

@@ -17,7 +17,7 @@ if not hasattr(keras, "StatelessScope") or keras.config.backend() != "tensorflow
         "bijectors by themselves."
     )
 
-from tfp_flows._builders import recipe
+from tfp_flows._builders import register_builder
 from tfp_flows.keras.backup import BackupAndRestore
 from tfp_flows.keras.bijector_layer import BijectorLayer
 from tfp_flows.keras.conditioner import Conditioner
@@ -34,5 +34,5 @@ __all__ = [
     "DistributionLayer",
     "Nats",
     "NegativeLogLikelihood",
-    "recipe",
+    "register_builder",
 ]

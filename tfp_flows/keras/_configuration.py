@@ -2,7 +2,7 @@
 
 A description is data. What is made of it are the classes and functions that this
 package, TFP and TensorFlow have under known names, what the user registered as a
-`recipe` or with Keras, and nothing that a file brings along.
+`register_builder` or with Keras, and nothing that a file brings along.
 """
 
 import keras
@@ -90,7 +90,7 @@ class _Reader:
         return tf.constant(content[1], content[0])
 
     def _read_recipe(self, name):
-        return _builders.maker_of(name)
+        return _builders.find_builder(name)
 
     def _read_class(self, name):
         prefix, _, name = name.rpartition(".")
@@ -131,7 +131,7 @@ class _Reader:
     def _read_call(self, content):
         name, arguments = content
         known = any(name.startswith(f"{prefix}.") for prefix in MODULES)
-        maker = self._read_class(name) if known else _builders.maker_of(name)
+        maker = self._read_class(name) if known else _builders.find_builder(name)
         return maker(**{key: self.read(part) for key, part in arguments.items()})
 
     def _read_keras(self, config):

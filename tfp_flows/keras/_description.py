@@ -29,7 +29,7 @@ COMPONENTS = (
 )
 
 _REMEDY = (
-    "Decorate the function that makes the flow with `tfp_flows.keras.recipe`, or use "
+    "Decorate the function that makes the flow with `tfp_flows.keras.register_builder`, or use "
     "`save_weights` and `load_weights`."
 )
 
@@ -95,9 +95,9 @@ class Writer:
         return None, None
 
     def _name(self, value, path):
-        name = _builders.name_of(value)
+        name = _builders.registered_name(value)
         if name is not None:
-            return "recipe", name
+            return "builder", name
         if isinstance(value, type):
             for prefix, module in MODULES.items():
                 if getattr(module, value.__name__, None) is value:
@@ -122,14 +122,14 @@ class Writer:
                 trainable=value.trainable,
                 aggregation=value.aggregation.name,
             )
-        call = _builders.call_of(value)
+        call = _builders.recorded_call(value)
         if call is not None:
             self._known.update(id(v) for v in value.variables)
             return "call", [call.name, self._arguments(call.arguments, call.name)]
         if isinstance(value, keras.layers.Layer):
             self._known.update(id(v.value) for v in value.variables)
             return "keras", keras.saving.serialize_keras_object(value)
-        maker = _builders.name_of(type(value))
+        maker = _builders.registered_name(type(value))
         if dataclasses.is_dataclass(value) and maker is not None:
             fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
             return "call", [maker, self._arguments(fields, maker)]
@@ -167,7 +167,7 @@ class Writer:
 
 def _public_class(cls):
     """Returns the class under which users know it: `Chain` for TFP's `_Chain`."""
-    if _builders.name_of(cls) is not None:
+    if _builders.registered_name(cls) is not None:
         return cls
     name = cls.__name__.strip("_")
     for module in MODULES.values():

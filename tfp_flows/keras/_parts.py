@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows._builders import call_of
+from tfp_flows._builders import recorded_call
 from tfp_flows._traversal import layers_of
 from tfp_flows.keras._weights import complain
 
@@ -197,7 +197,7 @@ def hidden_variables(flow, evaluate):
     Raises:
       ValueError: a function makes other variables in each call.
     """
-    call = call_of(flow)
+    call = recorded_call(flow)
     if call is not None and call.name.startswith("tfp_flows>"):
         return []
     found = []

@@ -4,11 +4,11 @@ import keras
 import tensorflow as tf
 
 from tfp_flows._autodiff import with_shape
-from tfp_flows._builders import recipe
+from tfp_flows._builders import register_builder
 from tfp_flows.keras import _phase
 
 
-@recipe(package="tfp_flows")
+@register_builder(package="tfp_flows")
 class Conditioner(tf.Module):
     """A Keras network that tells the parameters of a coupling or autoregressive layer.
 

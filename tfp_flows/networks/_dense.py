@@ -1,29 +1,12 @@
 """Variables and products that the networks share."""
 
-import numbers
-
 import tensorflow as tf
-import tensorflow_probability as tfp
 
 from tfp_flows._autodiff import with_shape
-from tfp_flows._builders import check_outside_of_graphs
 from tfp_flows._dtypes import check_dtype
+from tfp_flows._sizes import is_size
 
 _FLOATING = (tf.bfloat16, tf.float16, tf.float32, tf.float64)
-
-
-def split_seed(seed, number):
-    """Returns as many stateless seeds, the same in each process.
-
-    Raises:
-      TypeError: `seed` is no integer.
-      RuntimeError: a graph is being made.
-    """
-    check_outside_of_graphs()
-    if isinstance(seed, bool) or not isinstance(seed, numbers.Integral):
-        raise TypeError(f"`seed` must be an integer; got {seed!r}.")
-    # TFP draws a new seed for an integer on every call; a pair is taken as it is.
-    return tf.unstack(tfp.random.split_seed([0, int(seed)], n=int(number)))
 
 
 def make_kernel(seed, shape, dtype, name, scale=1.0):
@@ -189,12 +172,6 @@ def check_context_size(size):
             "`context_size` must be the length of a context, an integer of at least 1, "
             f"or 0 for none; got {size!r}."
         )
-
-
-def is_size(value, least=1):
-    """Returns whether a value is an integer of at least so much."""
-    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    return whole and value >= least
 
 
 def check_inputs(network, x, context, input_size):

@@ -2,7 +2,8 @@
 
 import tensorflow as tf
 
-from tfp_flows._builders import recipe
+from tfp_flows._builders import register_builder
+from tfp_flows._seeds import split_seed
 from tfp_flows.networks._conv import Convolution, check_images, set_sizes
 from tfp_flows.networks._convolve import as_images
 from tfp_flows.networks._dense import (
@@ -12,14 +13,13 @@ from tfp_flows.networks._dense import (
     check_sizes,
     describe,
     in_place_of_last,
-    split_seed,
 )
 
 _CHANNELS = ["input_channels", "output_channels", "hidden_channels", "num_parameters"]
 _OPTIONS = ["actnorm", "context_size", "context_ndims"]
 
 
-@recipe(package="tfp_flows")
+@register_builder(package="tfp_flows")
 class ConvNet(tf.Module):
     """Convolutions over 3 x 3, 1 x 1, ... and 3 x 3 pixels, the last starting at zero.
 
@@ -161,7 +161,7 @@ class ConvNet(tf.Module):
         return _as_parameters(self, h, first)
 
 
-@recipe(package="tfp_flows")
+@register_builder(package="tfp_flows")
 class ResidualConvNet(tf.Module):
     """Convolutional network of blocks that each add to what they are given.
 

@@ -6,7 +6,8 @@ import functools
 import numpy as np
 import tensorflow as tf
 
-from tfp_flows._builders import recipe
+from tfp_flows._builders import register_builder
+from tfp_flows._seeds import split_seed
 from tfp_flows.networks._dense import (
     activate,
     add,
@@ -21,14 +22,13 @@ from tfp_flows.networks._dense import (
     make_kernel,
     multiply,
     set_dtypes,
-    split_seed,
 )
 from tfp_flows.networks._mask_sets import MaskSets, maps_between, who_sees_whom
 from tfp_flows.networks._walk import Linear, walk
 from tfp_flows.networks._walk_plan import Plan
 
 
-@recipe(package="tfp_flows")
+@register_builder(package="tfp_flows")
 class MADE(tf.Module):
     """Network with several outputs for each input, which see the inputs before it.
 

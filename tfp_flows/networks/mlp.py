@@ -4,7 +4,8 @@ import math
 
 import tensorflow as tf
 
-from tfp_flows._builders import recipe
+from tfp_flows._builders import register_builder
+from tfp_flows._seeds import split_seed
 from tfp_flows.networks._dense import (
     activate,
     add,
@@ -20,13 +21,12 @@ from tfp_flows.networks._dense import (
     make_kernel,
     multiply,
     set_dtypes,
-    split_seed,
 )
 
 _SIZES = ["input_size", "output_shape", "hidden_units", "context_size"]
 
 
-@recipe(package="tfp_flows")
+@register_builder(package="tfp_flows")
 class MLP(tf.Module):
     """Dense layers, the last of which starts at zero.
 
@@ -90,7 +90,7 @@ class MLP(tf.Module):
         return describe(self, *_SIZES)
 
 
-@recipe(package="tfp_flows")
+@register_builder(package="tfp_flows")
 class ResidualMLP(tf.Module):
     """Dense network of blocks that each add to what they are given.
 

@@ -5,8 +5,9 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows import masks
-from tfp_flows._builders import recipe
-from tfp_flows.networks._dense import cast, describe, make_kernel, multiply, split_seed
+from tfp_flows._builders import register_builder
+from tfp_flows._seeds import split_seed
+from tfp_flows.networks._dense import cast, describe, make_kernel, multiply
 from tfp_flows.networks._raster import (
     Convolution,
     apply_head,
@@ -17,7 +18,7 @@ from tfp_flows.networks._raster import (
 )
 
 
-@recipe(package="tfp_flows")
+@register_builder(package="tfp_flows")
 class PixelCNN(tf.Module):
     """Network with several outputs for each element, which see the elements before it.
 

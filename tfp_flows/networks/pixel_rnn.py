@@ -5,8 +5,9 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows import masks
-from tfp_flows._builders import recipe
-from tfp_flows.networks._dense import describe, make_kernel, split_seed
+from tfp_flows._builders import register_builder
+from tfp_flows._seeds import split_seed
+from tfp_flows.networks._dense import describe, make_kernel
 from tfp_flows.networks._lstm import run_lines, skew, unskew
 from tfp_flows.networks._raster import (
     Convolution,
@@ -18,7 +19,7 @@ from tfp_flows.networks._raster import (
 )
 
 
-@recipe(package="tfp_flows")
+@register_builder(package="tfp_flows")
 class PixelRNN(tf.Module):
     """Network with several outputs for each element, which see the elements before it.
 

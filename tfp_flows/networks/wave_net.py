@@ -4,7 +4,8 @@ import contextlib
 
 import tensorflow as tf
 
-from tfp_flows._builders import recipe
+from tfp_flows._builders import register_builder
+from tfp_flows._seeds import split_seed
 from tfp_flows.networks._causal import convolve, delayed
 from tfp_flows.networks._dense import (
     add,
@@ -18,12 +19,11 @@ from tfp_flows.networks._dense import (
     multiply,
     set_context,
     set_dtypes,
-    split_seed,
 )
 from tfp_flows.networks._wave_walk import flatten, walk
 
 
-@recipe(package="tfp_flows")
+@register_builder(package="tfp_flows")
 class WaveNet(tf.Module):
     """Network with several outputs for each sample, which see the samples before it.
 
