@@ -117,7 +117,9 @@ def check_outside_of_graphs() -> None:
 
 def recorded_call(instance: Any) -> BuilderCall | None:
     """Returns the call that made an object, or None if it was not recorded."""
-    return vars(instance).get("_builder_call") if hasattr(instance, "__dict__") else None
+    return (
+        vars(instance).get("_builder_call") if hasattr(instance, "__dict__") else None
+    )
 
 
 def registered_name(builder: Any) -> str | None:

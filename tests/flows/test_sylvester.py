@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tests.flows.recipes import check_recipe
+from tests.flows.builders import check_builder
 from tfp_flows import flows
 from tfp_flows.bijectors import Sylvester
 
@@ -16,11 +16,11 @@ tfb, tfd = tfp.bijectors, tfp.distributions
 
 
 @pytest.mark.parametrize("basis", ["orthogonal", "householder", "triangular"])
-def test_sylvester_is_a_good_recipe(basis, tmp_path):
+def test_sylvester_passes_the_checks_of_builders(basis, tmp_path):
     def make(**kwargs):
         return flows.sylvester(3, 2, 2, basis=basis, **kwargs)
 
-    check_recipe(make, 3, tmp_path)
+    check_builder(make, 3, tmp_path)
 
 
 @pytest.mark.parametrize("scope", [contextlib.nullcontext, tf.GradientTape])

@@ -1,4 +1,4 @@
-"""What every recipe of the package is held to."""
+"""What every builder of the package is held to."""
 
 import hashlib
 
@@ -13,8 +13,8 @@ from tfp_flows import flows
 tfd = tfp.distributions
 
 
-def check_density_recipe(make, size, path, starts_as_noise=True):
-    """Checks a recipe that makes a distribution, conditional ones among them.
+def check_density_builder(make, size, path, starts_as_noise=True):
+    """Checks a builder that makes a distribution, conditional ones among them.
 
     Args:
       make: callable that takes `seed`, `dtype` and `context_size` and returns the flow.
@@ -86,8 +86,8 @@ def _check_context(make, x):
     assert draw["x"].shape == [7, size] and joint.log_prob(draw).shape == [7]
 
 
-def check_recipe(make, size, path):
-    """Checks a recipe: start, seed, dtype, training, cache and saving.
+def check_builder(make, size, path):
+    """Checks a builder: start, seed, dtype, training, cache and saving.
 
     Args:
       make: callable that takes `seed` and `dtype` and returns the flow.
