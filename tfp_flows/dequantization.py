@@ -142,8 +142,8 @@ def variational_dequantizer(
 ) -> Flow:
     """Build a flow of dequantization noise in [0, 1), conditioned on the image.
 
-    Ho et al. (2019), section 3.1, https://arxiv.org/abs/1902.00275. It is initialized to
-    uniform noise. Train it together with the flow of images, by maximizing
+    Ho et al. (2019), section 3.1, https://arxiv.org/abs/1902.00275. The flow is
+    initialized to uniform noise. Train it together with the flow of images: maximize
     `log_prob_lower_bound(..., dequantizer=...)`.
 
     >>> from tfp_flows import dequantization
@@ -161,8 +161,8 @@ def variational_dequantizer(
       name: name of the distribution.
 
     Returns:
-      dequantizer: `tfp_flows.Flow`, whose context, given by `tfp_flows.flows.condition`,
-        is images scaled to [-0.5, 0.5].
+      dequantizer: `tfp_flows.Flow`. Condition it on images scaled to [-0.5, 0.5], by
+        `tfp_flows.flows.condition`.
 
     Raises:
       TypeError: `seed` is not an integer, or `dtype` is not supported.

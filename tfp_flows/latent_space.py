@@ -31,7 +31,7 @@ def encode(flow: Distribution, y: TensorLike) -> list[tf.Tensor]:
 
     >>> import tensorflow as tf
     >>> from tfp_flows import flows, latent_space
-    >>> flow = flows.glow([4, 4, 1], num_levels=2, num_steps=1, hidden_channels=8, seed=0)
+    >>> flow = flows.glow([4, 4, 1], 2, num_steps=1, hidden_channels=8, seed=0)
     >>> [z.shape[1:] for z in latent_space.encode(flow, tf.zeros([3, 4, 4, 1]))]
     [TensorShape([2, 2, 2]), TensorShape([1, 1, 8])]
 
@@ -95,12 +95,12 @@ def sample_at_temperature(
 ) -> tf.Tensor:
     """Draw samples with latents scaled by a temperature.
 
-    Kingma and Dhariwal (2018), section 6, https://arxiv.org/abs/1807.03039: temperatures
-    below 1, about 0.7, give samples that vary less and look better. At temperature 0,
-    all samples are the image of the mode of the latents.
+    Kingma and Dhariwal (2018), section 6, https://arxiv.org/abs/1807.03039. With
+    temperatures below 1, about 0.7, samples vary less and look better. At temperature
+    0, all samples are the image of the mode of the latents.
 
     >>> from tfp_flows import flows, latent_space
-    >>> flow = flows.glow([4, 4, 1], num_levels=2, num_steps=1, hidden_channels=8, seed=0)
+    >>> flow = flows.glow([4, 4, 1], 2, num_steps=1, hidden_channels=8, seed=0)
     >>> latent_space.sample_at_temperature(flow, 3, 0.7, seed=0).shape
     TensorShape([3, 4, 4, 1])
 

@@ -1,10 +1,10 @@
 """Variational inference: bounds on the evidence, for posteriors that are flows.
 
-`log p(x) >= E_q[log p(x | z) + log p(z) - log q(z | x)]`. If `q` is a flow, `z = f(z_0)`,
-this is `E_q0[log p(x, f(z_0)) - log q_0(z_0) + log |det f'(z_0)|]`: sample and density
-come from one forward evaluation, without an inverse. `sample_and_log_probs` draws from
-any reparameterized `tfd.Distribution`. The other functions compute bounds from the
-samples.
+`log p(x) >= E_q[log p(x | z) + log p(z) - log q(z | x)]`. If `q` is a flow, with
+`z = f(z_0)`, this is `E_q0[log p(x, f(z_0)) - log q_0(z_0) + log |det f'(z_0)|]`. Then
+sample and density come from one forward evaluation, without an inverse. `sample_and_log_probs`
+draws from any reparameterized `tfd.Distribution`. The other functions compute bounds
+from the samples.
 """
 
 from __future__ import annotations
@@ -86,8 +86,9 @@ def sample_and_log_probs(
     >>> from tfp_flows import flows, variational
     >>> prior = tfp.distributions.MultivariateNormalDiag(tf.zeros(2))
     >>> q = flows.planar(2, num_layers=4, seed=0)
+    >>> log_likelihood_fn = lambda z: -tf.reduce_sum((z - 1.0) ** 2, axis=-1)
     >>> samples = variational.sample_and_log_probs(
-    ...     q, lambda z: -tf.reduce_sum((z - 1.0) ** 2, axis=-1), prior, 10, seed=[0, 1])
+    ...     q, log_likelihood_fn, prior, num_samples=10, seed=[0, 1])
     >>> samples.z.shape, variational.elbo(samples).shape
     (TensorShape([10, 2]), TensorShape([]))
 

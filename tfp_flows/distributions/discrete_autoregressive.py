@@ -56,8 +56,8 @@ class DiscreteAutoregressive(Distribution):
 
     Args:
       network: autoregressive network, called as `network(x)` or `network(x, context)`,
-        which returns `[..., *event_shape, num_parameters]`: a `tfp_flows.networks.MADE`,
-        `PixelCNN`, `PixelRNN` or `WaveNet`, or a custom callable.
+        which returns `[..., *event_shape, num_parameters]`: one of
+        `tfp_flows.networks` that is autoregressive, or a custom callable.
       num_values: number of values of an element, at least 2.
       num_components: number of logistic components; None for logits.
       event_shape: shape of an image or waveform. May be None for networks that have an

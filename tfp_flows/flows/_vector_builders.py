@@ -118,7 +118,7 @@ def _alternates(first: Any, second: Any) -> bool:
 def insert_batch_norm(
     layers: list[Bijector], event_size: int, dtype: DTypeLike, epsilon: float = 1e-3
 ) -> list[Bijector]:
-    """Returns the layers with a `BatchNorm` between two, initialized to the identity."""
+    """Returns the layers with a `BatchNorm`, at first the identity, between two."""
     result: list[Bijector] = []
     for i, layer in enumerate(layers):
         result.append(layer)

@@ -56,7 +56,7 @@ def glow(
     `tfp_flows.latent_space` has tools to encode, interpolate and manipulate images.
 
     >>> from tfp_flows import flows
-    >>> flow = flows.glow([4, 4, 1], num_levels=1, num_steps=2, hidden_channels=8, seed=0)
+    >>> flow = flows.glow([4, 4, 1], 1, num_steps=2, hidden_channels=8, seed=0)
     >>> flow.log_prob(flow.sample(3, seed=1)).shape
     TensorShape([3])
 

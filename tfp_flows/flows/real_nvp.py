@@ -35,10 +35,10 @@ def real_nvp(
 ) -> Flow:
     """Build a RealNVP flow for vectors, of affine coupling layers.
 
-    Dinh et al. (2017), https://arxiv.org/abs/1605.08803. Densities and samples both take
-    one evaluation of each network. The flow is initialized to the identity, so that it
-    equals its base distribution. Scale data to mean 0 and standard deviation 1, or use
-    `standardize=True`.
+    Dinh et al. (2017), https://arxiv.org/abs/1605.08803. Densities and samples both
+    take one evaluation of each network. The flow is initialized to the identity, so
+    that it equals its base distribution. Scale data to mean 0 and standard deviation 1,
+    or use `standardize=True`.
 
     >>> from tfp_flows import flows
     >>> flow = flows.real_nvp(3, num_layers=2, hidden_units=(16,), seed=0)
