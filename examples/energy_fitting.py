@@ -299,7 +299,7 @@ def build(family, depth, batch, seed, center=(0.0, 0.0), scale=1.0):
                 [*batch, 2],
                 seed=seed,
                 stddev=dict(u=0.0, w=2**-0.5, b=1.0),
-                shapes=dict(u=normals, w=normals, b=normals[:-1]),
+                parameter_shapes=dict(u=normals, w=normals, b=normals[:-1]),
             ),
         )
     layers = [

@@ -322,7 +322,7 @@ def two_moons(steps, layers, points, pixels, seed, batch=256):
             [
                 tfb.Shift(mean),
                 tfb.ScaleMatvecTriL(scale),
-                tfb.Invert(flows.planar(2, layers, seed=seed)),
+                flows.planar(2, layers, seed=seed, invert=True).bijector,
             ]
         ),
     )

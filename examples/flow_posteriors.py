@@ -136,12 +136,12 @@ tfd = tfp.distributions
 PICTURE = pathlib.Path(__file__).with_suffix(".png")
 VIEWS = {"whole": 8, "top rows": 3}  # how many rows of pixels are seen
 FAMILIES = {
-    "Gaussian": ("none", 1),
+    "Gaussian": ("gaussian", 1),
     "planar 4": ("planar", 4),
     "planar 16": ("planar", 16),
     "radial 16": ("radial", 16),
-    "orthogonal 4": ("orthogonal", 4),
-    "triangular 4": ("triangular", 4),
+    "orthogonal 4": ("sylvester_orthogonal", 4),
+    "triangular 4": ("sylvester_triangular", 4),
     "IAF 4": ("iaf", 4),
 }
 CHECKED = ["Gaussian", "planar 16", "IAF 4"]
@@ -431,7 +431,7 @@ class Autoencoder(tf.Module):
             PRIOR,
             samples,
             seed=seed,
-            stopped_posterior=stopped,
+            stopped_surrogate_posterior=stopped,
         )
 
     def fit(self, seed, progress, decoder=None):

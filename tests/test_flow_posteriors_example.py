@@ -78,7 +78,7 @@ def test_flow_posteriors_reports_and_draws(example, tmp_path, capsys, monkeypatc
         return encoded, terms
 
     monkeypatch.setattr(example, "refine", refine)
-    monkeypatch.setattr(example, "FAMILIES", {"Gaussian": ("none", 1)})
+    monkeypatch.setattr(example, "FAMILIES", {"Gaussian": ("gaussian", 1)})
     for name in ["CHECKED", "MEASURED", "TOGETHER"]:
         monkeypatch.setattr(example, name, ["Gaussian"])
     monkeypatch.setattr(example, "collapse", collapse)

@@ -211,16 +211,16 @@ def with_batch_statistics(flow, batch):
     return bound
 
 
-def update_moving_statistics(flow, bound, decay=0.99):
+def update_moving_statistics(flow, batch_flow, momentum=0.99):
     """Moves statistics; `tfp_flows.normalization.update_moving_statistics` says how."""
-    if not 0.0 <= decay <= 1.0:
-        raise ValueError(f"`decay` must be in [0, 1]; got {decay}.")
+    if not 0.0 <= momentum <= 1.0:
+        raise ValueError(f"`momentum` must be in [0, 1]; got {momentum}.")
     parts, bound_parts = (
-        _parts_with_statistics(_bijector_of(each)) for each in (flow, bound)
+        _parts_with_statistics(_bijector_of(each)) for each in (flow, batch_flow)
     )
     if len(parts) != len(bound_parts):
         raise ValueError(
-            "`bound` must be made of `flow` by `with_batch_statistics`; "
+            "`batch_flow` must be what `with_batch_statistics` returns for `flow`; "
             f"got {len(bound_parts)} layers for {len(parts)}."
         )
     for part, bound_part in zip(parts, bound_parts):
@@ -229,7 +229,7 @@ def update_moving_statistics(flow, bound, decay=0.99):
                 (part.mean, bound_part.mean),
                 (part.variance, bound_part.variance),
             ]:
-                variable.assign_sub((1.0 - decay) * (variable - value))
+                variable.assign_sub((1.0 - momentum) * (variable - value))
 
 
 def has_statistics(flow):

@@ -2,8 +2,8 @@
 
 `log p(x) >= E_q[log p(x | z) + log p(z) - log q(z | x)]`. If `q` is a flow, with
 `z = f(z_0)`, this is `E_q0[log p(x, f(z_0)) - log q_0(z_0) + log |det f'(z_0)|]`. Then
-sample and density come from one forward evaluation, without an inverse. `sample_and_log_probs`
-draws from any reparameterized `tfd.Distribution`. The other functions compute bounds
+sample and density come from one forward evaluation, without an inverse.
+`sample_and_log_probs` draws from any reparameterized `tfd.Distribution`. The other functions compute bounds
 from the samples.
 """
 

@@ -121,9 +121,9 @@ def _glow_steps(number):
 # direction of the layers.
 FLOWS = {
     "planar": (_planar, True),
-    "radial": (lambda k: flows.radial(SIZE, k, seed=0).bijectors[::-1], False),
+    "radial": (lambda k: flows.radial(SIZE, k, seed=0).bijector.bijectors[::-1], False),
     "Sylvester, M = 32": (
-        lambda k: flows.sylvester(SIZE, k, 32, seed=0).bijectors[::-1],
+        lambda k: flows.sylvester(SIZE, k, 32, seed=0).bijector.bijectors[::-1],
         True,
     ),
     "RealNVP, 128 x 128": (

@@ -107,15 +107,17 @@ def _glow_flops(batch, size, depth):
 
 
 def _planar(size, depth, scan):
-    return flows.planar(size, depth, seed=0)  # one layer for all
+    return flows.planar(size, depth, seed=0).bijector  # one layer for all
 
 
 def _radial(size, depth, scan):
-    return flows.radial(size, depth, seed=0, scan=scan)
+    return flows.radial(size, depth, seed=0, scan=scan).bijector
 
 
 def _sylvester(size, depth, scan):
-    return flows.sylvester(size, depth, min(size, MOST_COLUMNS), seed=0, scan=scan)
+    return flows.sylvester(
+        size, depth, min(size, MOST_COLUMNS), seed=0, scan=scan
+    ).bijector
 
 
 def _real_nvp(size, depth, scan):

@@ -31,7 +31,7 @@ def posteriors(options):
     bare autoencoder, encoder and decoder of two hidden layers of 512, 784 pixels, no
     flow; and the faster of the papers' formulas in PyTorch, as they are and compiled.
     """
-    names = [("none", 1)]
+    names = [("gaussian", 1)]
     names += [(kind, n) for kind in textbook.KINDS for n in NUMBERS_OF_LAYERS]
     calls = {}
     for kind, number in names:

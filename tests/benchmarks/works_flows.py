@@ -1,4 +1,4 @@
-"""Flows as the benchmarks time them: our recipes, and what the pages of TFP suggest.
+"""Flows as the benchmarks time them: our builders, and what the pages of TFP suggest.
 
 Each function makes variables, and returns candidates by quantity: see `works`.
 """
@@ -93,7 +93,7 @@ def tfp_real_nvp_large():
 
 
 def nice():
-    flow = _of_sizes(functools.partial(flows.nice, base=tfd.Normal), "nice")
+    flow = _of_sizes(functools.partial(flows.nice, base_distribution=tfd.Normal), "nice")
     return of_flow(flow, _batch("nice"))
 
 
@@ -123,7 +123,7 @@ def glow():
 
 
 def glow_flow(num_steps=MODELS["glow"].num_layers, x=None, **modes):
-    """Returns a Glow of our recipe after its start from data."""
+    """Returns a Glow of our builder after its start from data."""
     flow = flows.glow(
         peers.IMAGE, NUM_LEVELS, num_steps, HIDDEN_CHANNELS, seed=0, **modes
     )
@@ -166,7 +166,7 @@ def _batch(name):
 
 
 def _of_sizes(make, name):
-    """Returns a flow of a recipe, with networks that do something."""
+    """Returns a flow of a builder, with networks that do something."""
     model = MODELS[name]
     flow = make(model.size, model.num_layers, model.hidden_units, seed=0)
     move(flow.trainable_variables)

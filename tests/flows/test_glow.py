@@ -47,7 +47,7 @@ def test_options():
     logit = make(seed=0, preprocessing="logit", num_values=32)
     y = np.random.default_rng(0).uniform(0.0, 32.0, size=[3, 4, 8, 1])
     assert np.all(np.isfinite(logit.log_prob(np.float32(y))))
-    everywhere = make(seed=0, context_size=3, context_in="all")
+    everywhere = make(seed=0, context_size=3, conditioning="all")
     at_the_top = make(seed=0, context_size=3)
     counts = [
         sum("context_kernel" in v.name for v in flow.variables)
@@ -56,8 +56,8 @@ def test_options():
     assert counts == [4, 1]
     with pytest.raises(ValueError, match="`convolution` must be .*; got 'lu'"):
         make(seed=0, convolution="lu")
-    with pytest.raises(ValueError, match="`context_in` must be .*; got 'some'"):
-        make(seed=0, context_in="some")
+    with pytest.raises(ValueError, match="`conditioning` must be .*; got 'some'"):
+        make(seed=0, conditioning="some")
 
 
 def test_one_image_is_scored_against_all_classes():

@@ -30,5 +30,5 @@ def test_is_the_model_of_the_paper():
     close(flow.log_prob(x), np.sum(expected, axis=-1))
     kept = [layer.mask.tolist() for layer in flow.bijector.bijectors[:-1]]
     assert kept[0] == kept[2] == [not k for k in kept[1]]
-    normal = flows.nice(4, 4, (8,), seed=0, base=tfd.Normal)
+    normal = flows.nice(4, 4, (8,), seed=0, base_distribution=tfd.Normal)
     assert isinstance(normal.distribution.distribution, tfd.Normal)

@@ -12,7 +12,7 @@ def test_planar_passes_the_checks_of_builders(tmp_path):
 
 def test_activation_reaches_the_layers():
     flow = flows.planar(3, 4, seed=0, activation="leaky_relu")
-    assert flow.activation == "leaky_relu"
+    assert flow.bijector.activation == "leaky_relu"
 
 
 @pytest.mark.parametrize("sizes", [(0, 2), (2, 0)])

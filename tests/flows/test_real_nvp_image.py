@@ -9,8 +9,8 @@ from tfp_flows import flows
 from tfp_flows.bijectors import Coupling
 
 
-def make(event_shape=(4, 2, 1), num_levels=2, num_steps=1, **others):
-    return flows.real_nvp_image(event_shape, num_levels, num_steps, 2, 1, **others)
+def make(event_shape=(4, 2, 1), num_levels=2, num_couplings=1, **others):
+    return flows.real_nvp_image(event_shape, num_levels, num_couplings, 2, 1, **others)
 
 
 def test_passes_the_checks_of_image_builders(tmp_path):
