@@ -101,9 +101,9 @@ EXTERNAL = ("numpy", "tensorflow", "tensorflow_probability")
 PRIVATE_OF_TENSORFLOW = ("_autodiff", "_freshness")
 # Top-level names that two modules define. The list only becomes shorter.
 DEFINED_TWICE = {
-    "Convolution", "Planar", "Radial", "Sylvester", "_check_flow", "_dtype_of",
+    "Convolution", "_dtype_of",
     "_edges", "_inside", "_product", "_sizes", "_solve", "_spell", "_with_parts",
-    "activate", "adopt", "check_sizes", "convolve", "describe", "distribution",
+    "activate", "adopt", "check_sizes", "convolve", "describe",
     "dtype_of", "evaluate", "flatten", "in_order", "initialize_from_data",
     "names_of", "parts_of", "register", "scale", "set_sizes", "solve", "split",
     "update_moving_statistics", "walk", "with_batch_statistics",
@@ -187,7 +187,8 @@ def definitions():
     for path in sorted(ROOT.rglob("*.py")):
         for node in ast.parse(path.read_text()).body:
             if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-                found[node.name].append(module_of(path))
+                if module_of(path) not in found[node.name]:  # overloads are several
+                    found[node.name].append(module_of(path))
     return found
 
 

@@ -314,7 +314,7 @@ def test_warm_up():
         ),
         (
             lambda: variational.kl_warm_up(1, -1),
-            "`num_steps` must not be negative; got -1",
+            "`num_steps` must be at least 0; got -1",
         ),
         # Of each element: it would broadcast against the other terms.
         (
@@ -351,7 +351,7 @@ def test_errors(run, text):
             lambda: variational.sample_and_log_probs(
                 flows.amortized_posterior(2, "planar", 2), log_likelihood, PRIOR
             ),
-            r"`posterior` must be a .*`family\(parameters\)`",
+            r"`surrogate_posterior` must be a .*called with the parameters",
         ),
         (
             lambda: variational.sample_and_log_probs(
@@ -361,13 +361,13 @@ def test_errors(run, text):
         ),
         (
             lambda: variational.sample_and_log_probs(gaussian(), PRIOR),
-            "`log_likelihood` must be callable",
+            "`log_likelihood_fn` must be callable",
         ),
         (
             lambda: variational.log_marginal_likelihood(
                 gaussian, log_likelihood, PRIOR, 5, seed=0
             ),
-            "`posterior` must be a",
+            "`surrogate_posterior` must be a",
         ),
     ],
 )

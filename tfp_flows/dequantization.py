@@ -19,7 +19,7 @@ from tfp_flows._sizes import check_image_shape
 from tfp_flows._typing import Distribution, DTypeLike, Seed, TensorLike
 from tfp_flows.bijectors import Coupling, transformers
 from tfp_flows.distributions import Logistic, _large_events
-from tfp_flows.flows import condition
+from tfp_flows.flows.condition import condition
 from tfp_flows.networks import ConvNet
 
 __all__ = [

@@ -217,7 +217,7 @@ def attribute_direction(
 
 
 def manipulate(
-    flow: Distribution, y: TensorLike, direction: Sequence[TensorLike], amount: float
+    flow: Distribution, y: TensorLike, direction: Sequence[tf.Tensor], amount: float
 ) -> tf.Tensor:
     """Shift the latents of data along a direction.
 

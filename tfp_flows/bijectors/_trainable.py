@@ -71,8 +71,10 @@ def make_trainable(
         if name not in fixed
     }
     shapes = dict(parameter_shapes or {})
-    given = isinstance(stddev, Mapping)
-    stddevs = dict(stddev) if given else dict.fromkeys(properties, stddev)
+    if isinstance(stddev, Mapping):
+        stddevs = dict(stddev)
+    else:
+        stddevs = dict.fromkeys(properties, stddev)
     for argument, names in [("parameter_shapes", shapes), ("stddev", stddevs)]:
         if set(names) - set(properties):
             raise ValueError(

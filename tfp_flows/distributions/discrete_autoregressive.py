@@ -76,6 +76,13 @@ class DiscreteAutoregressive(Distribution):
       ValueError: a context is missing, or has another size than `context_size`.
     """
 
+    network: TensorFn
+    num_values: int
+    context: Any
+    context_size: int | None
+    _likelihood: Categorical | DiscretizedLogisticMixture
+    _shape: tf.TensorShape
+
     def __init__(
         self,
         network: TensorFn,
@@ -93,7 +100,6 @@ class DiscreteAutoregressive(Distribution):
             )
         self.network, self.num_values = network, num_values
         dtype = dtype_of(network) or tf.float32
-        self._likelihood: Categorical | DiscretizedLogisticMixture
         self._likelihood = Categorical(num_values)
         if num_components is not None:
             if not isinstance(num_components, numbers.Integral) or num_components < 1:

@@ -29,8 +29,8 @@ COMPONENTS = (
 )
 
 _REMEDY = (
-    "Decorate the function that makes the flow with `tfp_flows.keras.register_builder`, or use "
-    "`save_weights` and `load_weights`."
+    "Decorate the function that makes the flow with "
+    "`tfp_flows.keras.register_builder`, or use `save_weights` and `load_weights`."
 )
 
 

@@ -35,7 +35,8 @@ class DistributionLayer(keras.layers.Layer):
       family: flow with a context, such as `tfp_flows.flows.maf(1, context_size=16,
         seed=0)` makes, whose context the input is; or a callable from the input to a
         `tfd.Distribution` with its batch axes, such as a Gaussian. A function that is
-        to be saved in a `.keras` file is registered with Keras, or by `register_builder`.
+        to be saved in a `.keras` file is registered, with Keras or by
+        `register_builder`.
       **kwargs: arguments of `keras.layers.Layer`: `name`, `dtype`, `trainable`.
 
     Raises:
