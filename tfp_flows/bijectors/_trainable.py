@@ -75,7 +75,9 @@ def make_trainable(
         stddevs = dict(stddev)
     else:
         stddevs = dict.fromkeys(properties, stddev)
-    for argument, names in [("parameter_shapes", shapes), ("stddev", stddevs)]:
+    given: dict[str, Mapping[str, Any]]
+    given = dict(parameter_shapes=shapes, stddev=stddevs)
+    for argument, names in given.items():
         if set(names) - set(properties):
             raise ValueError(
                 f"`{argument}` must name parameters out of {sorted(properties)}; "

@@ -11,6 +11,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows._autodiff import with_shape
+from tfp_flows._layer import TakesContext
 from tfp_flows._typing import Distribution, Seed, Shape, TensorFn, TensorLike
 from tfp_flows.bijectors import _last_axis_sums
 from tfp_flows.bijectors._conditioner import (
@@ -27,7 +28,7 @@ from tfp_flows.distributions._discrete_likelihoods import (
 tfd = tfp.distributions
 
 
-class DiscreteAutoregressive(Distribution):
+class DiscreteAutoregressive(TakesContext, Distribution):
     """Autoregressive distribution over the integers of images or waveforms.
 
     `p(x) = prod_i p(x_i | x_1, ..., x_(i-1))`, where each `x_i` is an integer from 0 to
@@ -79,7 +80,7 @@ class DiscreteAutoregressive(Distribution):
     network: TensorFn
     num_values: int
     context: Any
-    context_size: int | None
+
     _likelihood: Categorical | DiscretizedLogisticMixture
     _shape: tf.TensorShape
 
@@ -110,6 +111,7 @@ class DiscreteAutoregressive(Distribution):
             self._likelihood = DiscretizedLogisticMixture(num_values, num_components)
         self._check_number(getattr(network, "num_parameters", None))
         self._shape = _event_shape_of(network, event_shape)
+        self.context_ndims = context_ndims_of(network)
         self.context, self.context_size = check_context(network, context, None, dtype)
         super().__init__(
             # With an integer dtype TFP would truncate the decimals of an array.

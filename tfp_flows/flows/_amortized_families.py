@@ -148,7 +148,8 @@ class PlanarPosterior(GaussianPosterior):
         return [parts["u"], w, parts["b"]]
 
     def _bijector(self, tensors: list[Any]) -> Bijector | None:
-        return bijectors.PlanarStack(*tensors, self._activation)
+        u, w, b = tensors
+        return bijectors.PlanarStack(u, w, b, self._activation)
 
 
 class RadialPosterior(GaussianPosterior):
@@ -212,8 +213,8 @@ class SylvesterPosterior(GaussianPosterior):
     def _bijector(self, tensors: list[Any]) -> Bijector | None:
         return tfb.Chain(
             [
-                bijectors.Sylvester(*layer, activation=self._activation)
-                for layer in tensors
+                bijectors.Sylvester(q, r, r_tilde, b, activation=self._activation)
+                for q, r, r_tilde, b in tensors
             ][::-1]
         )
 
