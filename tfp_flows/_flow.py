@@ -75,7 +75,8 @@ class Flow(TRANSFORMED):
     ) -> tf.Tensor:
         _check("sample(n, ...)", name, kwargs)
         if _is_floating(seed):
-            raise _error("sample(n, ...)", f"numbers of shape {np.shape(seed)}")
+            shape = np.shape(np.asarray(seed))
+            raise _error("sample(n, ...)", f"numbers of shape {shape}")
         return super().sample(sample_shape, seed=seed, name=name, **kwargs)
 
     def experimental_local_measure(self, y, backward_compat=False, **kwargs):
