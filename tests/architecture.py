@@ -76,7 +76,7 @@ ROOMS = {
         Room("networks", "conditioner networks, one kind in a file", ("core", "masks"),
              new="a network: its file, `__init__.py`, `tests/catalogue/networks.py`"),
         Room("bijectors", "layers, one kind in a file, and transformers",
-             ("core", "masks", "root_finding"),
+             ("core", "masks", "root_finding", "networks"),
              new="a layer: its file, `__init__.py`, `tests/catalogue/layers.py`"),
         Room("flows", "builders of whole flows, one in a file, and `condition`",
              _TOOLS,
@@ -99,7 +99,7 @@ EXTERNAL = ("numpy", "tensorflow", "tensorflow_probability")
 PRIVATE_OF_TENSORFLOW = ("_autodiff", "_freshness")
 # Top-level names that two modules define. The list only becomes shorter.
 DEFINED_TWICE = {
-    "Convolution", "Planar", "Radial", "Sylvester", "_check_flow", "_dtype_of",
+    "Planar", "Radial", "Sylvester", "_check_flow", "_dtype_of",
     "_edges", "_inside", "_product", "_sizes", "_solve", "_spell", "_with_parts",
     "activate", "adopt", "check_sizes", "convolve", "describe", "distribution",
     "dtype_of", "evaluate", "flatten", "in_order", "initialize_from_data",

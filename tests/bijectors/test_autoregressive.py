@@ -20,7 +20,7 @@ from tfp_flows.bijectors import (
 )
 from tfp_flows.networks import MADE
 from tfp_flows.networks import made as module_of_made
-from tfp_flows.networks._walk_plan import Plan
+from tfp_flows.networks._block_schedule import BlockSchedule
 
 tfb, tfd = tfp.bijectors, tfp.distributions
 KINDS = [InverseAutoregressive, MaskedAutoregressive]
@@ -77,8 +77,8 @@ def test_agrees_with_the_papers():
     "arguments",
     [
         {},
-        dict(order="random", degrees="random", hidden_units=(5, 20)),
-        dict(residual=True, hidden_units=(8, 8), skip=True, order="reversed"),
+        dict(order="random", hidden_degrees="random", hidden_units=(5, 20)),
+        dict(residual=True, hidden_units=(8, 8), skip_connections=True, order="right-to-left"),
         dict(num_masks=3),
         dict(hidden_units=(3,)),
     ],
@@ -109,8 +109,8 @@ def test_the_walk_finds_what_one_pass_an_element_does(kind, arguments, transform
     "arguments",
     [
         {},
-        dict(order="random", degrees="random", hidden_units=(5, 20)),
-        dict(residual=True, hidden_units=(8, 8), skip=True, order="reversed"),
+        dict(order="random", hidden_degrees="random", hidden_units=(5, 20)),
+        dict(residual=True, hidden_units=(8, 8), skip_connections=True, order="right-to-left"),
         dict(hidden_units=(1, 3)),
     ],
 )
@@ -141,7 +141,7 @@ def test_groups_of_a_walk_see_the_context(jit_compile):
 def test_a_plan_has_each_unit_once(size):
     rng = np.random.default_rng(size)
     spaces = [rng.permutation(size), rng.integers(size, size=50), np.zeros(1, int)]
-    plan = Plan(spaces[0] + 1, spaces[1:])
+    plan = BlockSchedule(spaces[0] + 1, spaces[1:])
     assert len(plan.levels) == 1 + (size >= 300)
     found = [np.zeros(1, int) for _ in spaces]
     for level in plan.levels:
@@ -325,7 +325,7 @@ def test_the_check_names_who_sees_whom():
     network = made()
     check_autoregressive(network, X[0])
     check_autoregressive(made(order="random"), X[0])
-    leaking = made(order="reversed", activation="tanh")
+    leaking = made(order="right-to-left", activation="tanh")
     with pytest.raises(ValueError, match="got 36 dependences .*: 0 sees 1, 0 sees 2,"):
         check_autoregressive(leaking, X[0], order=range(9))
     with pytest.raises(ValueError, match="got 1 dependences that .*: 1 sees 1[.]"):
@@ -341,7 +341,7 @@ def test_views_average_as_an_ensemble():
     base = tfd.MultivariateNormalDiag(tf.zeros(9, tf.float64))
     members = [
         tfd.TransformedDistribution(base, MaskedAutoregressive(view))
-        for view in network.views()
+        for view in network.ensemble()
     ]
     ensemble = tfd.Mixture(tfd.Categorical(tf.zeros(3, tf.float64)), members)
     densities = []

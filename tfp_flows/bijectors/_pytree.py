@@ -14,6 +14,7 @@ import tensorflow_probability as tfp
 from tfp_flows._autodiff import with_shape
 from tfp_flows._closures import variables_within
 from tfp_flows._parameters import without_keras
+from tfp_flows.networks.base import as_network
 
 tfb = tfp.bijectors
 
@@ -118,9 +119,8 @@ def inputs_of(network):
       tensors: dictionary of floating tensors, of variables as they are now.
       numbers: dictionary of `Read`, in graphs, for variables of whole numbers.
     """
-    of_keras = hasattr(network, "built") or hasattr(network, "changes_in_training")
-    if not isinstance(network, tf.Module) or of_keras:
-        return {}, {}  # nobody replaces what a Keras network has
+    if not as_network(network).is_copyable:
+        return {}, {}
     tensors, numbers = {}, {}
     for path, leaf in leaves_of(network, check=False).items():
         if tf.as_dtype(leaf.dtype).is_floating:

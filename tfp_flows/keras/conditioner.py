@@ -61,6 +61,8 @@ class Conditioner(tf.Module):
         self.dtype = _dtype_of(network)
         self._variables = [variable.value for variable in network.variables]
 
+    is_copyable = False  # its variables are those of the Keras network
+
     @property
     def event_ndims(self):
         """Rank of a point."""
