@@ -91,7 +91,7 @@ def test_errors_of_factors(arguments, kind, message):
 
 
 def test_errors_of_a_matrix():
-    with pytest.raises(ValueError, match="`weight` must be regular"):
+    with pytest.raises(ValueError, match="`weight` must be invertible"):
         InvertibleConv1x1(np.ones([2, 2]))
     with pytest.raises(ValueError, match="must be equally long"):
         InvertibleConv1x1(np.ones([2, 3]))
@@ -101,7 +101,7 @@ def test_errors_of_a_matrix():
     layer = InvertibleConv1x1(variable, validate_args=True)
     layer.forward(X)
     variable.assign(np.ones([4, 4]))
-    with pytest.raises(tf.errors.InvalidArgumentError, match="must be regular"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="must be invertible"):
         layer.forward(X)
 
 
@@ -130,7 +130,7 @@ def test_a_matrix_that_became_singular_is_named(call):
             x = np.ones([3, *bad.shape[:-1]], dtype)
             assert np.all(np.isfinite(call(layer, x)))
             variable.assign(bad)
-            with pytest.raises(ValueError, match="`weight` must be regular, .*log .de"):
+            with pytest.raises(ValueError, match="`weight` must be invertible to .*log .de"):
                 call(layer, x)
 
 

@@ -91,5 +91,5 @@ def test_errors():
         matrices.random_orthogonal(0, seed=0)
     with pytest.raises(ValueError, match="must be a square matrix; got shape .*2, 3"):
         matrices.plu_factors(np.ones([2, 3]))
-    with pytest.raises(ValueError, match="must be regular; got a singular matrix"):
+    with pytest.raises(ValueError, match="must be invertible; got a singular matrix"):
         matrices.plu_factors(np.ones([2, 2]))

@@ -180,7 +180,7 @@ def test_layers_check_their_parameters():
     layer = MultiScale([tfb.Chain([tfb.Invert(Squeeze()), checked])])
     layer.inverse(X)
     conv.weight.assign(np.ones([4, 4]))
-    with pytest.raises(tf.errors.InvalidArgumentError, match="must be regular"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="must be invertible"):
         layer.inverse(X)
 
 

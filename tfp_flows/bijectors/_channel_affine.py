@@ -1,14 +1,14 @@
-"""Scales and shifts of channels, whose gradients are sums over all but the last axis.
+"""Per-channel scale and shift, with fast gradients under XLA.
 
-XLA on CPUs takes 4 to 30 times as long for `sum(g * x)` over several leading axes as
-for a pass over `g * x` and the product of that with ones.
+The gradients are sums over all axes but the last. On CPUs, XLA takes 4 to 30 times as
+long for `sum(g * x)` over several leading axes as for a product of `g * x` with ones.
 """
 
 import tensorflow as tf
 
 
 def scale(x, factor):
-    """Returns `x * factor` for a factor `[..., C]` that broadcasts with `x`."""
+    """Returns `x * factor`, for a factor of shape `[..., C]`."""
     if not _is_of_channels(factor, x):
         return x * factor
 
@@ -23,7 +23,7 @@ def scale(x, factor):
 
 
 def shift(x, term):
-    """Returns `x + term` for a term `[..., C]` that broadcasts with `x`."""
+    """Returns `x + term`, for a term of shape `[..., C]`."""
     if not _is_of_channels(term, x):
         return x + term
 
@@ -38,10 +38,10 @@ def shift(x, term):
 
 
 def _is_of_channels(parameter, x):
-    """Returns whether `x` has axes for pixels, and one parameter for all of them."""
+    """Returns whether one parameter of shape `[C]` serves all pixels of `x`."""
     channels = x.shape[-1] if x.shape.rank else None
     return (
-        not tf.executing_eagerly()  # where it would cost more than it saves
+        not tf.executing_eagerly()  # where the plain product is faster
         and channels is not None
         and x.shape.rank > 2
         and parameter.shape[-1:] == [channels]

@@ -1,12 +1,12 @@
-"""Sums over the last axis, and factors of rows, whose gradients are such sums.
+"""Sums over the last axis, and scaled rows, fast and exact under XLA.
 
-XLA on CPUs takes a sum of more than 32 numbers in windows of 32, and not in one loop
-with what makes these numbers: it writes them down, and reads them again. Pieces of 32
-it sums in the loop that makes them. In eager mode both would cost more than they save.
+On CPUs, XLA sums more than 32 numbers in windows of 32 and materializes the summands
+first. It fuses sums of 32 numbers with the computation of the summands, so longer sums
+are split into pieces of 32. Eager mode uses plain sums, which are faster there.
 
-Sums of 1e5 numbers and more lose digits there, as each window is added to one number in
-turn: 24 nats of the log density of 2**20 normal numbers. They are taken in three steps
-here, each of few numbers, which XLA does not make one again.
+XLA's sums of 1e5 numbers and more lose digits, as each window is added to one
+accumulator: 24 nats of the log density of 2**20 standard normal numbers. They are
+split into three steps of few numbers each, which XLA does not merge.
 """
 
 import functools
@@ -14,8 +14,8 @@ import functools
 import tensorflow as tf
 
 _WINDOW = 32
-_MOST = 1024  # so long are rows at most that are worth their many pieces
-LONG = 32 * _MOST  # so long are rows that lose digits
+_MOST = 1024  # longest rows for which pieces are faster
+LONG = 32 * _MOST  # shortest rows for which plain sums lose digits
 
 
 def total(x):
@@ -39,7 +39,7 @@ def total(x):
 
 
 def total_over(x, axis):
-    """`tf.reduce_sum` that knows how to sum over last axes."""
+    """`tf.reduce_sum`, accurate if `axis` holds the last axes."""
     axes = tf.get_static_value(tf.convert_to_tensor(axis))
     if axes is None or list(axes) != list(range(-len(axes), 0)):
         return tf.reduce_sum(x, axis=axis)
@@ -59,7 +59,7 @@ def total_of_event(x, event_ndims):
 
 def scale(x, factor):
     """Returns `x * factor[..., newaxis]`."""
-    # Where sizes are unknown, one of the two may broadcast.
+    # If sizes are unknown, one of the two may broadcast.
     known = factor.shape.is_fully_defined() and x.shape[:-1] == factor.shape
     if tf.executing_eagerly() or not known:
         return x * factor[..., tf.newaxis]
@@ -79,11 +79,11 @@ def _in_pieces(x, size):
     whole = x[..., :-rest] if rest else x
     shape = tf.concat([tf.shape(x)[:-1], [number, _WINDOW]], axis=0)
     sums = tf.reduce_sum(tf.reshape(whole, shape), axis=-1)
-    # Not their sum, which XLA would make one sum with the others again.
+    # Not a second `reduce_sum`, which XLA would merge with the first.
     sums = tf.unstack(sums, num=number, axis=-1)
     if rest:
         sums.append(tf.reduce_sum(x[..., -rest:], axis=-1))
-    return functools.reduce(tf.add, sums)  # `add_n` adds in any order
+    return functools.reduce(tf.add, sums)  # the order of `add_n` is undefined
 
 
 def _in_steps(x, size):

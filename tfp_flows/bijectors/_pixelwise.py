@@ -1,4 +1,4 @@
-"""What layers do to each pixel of an image alike."""
+"""Checks, products and log determinants of layers that act on each pixel."""
 
 import tensorflow as tf
 
@@ -7,16 +7,16 @@ from tfp_flows._parameters import check_broadcasts
 
 
 def check_pixels(bijector, x, event_ndims, channels):
-    """Checks that an input is of events with as many channels.
+    """Checks the rank, the number of channels and the batch axes of an input.
 
     Args:
-      bijector: layer, whose batch shape must broadcast with what is before an event.
-      x: the input.
+      bijector: layer, whose batch shape must broadcast with the axes before an event.
+      x: input.
       event_ndims: rank of an event.
       channels: static length of its last axis, or None.
 
     Raises:
-      ValueError: it is not, as far as static shapes tell.
+      ValueError: the static shape of `x` does not match.
     """
     rank = x.shape.rank
     if rank is None or rank < event_ndims:
@@ -37,18 +37,18 @@ def check_pixels(bijector, x, event_ndims, channels):
 
 
 def per_pixel(parameter, event_ndims):
-    """Gives a tensor `[..., C]` axes of length 1 for the pixels of an event."""
+    """Inserts axes of length 1 for the pixels of an event, before the last axis."""
     return parameter[(..., *[tf.newaxis] * (event_ndims - 1), slice(None))]
 
 
 def over_pixels(bijector, log_det, x, event_ndims):
-    """Returns the log determinant of all pixels, each of which has the one given.
+    """Returns the log determinant of an event whose pixels all have the same one.
 
     Args:
-      bijector: layer, all parameters of which lend it their batch axes: those, too, on
-        which no determinant depends.
-      log_det: tensor that broadcasts with the batch shape of the layer.
-      x: input, whose axes before an event broadcast with that.
+      bijector: layer, whose batch shape the result gets, including the batch axes of
+        parameters on which the determinant does not depend.
+      log_det: log determinant of one pixel.
+      x: input.
       event_ndims: rank of an event.
     """
     shape = tf.shape(x)
@@ -63,7 +63,7 @@ def over_pixels(bijector, log_det, x, event_ndims):
 
 
 def multiply_pixels(x, matrix, event_ndims):
-    """Returns the product of `matrix`, `[..., C, C]`, with each pixel of `x`."""
+    """Multiplies each pixel of `x` by a matrix of shape `[..., C, C]`."""
     if event_ndims == 1:
         return tf.linalg.matvec(matrix, x)
     shape = tf.shape(x)

@@ -1,4 +1,4 @@
-"""The mathematics of `K` planar layers in one, on tensors."""
+"""The mathematics of a stack of `K` planar layers, on tensors."""
 
 import collections
 
@@ -7,18 +7,18 @@ import tensorflow as tf
 
 from tfp_flows.bijectors import _triangular_solve
 
-# `1 + kappa L` stays above it: smaller ones drown in the rounding error of `w'u_hat`.
+# Lower bound of `1 + kappa L`, above the rounding error of `w'u_hat`.
 LEAST_MARGIN = 1e-3
-# So many layers at most in one system of equations, whose work grows as their square.
+# Most layers in one system of equations, whose cost grows quadratically.
 _MOST_AT_ONCE = 64
 
-# Of shape `[..., K, D]` the first two, of shape `[..., K]` the others; `margin` is
-# `1 + kappa L`, where the slopes of the activation are in `[0, L]`.
+# `u_hat` and `w` have shape `[..., K, D]`, `b` and `margin` shape `[..., K]`. `margin`
+# is `1 + kappa L`, where the slopes of the activation are in `[0, L]`.
 Layers = collections.namedtuple("Layers", ["u_hat", "w", "b", "margin"])
 
 
 def constrained(u, w, b, activation, constraint):
-    """Returns the `Layers` of parameters of shape `[..., K, D]` and `[..., K]`."""
+    """Returns the invertible `Layers` for unconstrained parameters."""
     bound = activation.max_slope
     v = bound * tf.reduce_sum(w * u, axis=-1)
     if constraint is None:
@@ -26,14 +26,14 @@ def constrained(u, w, b, activation, constraint):
     norm2 = tf.reduce_sum(w**2, axis=-1)
     if constraint == "paper":
         softplus = tf.math.softplus(v)
-        least = 8.0 * np.finfo(v.dtype.as_numpy_dtype).eps  # it would be rounded to 0
+        least = 8.0 * np.finfo(v.dtype.as_numpy_dtype).eps  # against rounding to 0
         margin = tf.maximum(softplus, least)
         change = tf.math.softplus(-v) - 1.0 + (margin - softplus)  # L (kappa - w'u)
-        # At w = 0 the guard below leaves u as it is: kappa is 0.
+        # At w = 0 the guard below keeps u unchanged, and kappa is 0.
         margin = tf.where(norm2 > 0.0, margin, tf.ones_like(v))
     else:
-        # The change is of the order of v, and divided by the norm: it must not be a
-        # difference of numbers near 1. Each branch is fed only what it is meant for.
+        # The change is of order v and is divided by the norm, so it must not be a
+        # difference of numbers near 1. Each branch gets only arguments of its range.
         zero, q = tf.zeros_like(v), 1.0 - np.exp(-1.0)
         above, below = tf.where(v >= 0.0, v, zero), tf.where(v >= 0.0, zero, v)
         change = tf.where(
@@ -45,11 +45,11 @@ def constrained(u, w, b, activation, constraint):
         softplus = tf.math.softplus(v + np.log(np.e - 1.0))
         margin = LEAST_MARGIN + (1.0 - LEAST_MARGIN) * softplus
     norm2 = tf.maximum(norm2, np.finfo(w.dtype.as_numpy_dtype).tiny)
-    # By the norm twice: the gradient of a quotient has the square of its divisor, and
-    # that of `norm2` may be 0.
+    # Divided by the norm twice: the gradient of a quotient squares its divisor, and the
+    # square of `norm2` may underflow.
     norm = tf.sqrt(norm2)
     u_hat = u + (change / bound / norm)[..., tf.newaxis] * (w / norm[..., tf.newaxis])
-    # Where that was a difference of large numbers, w'u_hat is not yet kappa.
+    # Where the sum cancels, w'u_hat is not yet kappa.
     rest = (margin - 1.0) / bound - tf.reduce_sum(w * u_hat, axis=-1)
     rest = tf.where(tf.abs(v) > 1.0, rest / norm2, tf.zeros_like(rest))
     u_hat += tf.stop_gradient(rest[..., tf.newaxis] * w)
@@ -80,11 +80,11 @@ def _forward(layers, activation, x):
 def _in_turn(layers, activation, x):
     """As `_forward`, without the products `w_k'u_hat_j` of all pairs of layers.
 
-    Those are shared by all samples, or else `K` times the work of the layers.
+    For per-example parameters, these products cost `K` times as much as the layers.
     """
     u_hat, w, b, margin = layers
     rows = []
-    # Not by slices, the gradient of each of which has the size of all of them.
+    # Unstacked, as the gradient of each slice would have the size of the whole tensor.
     each = tf.unstack(u_hat, axis=-2), tf.unstack(w, axis=-2), tf.unstack(b, axis=-1)
     for direction, normal, offset in zip(*each):
         rows.append(tf.reduce_sum(normal * x, axis=-1) + offset)
@@ -102,14 +102,14 @@ def _inverse(layers, activation, y):
     products = tf.matmul(w, u_hat, transpose_b=True)
     kappa = (margin - 1.0) / activation.max_slope
     upper = tf.linalg.band_part(products, 0, -1)
-    # `w_k'u_hat_j` of the layers j < k, whose outputs layer k sees.
+    # `w_k'u_hat_j` for the layers j < k, which precede layer k.
     below = products - upper if w.shape[-2] > 1 else None
     gram = tf.linalg.set_diag(upper, kappa)
     return _triangular_solve.invert(y, w, u_hat, gram, b, activation, margin, below)
 
 
 def _in_parts(direction, layers, activation, x, last_first=False):
-    """Lets a direction go through so many layers at a time."""
+    """Applies `direction` to at most `_MOST_AT_ONCE` layers at a time."""
     number = layers.w.shape[-2]
     if number <= _MOST_AT_ONCE:
         return direction(layers, activation, x)

@@ -1,16 +1,16 @@
-"""What planar and Sylvester flows share: `y = x + V' h(t)`, with `K` rows in `V`.
+"""Triangular systems of planar and Sylvester layers: `y = x + V' h(t)`.
 
-Their inverse solves `t + U h(t) = d` with a triangular `U`. Rows come first here: `t`
-and `d` have shape `[K, ...]` and `U` has shape `[K, K, ...]`, with axes after `K` that
-broadcast and are as many. A row is then contiguous in memory, and one step of a
-substitution works on all samples at once.
+The inverse solves `t + U h(t) = d` with a triangular `U`, where `V` has `K` rows. Rows
+are the first axis here: `t` and `d` have shape `[K, ...]` and `U` has shape
+`[K, K, ...]`, with trailing axes of equal number that broadcast. Each row is contiguous
+in memory, and one step of the substitution handles all examples at once.
 """
 
 import tensorflow as tf
 
 from tfp_flows._autodiff import custom_gradient
 
-# Rows for which all others are gone through once. A root would be compiled for each.
+# Rows eliminated in one pass over the others. Each root search is compiled separately.
 _WITH_ROOTS, _WITHOUT_ROOTS = 1, 4
 
 
@@ -19,7 +19,7 @@ def project(w, x):
 
     Args:
       w: `W`, shape `[..., K, D]`.
-      x: shape `[..., D]`. If `w` has no batch axes those of `x` come out as one.
+      x: shape `[..., D]`. If `w` has no batch axes, those of `x` are flattened to one.
     """
     if w.shape.rank == 2:
         return tf.matmul(w, tf.reshape(x, [-1, w.shape[-1]]), transpose_b=True)
@@ -27,12 +27,12 @@ def project(w, x):
 
 
 def rows_first(parameter, axes, like):
-    """Moves the last axes of a parameter to the front, and gives it the rank of `like`.
+    """Moves the last axes of a parameter to the front and adds axes up to a rank.
 
     Args:
       parameter: tensor of shape `[..., K]` or `[..., K, K]`.
-      axes: how many axes to move.
-      like: tensor of shape `[K, ...]`.
+      axes: number of axes to move.
+      like: tensor of shape `[K, ...]`, whose rank the result gets.
     """
     first = _last_axes_first(parameter, axes)
     shape = tf.shape(first)
@@ -41,7 +41,7 @@ def rows_first(parameter, axes, like):
 
 
 def expand(h, v, x):
-    """Returns `V' h` for `h` as `project` shapes it, in the shape of `x` and `v`."""
+    """Returns `V' h`, in the shape of `x`, for `h` of the shape of `project(v, x)`."""
     if v.shape.rank == 2:
         return tf.reshape(tf.matmul(h, v, transpose_a=True), tf.shape(x))
     h = tf.transpose(h, [*range(1, h.shape.rank), 0])
@@ -49,7 +49,7 @@ def expand(h, v, x):
 
 
 def activate(activation, t, margin):
-    """Returns `h(t)`, and the logarithms of `1 + U_kk h'(t_k)` summed over rows.
+    """Returns `h(t)`, and `log(1 + U_kk h'(t_k))` summed over rows.
 
     Args:
       activation: `Activation`, the function `h`.
@@ -62,7 +62,7 @@ def activate(activation, t, margin):
 
 
 def per_sample(total, v, x):
-    """Gives a tensor of shape `[...]` the batch axes that `project` made one of."""
+    """Restores the batch axes that `project` flattened."""
     return tf.reshape(total, tf.shape(x)[:-1]) if v.shape.rank == 2 else total
 
 
@@ -75,20 +75,20 @@ def solve(u, d, activation, margin=None, lower=False):
     """Solves `t + U h(t) = d` for `t`, row by row.
 
     Args:
-      u: `U`, zero on the other side of the diagonal. Upper triangular with
-        `1 + U_kk max_slope > 0`; or, with `lower`, strictly lower triangular, where
-        nothing is solved for, as each row takes only rows before it.
-      d: right side.
+      u: `U`. Upper triangular with `1 + U_kk max_slope > 0`; or, with `lower`,
+        strictly lower triangular, where each row depends on earlier rows alone and no
+        root is searched for.
+      d: right-hand side.
       activation: `Activation`, the function `h`.
-      margin: `1 + U_kk max_slope`, shape `[K, ...]`, where it is known without the
+      margin: `1 + U_kk max_slope`, shape `[K, ...]`, if it is known without the
         rounding error of this sum.
       lower: whether `u` is strictly lower triangular.
 
     Returns:
-      t: tensor of the shape of `d`, with gradients of all orders by `u` and `d`: those
-        of the implicit function theorem.
+      t: tensor of the shape of `d`, with gradients of all orders with respect to `u`
+        and `d`, by the implicit function theorem.
     """
-    if None in u.shape.as_list():  # the gradient could not tell over what to sum
+    if None in u.shape.as_list():  # the gradient needs to know the axes of the sum
         u = tf.broadcast_to(u, tf.concat([tf.shape(u)[:1], tf.shape(d)], axis=0))
     if margin is None:
         margin = 1.0 + activation.max_slope * _diagonal(u)
@@ -102,7 +102,8 @@ def invert(y, w, v, u, b, activation, margin, below=None):
 
     Args:
       y: shape `[..., D]`.
-      w, v: `W` and `V`, shape `[..., K, D]`.
+      w: `W`, shape `[..., K, D]`.
+      v: `V`, shape `[..., K, D]`.
       u: the upper triangle of `W V'`, shape `[..., K, K]`.
       b: shape `[..., K]`.
       activation: `Activation`, the function `h`.
@@ -128,17 +129,18 @@ def invert(y, w, v, u, b, activation, margin, below=None):
 
 
 def _refine(x, t, image, u, v, slope, stretch):
-    """Returns `x = y - V' h(t)` with the digits that this difference has lost.
+    """Restores the digits that `x = y - V' h(t)` lost to cancellation.
 
-    Where `h` has no bound both terms may be much larger than `x`, whose rounding error
-    is then theirs. A Newton step for `t = W x + b` and `y` together takes it down to
-    what the rounding of `y` makes unavoidable. Gradients are those of `x`.
+    For unbounded `h`, both terms may be much larger than `x`, which inherits their
+    rounding error. One Newton step on `t = W x + b` and `y` reduces it to the error
+    that the rounding of `y` implies. Gradients are those of `x`.
 
     Args:
       x: shape `[..., D]`.
       t: solution of `t + U h(t) = d`, as `solve` returns it.
-      image: what `t` should be for this `x`, of the shape of `t`.
-      u, v: `U` and `V`, as for `solve` and `expand`.
+      image: `t` as computed from `x`, of the shape of `t`.
+      u: `U`, as for `solve`.
+      v: `V`, as for `expand`.
       slope: `h'(t)`.
       stretch: `1 + U_kk h'(t_k)`.
     """
@@ -152,7 +154,7 @@ def _refine(x, t, image, u, v, slope, stretch):
 
     change = _sweep(columns, lack, row, True, _WITHOUT_ROOTS)
     if t.shape[0] > 1:
-        # A long step means that no digit of `t` is right in rows that act on others.
+        # A long step means that `t` has no correct digit in rows that affect others.
         short = tf.reduce_all(tf.abs(change) <= 0.01 * (1.0 + tf.abs(t)), axis=0)
         change = tf.where(short, change, tf.zeros_like(change))
     change = slope * change
@@ -160,15 +162,15 @@ def _refine(x, t, image, u, v, slope, stretch):
 
 
 def _attach(t, u, d, activation, margin, lower):
-    """Returns the solution `t` unchanged, with the gradients it has by `u`, `d`."""
+    """Returns `t` unchanged, with its implicit gradients with respect to `u`, `d`."""
 
     @custom_gradient
     def attach(t, u, d):
         def gradient(dt):
-            # Attached again, so that a derivative of this gradient sees `u` and `d`.
+            # Attached again, so that this gradient depends on `u` and `d`.
             solution = _attach(tf.stop_gradient(t), u, d, activation, margin, lower)
             h, slope, lack = activation.evaluate(solution)
-            # The margin as given, but with the derivative by `U_kk`.
+            # The given margin, with its derivative with respect to `U_kk`.
             rough = activation.max_slope * _diagonal(u)
             exact = margin + rough - tf.stop_gradient(rough)
             stretch = activation.stretch(lack, slope, exact)
@@ -210,16 +212,16 @@ def _substitute_transposed(u, slope, stretch, g, lower):
 
 
 def _sweep(columns, remains, row, backwards, at_once):
-    """Substitutes row after row.
+    """Substitutes row by row.
 
     Args:
       columns: shape `[K, K, ...]`.
-      remains: right side, shape `[K, ...]`.
-      row: function of `k` and of what remains for row `k`, which returns the result of
-        the row, None where that is just what remains, and the factor whose product with
-        `columns[k]` is to go from all rows.
+      remains: right-hand side, shape `[K, ...]`.
+      row: function of `k` and the residual of row `k`. Returns the result of the row,
+        or None if that is the residual; and the factor whose product with `columns[k]`
+        is subtracted from all rows.
       backwards: whether to begin with the last row.
-      at_once: for how many rows to go through all others once.
+      at_once: number of rows eliminated in one pass over the others.
 
     Returns:
       results: tensor of the shape of `remains`.
@@ -231,7 +233,7 @@ def _sweep(columns, remains, row, backwards, at_once):
     rows = tf.reshape(tf.range(size), [size] + [1] * (remains.shape.rank - 1))
 
     def some(done, number, remains):
-        """Goes through all rows once for the next `number` of them."""
+        """Eliminates the next `number` rows in one pass over the others."""
         next_ones = [
             size - 1 - done - i if backwards else done + i for i in range(number)
         ]
@@ -246,7 +248,7 @@ def _sweep(columns, remains, row, backwards, at_once):
         for change in changes:
             remains -= change
         for k, result in zip(next_ones, results):
-            if result is not None:  # a row that is done holds its result from then on
+            if result is not None:  # finished rows hold their results
                 remains = tf.where(rows == k, result, remains)
         return remains
 
@@ -274,7 +276,7 @@ def _diagonal(u):
 
 
 def _minus_outer(z, h, u, lower):
-    """Returns `-z_k h_j` for the entries of `u`, summed over the axes that it lacks."""
+    """Returns `-z_k h_j` for the entries of `u`, summed over its broadcast axes."""
     size = u.shape[0]
     mask = tf.linalg.band_part(
         tf.ones([size, size], u.dtype), -1 if lower else 0, 0 if lower else -1

@@ -1,4 +1,4 @@
-"""Increasing activation functions, as planar and Sylvester flows need them."""
+"""Increasing activation functions for planar and Sylvester flows."""
 
 import numpy as np
 import tensorflow as tf
@@ -9,19 +9,23 @@ from tfp_flows.root_finding import find_root
 
 @recipe(package="tfp_flows")
 class Activation:
-    """An increasing function `h` with slopes in `[0, max_slope]`, and its derivative.
+    """Increasing activation function `h` with its derivative, in `[0, max_slope]`.
 
     Args:
-      function: callable, a tensor to the values of `h`, elementwise.
-      derivative: callable, a tensor to the slopes of `h`, elementwise. It is on the
-        caller that they are right, and in `[0, max_slope]`.
-      max_slope: positive number, the bound `L` of the slopes. The smaller, the larger
-        the flow's freedom: its maps are invertible for `w'u > -1 / L`.
-      name: what `repr` shows.
+      function: callable from a tensor to the values of `h`, elementwise.
+      derivative: callable from a tensor to the slopes of `h`, elementwise. The caller
+        guarantees that it is the derivative of `function`.
+      max_slope: positive number, the upper bound `L` of the slopes. A smaller bound
+        leaves a larger set of invertible maps: `w'u > -1 / L` for planar layers.
+      name: name in `repr`.
 
     Raises:
-      TypeError: `function` or `derivative` is no callable.
+      TypeError: `function` or `derivative` is not callable.
       ValueError: `max_slope` is not positive and finite.
+
+    >>> softplus = Activation(tf.math.softplus, tf.math.sigmoid, name="softplus")
+    >>> softplus
+    <Activation 'softplus', slopes in [0, 1.0]>
     """
 
     def __init__(self, function, derivative, max_slope=1.0, name="activation"):
@@ -45,14 +49,14 @@ class Activation:
         return self._function(a)
 
     def evaluate(self, a):
-        """Returns `h(a)`, its slope, and what its slope lacks of `max_slope`."""
+        """Returns `h(a)`, its slope `h'(a)`, and the difference `max_slope - h'(a)`."""
         slope = self._derivative(a)
         return self._function(a), slope, self.max_slope - slope
 
     def stretch(self, lack, slope, margin):
         """Returns `1 + kappa h'`, given `margin = 1 + kappa max_slope`.
 
-        The terms are positive: nothing cancels as the margin goes to 0.
+        Both terms are positive, so nothing cancels as `margin` goes to 0.
         """
         return (lack + margin * slope) / self.max_slope
 
@@ -64,15 +68,16 @@ class Activation:
         """Solves `a + kappa h(a) = c` for `a`, without gradients.
 
         Args:
-          c, kappa: floating tensors that broadcast.
+          c: floating tensor that broadcasts with `kappa`.
+          kappa: floating tensor.
           margin: `1 + kappa max_slope`, positive.
 
         Returns:
-          a: tensor of the shape that results.
+          a: tensor of the broadcast shape.
         """
-        # On its way from `a0` to the root the left side rises by between `margin` and 1
-        # for a unit of `a`. So each `a0` gives two bounds; 0 and `c` give good ones.
-        # They are sums that may cancel: the root is beyond them by their rounding.
+        # The slope of the left side is between `margin` and 1, so its value at any
+        # point bounds the root from both sides; 0 and `c` give tight bounds. The bounds
+        # are sums that may cancel, and are widened by their rounding error.
         origin_shift, middle = kappa * self(tf.zeros_like(c)), -kappa * self(c)
         origin = c - origin_shift
         unit = np.finfo(c.dtype.as_numpy_dtype).eps
@@ -83,7 +88,7 @@ class Activation:
         ]
         low = tf.maximum(*(tf.minimum(a, b) - width for a, b, width in bounds))
         high = tf.minimum(*(tf.maximum(a, b) + width for a, b, width in bounds))
-        # From this end Newton's steps never pass the root if h bends as tanh does.
+        # From this end, Newton's steps never overshoot if `h` has tanh's curvature.
         start = tf.where((origin > 0.0) == (kappa > 0.0), low, high)
 
         def tolerance(a):
@@ -102,12 +107,12 @@ class _Tanh(Activation):
 
     def evaluate(self, a):
         h, slope = tf.math.tanh(a), _slope_of_tanh(a)
-        # In float32 TensorFlow's tanh is 1 from 7.9 on, where it lacks 2.7e-7 of it.
+        # In float32, TensorFlow's tanh is 1 from 7.9 on, where tanh is 1 - 2.7e-7.
         return h, slope, tf.where(slope < 0.5, 1.0 - slope, h**2)
 
 
 def _slope_of_tanh(a):
-    """Returns `4 e / (1 + e)^2`, `e = exp(-2 |a|)`: `1 - h^2` has no digits far out."""
+    """Returns `4 e / (1 + e)^2`, `e = exp(-2 |a|)`: `1 - h^2` cancels for large `a`."""
     one = tf.ones_like(a)
     sign = tf.where(a < 0.0, -one, one)  # the formula is even, and smooth for each sign
     e = tf.exp(-2.0 * sign * a)
@@ -116,13 +121,18 @@ def _slope_of_tanh(a):
 
 @recipe(package="tfp_flows")
 class LeakyReLU(Activation):
-    """`h(a) = a` for `a >= 0` and `negative_slope a` below, with a closed-form inverse.
+    """Leaky ReLU: `h(a) = a` for `a >= 0`, else `negative_slope a`.
+
+    Planar and Sylvester layers with this activation have a closed-form inverse.
 
     Args:
       negative_slope: number in `[0, 1]`.
 
     Raises:
       ValueError: `negative_slope` is outside of `[0, 1]`.
+
+    >>> LeakyReLU(0.1)(tf.constant([-1.0, 1.0])).numpy()
+    array([-0.1,  1. ], dtype=float32)
     """
 
     def __init__(self, negative_slope=0.01):
@@ -158,11 +168,11 @@ _BY_NAME = {"tanh": _Tanh(), "leaky_relu": LeakyReLU()}
 
 
 def as_activation(activation):
-    """Returns the `Activation` that a layer's argument `activation` means.
+    """Returns the `Activation` for a layer's argument `activation`.
 
     Raises:
-      TypeError: it is a function without its derivative, or something else.
-      ValueError: it is a name that is not known.
+      TypeError: `activation` is neither a name nor an `Activation`.
+      ValueError: the name is unknown.
     """
     if isinstance(activation, Activation):
         return activation

@@ -1,4 +1,4 @@
-"""Activation normalization, a scale and a shift of each channel."""
+"""Activation normalization: a learned scale and shift of each channel."""
 
 import warnings
 import weakref
@@ -21,40 +21,45 @@ from tfp_flows.bijectors._pixelwise import check_pixels, over_pixels, per_pixel
 tfb = tfp.bijectors
 
 _AXES = dict(shift="C", log_scale="C")
-_warned_of = weakref.WeakValueDictionary()  # flags of starts, by their `id`
+_warned_of = weakref.WeakValueDictionary()  # `initialized` variables, by `id`
 
 
 @never_stale
 class ActNorm(tfb.Bijector):
-    """Scales and shifts each channel: normalization that its parameters learn.
+    """Activation normalization: scales and shifts each channel.
 
     `y = x exp(log_scale) + shift` at each pixel, with log determinant
     `H W sum_c log_scale_c`: Kingma and Dhariwal (2018), section 3.1,
-    https://arxiv.org/abs/1807.03039, where `inverse` goes from the data to the noise.
-    Their start, after which the first batch has mean 0 and standard deviation 1 in
-    each channel, is one explicit call, `tfp_flows.normalization.initialize_from_data`.
+    https://arxiv.org/abs/1807.03039. `inverse` maps data to latents. The paper's
+    data-dependent initialization, which normalizes each channel of a batch to mean 0
+    and standard deviation 1, is one explicit call:
+    `tfp_flows.normalization.initialize_from_data`.
 
     `x` and `y` have shape `[..., H, W, C]`, or `[..., C]` with `event_ndims=1`. The
-    axes before an event broadcast with the batch axes of the parameters; the log
-    determinants have the shape that results.
+    axes before the event broadcast with the batch shape of the parameters; log
+    determinants have the resulting shape.
 
     Args:
       shift: shape `[..., C]`, in the units of `y`.
       log_scale: shape `[..., C]`, logarithm of the units of `y` over those of `x`.
-      initialized: boolean variable that tells whether a start from data has been, and
-        is saved with the model; layers of one flow share it. Used while it is false,
-        the layer works with the parameters that it has, and warns once. None if there
-        is to be no such start.
-      event_ndims: rank of an event, whose last axis the channels are.
+      initialized: boolean variable, true after data-dependent initialization. It is
+        saved with the model, and the layers of a flow share it. While it is false, the
+        layer uses its current parameters and warns once. None disables the warning.
+      event_ndims: rank of an event, whose last axis holds the channels.
       validate_args: whether to check that tensors and variables are finite.
       name: prefix of the ops.
 
     Raises:
-      TypeError: the parameters do not share one floating dtype; `initialized` is no
-        boolean variable.
-      ValueError: the shapes of the parameters, or of the input and the parameters, do
-        not fit; `event_ndims` is below 1; numbers are not finite.
+      TypeError: the parameters do not share one floating dtype.
+      TypeError: `initialized` is not a boolean variable.
+      ValueError: the shapes of the parameters and the input do not match.
+      ValueError: `event_ndims` is below 1, or a parameter given as numbers is not
+        finite.
       tf.errors.InvalidArgumentError: a check of `validate_args` fails.
+
+    >>> layer = ActNorm(shift=[1.0, 2.0], log_scale=[0.0, 0.0], event_ndims=1)
+    >>> layer.forward([0.0, 0.0]).numpy()
+    array([1., 2.], dtype=float32)
     """
 
     def __init__(
@@ -113,7 +118,7 @@ class ActNorm(tfb.Bijector):
         return over_pixels(self, log_det, x, self.event_ndims)
 
     def _inverse_log_det_jacobian(self, y):
-        return -self._forward_log_det_jacobian(y)  # it does not depend on the input
+        return -self._forward_log_det_jacobian(y)  # independent of the input
 
     def _read(self, x):
         """Returns shift and logarithm of the scale, with axes for the pixels."""
@@ -125,15 +130,16 @@ class ActNorm(tfb.Bijector):
         return (per_pixel(p, self.event_ndims) for p in (shift, log_scale))
 
     def initialize_from_data(self, values, direction):
-        """Assigns the parameters, so that a direction makes values of spread 1.
+        """Assign the parameters that normalize each channel of a batch.
 
         Args:
-          values: tensor `[..., H, W, C]`; see
+          values: input of the layer in `direction`, shape `[..., H, W, C]`; see
             `tfp_flows.normalization.initialize_from_data`.
-          direction: "forward" or "inverse", the one that goes from data to noise.
+          direction: "forward" or "inverse": the direction from data to latents.
 
         Returns:
-          normalized: what the direction makes of `values` from now on.
+          normalized: output of the layer for `values`, with mean 0 and standard
+            deviation 1 in each channel.
 
         Raises:
           TypeError: the parameters are not variables without batch axes.
@@ -145,13 +151,13 @@ class ActNorm(tfb.Bijector):
             parameter = getattr(self, name)
             if not isinstance(parameter, tf.Variable) or parameter.shape.rank != 1:
                 raise TypeError(
-                    f"`{name}` must be a `tf.Variable` of shape [C] for a start from "
-                    f"data; got {parameter!r}."
+                    f"`{name}` must be a `tf.Variable` of shape [C] for data-dependent "
+                    f"initialization; got {parameter!r}."
                 )
         count = values.shape[:-1].num_elements()
         if count is not None and count < 2:
             raise ValueError(
-                "A start from data needs at least 2 values of each channel; "
+                "`values` must have at least 2 values of each channel; "
                 f"got shape {values.shape}."
             )
         mean, log_deviation = mean_and_log_stddev(values)
@@ -165,20 +171,20 @@ class ActNorm(tfb.Bijector):
 
 
 def warn_before_start(initialized):
-    """Warns, once for each flag, if there has been no start from data.
+    """Warns, once for each variable, if a flow has not been initialized from data.
 
     Args:
       initialized: boolean variable, or None.
     """
     if initialized is None or _warned_of.get(id(initialized)) is initialized:
         return
-    with tf.init_scope():  # at the time of tracing, too
+    with tf.init_scope():  # during tracing, too
         known = tf.executing_eagerly() and bool(initialized.numpy())
     if not known:
         _warned_of[id(initialized)] = initialized
         warnings.warn(
-            "A flow with `ActNorm` is used before its start from data. It works, but "
-            "trains better after `tfp_flows.normalization.initialize_from_data(flow, "
-            "batch)`.",
+            "A flow with `ActNorm` layers is used before its data-dependent "
+            "initialization. It trains better after "
+            "`tfp_flows.normalization.initialize_from_data(flow, batch)`.",
             stacklevel=2,
         )

@@ -22,41 +22,46 @@ _AXES = dict(mean="C", variance="C", shift="C", log_scale="C")
 
 @never_stale
 class BatchNorm(tfb.Bijector):
-    """Normalizes the features of data by given statistics, on the way to the noise.
+    """Batch normalization: normalizes each feature by given statistics.
 
-    `x = (y - mean) / sqrt(variance + epsilon) * exp(log_scale) + shift`, and `forward`
-    undoes it. The log determinant of inverse is `log_scale - log(variance + epsilon) /
-    2`, summed over the features, times the number of pixels. Dinh et al. (2017),
-    https://arxiv.org/abs/1605.08803, section 3.7 and appendix E, have it without the
-    learned `log_scale` and `shift` of Ioffe and Szegedy, which are 0 there.
+    `inverse` maps data to latents:
+    `x = (y - mean) / sqrt(variance + epsilon) * exp(log_scale) + shift`. Its log
+    determinant is `log_scale - log(variance + epsilon) / 2`, summed over the features,
+    times the number of pixels. Dinh et al. (2017), https://arxiv.org/abs/1605.08803,
+    section 3.7 and appendix E, omit the learned `log_scale` and `shift` of Ioffe and
+    Szegedy (2015).
 
-    The layer has no state and no mode: it normalizes by the statistics that it is
-    given. For data at large these are running ones, variables that are not trained; in
-    training, `copy(mean=..., variance=...)` binds those of a batch, as
-    `batch_statistics` tells them. Both directions agree either way.
+    The layer is stateless and has no training mode. For evaluation, `mean` and
+    `variance` are moving statistics, in variables that are not trained. For training,
+    `with_batch_statistics` returns the layer with those of a batch. The two directions
+    are inverse to each other in both cases.
 
     `x` and `y` have shape `[..., C]`, or `[..., H, W, C]` with `event_ndims=3`. The
-    axes before an event broadcast with the batch axes of the parameters; the log
-    determinants have the shape that results.
+    axes before the event broadcast with the batch shape of the parameters; log
+    determinants have the resulting shape.
 
     Args:
       mean: shape `[..., C]`, in the units of `y`.
       variance: shape `[..., C]`, at least 0, in the units of `y` squared.
       shift: shape `[..., C]`, in the units of `x`.
       log_scale: shape `[..., C]`, the logarithm of a scale in the units of `x`.
-      epsilon: positive; below its root a spread of data counts as none. No feature is
-        stretched by more than `exp(log_scale) / sqrt(epsilon)`, 32 by default.
-      event_ndims: rank of an event, whose last axis the features are.
+      epsilon: positive number, added to the variance. It bounds the scale factor of
+        `inverse` by `exp(log_scale) / sqrt(epsilon)`: 32 by default.
+      event_ndims: rank of an event, whose last axis holds the features.
       validate_args: whether to check that tensors and variables are finite and that
         `variance` is not negative.
       name: prefix of the ops.
 
     Raises:
       TypeError: the parameters do not share one floating dtype.
-      ValueError: the shapes of the parameters, or of the input and the parameters, do
-        not fit; `epsilon` is not positive or `event_ndims` below 1; numbers are outside
-        of their support.
+      ValueError: the shapes of the parameters and the input do not match.
+      ValueError: `epsilon` is not positive, or `event_ndims` is below 1.
+      ValueError: a parameter given as numbers is outside of its support.
       tf.errors.InvalidArgumentError: a check of `validate_args` fails.
+
+    >>> layer = BatchNorm(mean=[5.0], variance=[4.0], shift=[0.0], log_scale=[0.0])
+    >>> layer.inverse([[7.0]]).numpy().round(2)
+    array([[1.]], dtype=float32)
     """
 
     def __init__(
@@ -128,13 +133,16 @@ class BatchNorm(tfb.Bijector):
         return over_pixels(self, log_det, x, self.event_ndims)
 
     def _inverse_log_det_jacobian(self, y):
-        return -self._forward_log_det_jacobian(y)  # it does not depend on the input
+        return -self._forward_log_det_jacobian(y)  # independent of the input
 
     def with_batch_statistics(self, y):
-        """Returns the layer as it normalizes a batch in training.
+        """Layer that normalizes by the statistics of a batch, for training.
 
         Args:
-          y: data as they come to the inverse, shape `[..., *event_shape]`.
+          y: input of `inverse`, shape `[..., *event_shape]`.
+
+        Returns:
+          layer: `BatchNorm` with the same `shift` and `log_scale`.
 
         Raises:
           ValueError: as `batch_statistics`.
@@ -143,7 +151,7 @@ class BatchNorm(tfb.Bijector):
         return self.copy(mean=mean, variance=variance)
 
     def _read(self, x):
-        """Returns mean, shift and the logarithm of forward's scale, with event axes."""
+        """Returns mean, shift and the log-scale of `forward`, with event axes."""
         self._check(x)
         parameters = {name: getattr(self, name) for name in _AXES}
         mean, variance, shift, log_scale = (
@@ -172,19 +180,23 @@ class BatchNorm(tfb.Bijector):
 
 
 def batch_statistics(y, event_ndims=1):
-    """Statistics of a batch for `BatchNorm`, through which gradients flow.
+    """Mean and variance of each feature of a batch, with gradients, for `BatchNorm`.
 
     Args:
       y: data, shape `[..., C]`, or `[..., H, W, C]` with `event_ndims=3`.
       event_ndims: rank of an event.
 
     Returns:
-      mean, variance: tensors of shape `[C]`, over all axes but the last, with the
-        number of values as divisor.
+      mean: shape `[C]`, over all axes but the last.
+      variance: shape `[C]`, with the number of values as divisor.
 
     Raises:
-      ValueError: `y` has fewer axes than an event, or fewer than 2 values a feature, as
-        far as static shapes tell.
+      ValueError: `y` has fewer axes than an event.
+      ValueError: `y` is statically known to have fewer than 2 values of a feature.
+
+    >>> mean, variance = batch_statistics([[1.0], [3.0]])
+    >>> mean.numpy(), variance.numpy()
+    (array([2.], dtype=float32), array([1.], dtype=float32))
     """
     y = tf.convert_to_tensor(y)
     if y.shape.rank is None or y.shape.rank < event_ndims:

@@ -1,4 +1,4 @@
-"""Invertible 1x1 convolutions, a product of each pixel with one matrix."""
+"""Invertible 1x1 convolutions: a linear map of the channels of each pixel."""
 
 import numpy as np
 import tensorflow as tf
@@ -23,29 +23,35 @@ _PLU_AXES = dict(lower="CC", upper="CC", sign="C", log_magnitude="C")
 
 @never_stale
 class InvertibleConv1x1(tfb.Bijector):
-    """Multiplies each pixel with a matrix, which mixes the channels.
+    """Invertible 1x1 convolution: multiplies the channels of each pixel by a matrix.
 
     `y = weight x` at each pixel, with log determinant `H W log |det weight|`: Kingma
     and Dhariwal (2018), section 3.2, https://arxiv.org/abs/1807.03039. The inverse
-    forms `weight^-1` once and is one product, too; both come from a QR factorization of
-    the matrix, which XLA compiles for all devices.
+    computes `weight^-1` once per call. Inverse and determinant come from a QR
+    factorization, which XLA compiles for every device.
 
     `x` and `y` have shape `[..., H, W, C]`, or `[..., C]` with `event_ndims=1`. The
-    axes before an event broadcast with the batch axes of the matrix; the log
-    determinants have the shape that results.
+    axes before the event broadcast with the batch shape of the matrix; log determinants
+    have the resulting shape.
 
     Args:
-      weight: shape `[..., C, C]`, not singular. `rotation` gives one to start from.
-      event_ndims: rank of an event, whose last axis the channels are.
-      validate_args: whether to check that a tensor or variable is not singular.
+      weight: invertible matrix, shape `[..., C, C]`; `matrices.random_orthogonal` gives
+        an initial value.
+      event_ndims: rank of an event, whose last axis holds the channels.
+      validate_args: whether to check that a tensor or variable is invertible.
       name: prefix of the ops.
 
     Raises:
-      TypeError: `weight` is not of float32 or float64.
-      ValueError: `weight` is not square, or is numbers that are singular; a variable or
-        tensor is, in the eager use of its inverse or log determinant; the input has
-        another number of channels; `event_ndims` is below 1.
+      TypeError: the dtype of `weight` is neither float32 nor float64.
+      ValueError: `weight` is not square, or is given as numbers that are singular.
+      ValueError: a variable or tensor is singular, when its inverse or log determinant
+        is evaluated eagerly.
+      ValueError: the input has another number of channels, or `event_ndims` is below 1.
       tf.errors.InvalidArgumentError: a check of `validate_args` fails.
+
+    >>> layer = InvertibleConv1x1(weight=[[0.0, 2.0], [1.0, 0.0]], event_ndims=1)
+    >>> layer.forward([1.0, 3.0]).numpy()
+    array([6., 1.], dtype=float32)
     """
 
     def __init__(self, weight, event_ndims=3, validate_args=False, name="conv1x1"):
@@ -76,7 +82,7 @@ class InvertibleConv1x1(tfb.Bijector):
         )
 
     def _parameter_control_dependencies(self, is_init):
-        return assert_each(self, is_init, dict(weight=(is_invertible, "be regular")))
+        return assert_each(self, is_init, dict(weight=(is_invertible, "be invertible")))
 
     def _forward(self, x):
         check_pixels(self, x, self.event_ndims, self.weight.shape[-1])
@@ -95,18 +101,18 @@ class InvertibleConv1x1(tfb.Bijector):
         return over_pixels(self, self.log_abs_det(), x, self.event_ndims)
 
     def _inverse_log_det_jacobian(self, y):
-        return -self._forward_log_det_jacobian(y)  # it does not depend on the input
+        return -self._forward_log_det_jacobian(y)  # independent of the input
 
     def matrix(self):
-        """Returns the matrix, `[..., C, C]`."""
+        """Matrix of the layer, shape `[..., C, C]`."""
         return tf.convert_to_tensor(self.weight)
 
     def inverse_matrix(self):
-        """Returns the inverse of the matrix, `[..., C, C]`."""
+        """Inverse of the matrix, shape `[..., C, C]`."""
         return self._inverse_and_log_det()[0]
 
     def log_abs_det(self):
-        """Returns `log |det weight|`, shape `[...]`."""
+        """`log |det weight|`, shape `[...]`."""
         return self._inverse_and_log_det()[1]
 
     def _inverse_and_log_det(self):
@@ -114,43 +120,49 @@ class InvertibleConv1x1(tfb.Bijector):
         inverse, log_det = inverse_and_log_det(weight)
         if tf.executing_eagerly() and not np.all(_is_inverse(inverse, weight)):
             raise ValueError(
-                "`weight` must be regular, as far as rounding tells; got a singular "
-                f"matrix, with log |det| {log_det.numpy()}. Start from a `rotation`, "
-                "train with smaller steps, or take `InvertibleConv1x1PLU`, which stays "
-                "regular."
+                "`weight` must be invertible to machine precision; got a singular "
+                f"matrix, with log |det| {log_det.numpy()}. Initialize it by "
+                "`matrices.random_orthogonal`, lower the learning rate, or use "
+                "`InvertibleConv1x1PLU`, which is always invertible."
             )
         return inverse, log_det
 
 
 @never_stale
 class InvertibleConv1x1PLU(tfb.Bijector):
-    """`InvertibleConv1x1` of a matrix that stays regular, by its factors.
+    """`InvertibleConv1x1` in PLU form, whose matrix is always invertible.
 
     `weight = P L (U + diag(sign exp(log_magnitude)))` with a permutation `P`, a unit
     lower triangular `L` and a strictly upper triangular `U`: equation 10 of Kingma and
     Dhariwal (2018), https://arxiv.org/abs/1807.03039. The log determinant is
-    `H W sum_c log_magnitude_c`. The inverse of the matrix takes two triangular solves,
-    once a call and not for each pixel.
+    `H W sum_c log_magnitude_c`. The inverse takes two triangular solves per call.
 
     `x` and `y` have shape `[..., H, W, C]`, or `[..., C]` with `event_ndims=1`.
 
     Args:
-      permutation: integer tensor of shape `[C]`: row `permutation[c]` of the matrix is
-        row `c` of the product of the other factors. `plu_factors` gives all of them.
-      lower: shape `[..., C, C]`, of which the strictly lower triangle is used.
-      upper: shape `[..., C, C]`, of which the strictly upper triangle is used.
-      sign: shape `[..., C]`, of 1 and -1; not to be trained.
+      permutation: integers, shape `[C]`: row `permutation[c]` of the matrix is row `c`
+        of the product of the other factors. `matrices.plu_factors` gives all factors.
+      lower: shape `[..., C, C]`; only its strictly lower triangle is used.
+      upper: shape `[..., C, C]`; only its strictly upper triangle is used.
+      sign: shape `[..., C]`, of 1 and -1; not trained.
       log_magnitude: shape `[..., C]`.
-      event_ndims: rank of an event, whose last axis the channels are.
+      event_ndims: rank of an event, whose last axis holds the channels.
       validate_args: whether to check that tensors and variables are finite.
       name: prefix of the ops.
 
     Raises:
-      TypeError: the parameters are not all of float32 or float64, or `permutation` is
-        not of integers.
-      ValueError: the shapes of the parameters, or of the input and the parameters, do
-        not fit; `event_ndims` is below 1; numbers are out of their support.
+      TypeError: the parameters do not share one dtype, float32 or float64.
+      TypeError: the dtype of `permutation` is not an integer dtype.
+      ValueError: the shapes of the parameters and the input do not match.
+      ValueError: `event_ndims` is below 1.
+      ValueError: a parameter given as numbers is outside of its support.
       tf.errors.InvalidArgumentError: a check of `validate_args` fails.
+
+    >>> from tfp_flows.bijectors import matrices
+    >>> weight = matrices.random_orthogonal(4, seed=0)
+    >>> layer = InvertibleConv1x1PLU(**matrices.plu_factors(weight))
+    >>> layer.forward(tf.zeros([2, 8, 8, 4])).shape
+    TensorShape([2, 8, 8, 4])
     """
 
     def __init__(
@@ -233,16 +245,16 @@ class InvertibleConv1x1PLU(tfb.Bijector):
         return over_pixels(self, self.log_abs_det(), x, self.event_ndims)
 
     def _inverse_log_det_jacobian(self, y):
-        return -self._forward_log_det_jacobian(y)  # it does not depend on the input
+        return -self._forward_log_det_jacobian(y)  # independent of the input
 
     def matrix(self):
-        """Returns the matrix, `[..., C, C]`."""
+        """Matrix of the layer, shape `[..., C, C]`."""
         lower, upper = self._triangles()
         rows = self._permutation_matrix()
         return tf.matmul(rows, tf.matmul(lower, upper), transpose_a=True)
 
     def inverse_matrix(self):
-        """Returns the inverse of the matrix, `[..., C, C]`."""
+        """Inverse of the matrix, shape `[..., C, C]`."""
         lower, upper = self._triangles()
         rows = self._permutation_matrix() + tf.zeros_like(lower)
         return tf.linalg.triangular_solve(
@@ -250,11 +262,11 @@ class InvertibleConv1x1PLU(tfb.Bijector):
         )
 
     def log_abs_det(self):
-        """Returns `log |det weight|`, shape `[...]`."""
+        """`log |det weight|`, shape `[...]`."""
         return tf.reduce_sum(self.log_magnitude, axis=-1)
 
     def _permutation_matrix(self):
-        # A gather would need the inverse permutation, a sort in each call.
+        # A gather would need the inverse permutation: one sort per call.
         return tf.one_hot(self.permutation, self.sign.shape[-1], dtype=self.dtype)
 
     def _triangles(self):
@@ -273,7 +285,7 @@ class InvertibleConv1x1PLU(tfb.Bijector):
 
 
 def _is_inverse(inverse, weight):
-    """Returns whether any digit of the inverse of matrices is right."""
+    """Returns whether inverses of matrices have a correct digit."""
     condition = tf.norm(inverse, axis=[-2, -1]) * tf.norm(weight, axis=[-2, -1])
     return condition < 1.0 / np.finfo(weight.dtype.as_numpy_dtype).eps
 

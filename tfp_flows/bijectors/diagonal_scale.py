@@ -18,26 +18,29 @@ tfb = tfp.bijectors
 
 @never_stale
 class DiagonalScale(tfb.Bijector):
-    """Scales each element.
+    """Diagonal scaling layer: multiplies each element by a learned scale.
 
     `y = x exp(log_scale)`, with log determinant `sum_d log_scale_d`: the last layer of
-    NICE, whose other layers all keep volumes (Dinh et al., 2015, section 3.3),
-    https://arxiv.org/abs/1410.8516. They write it from the data to the noise, so that
-    their `S_dd` is `exp(-log_scale_d)`.
+    NICE, whose couplings preserve volume (Dinh et al., 2015, section 3.3),
+    https://arxiv.org/abs/1410.8516. The paper writes the map from data to latents:
+    its `S_dd` is `exp(-log_scale_d)`.
 
-    `x` and `y` have shape `[..., D]`. The axes before `D` broadcast with the batch axes
-    of `log_scale`; the log determinants have the shape that results.
+    `x` and `y` have shape `[..., D]`. Their leading axes broadcast with the batch shape
+    of `log_scale`; log determinants have the resulting shape.
 
     Args:
-      log_scale: shape `[..., D]`, logarithm of a scale without unit; 0 is the identity.
+      log_scale: logarithm of the scale, shape `[..., D]`, unitless; 0 is the identity.
       validate_args: whether to check that a tensor or variable is finite.
       name: prefix of the ops.
 
     Raises:
-      TypeError: `log_scale` has a dtype that is not floating.
-      ValueError: the last axes of the input and of `log_scale` differ in length, or
-        `log_scale` is numbers that are not all finite.
+      TypeError: the dtype of `log_scale` is not floating.
+      ValueError: the last axes of the input and of `log_scale` differ in length.
+      ValueError: `log_scale` is given as numbers that are not finite.
       tf.errors.InvalidArgumentError: a check of `validate_args` fails.
+
+    >>> DiagonalScale(log_scale=[0.0, 1.0]).forward([2.0, 0.0]).numpy()
+    array([2., 0.], dtype=float32)
     """
 
     def __init__(self, log_scale, validate_args=False, name="diagonal_scale"):
@@ -76,4 +79,4 @@ class DiagonalScale(tfb.Bijector):
         return log_det + tf.zeros(tf.shape(x)[:-1], x.dtype)
 
     def _inverse_log_det_jacobian(self, y):
-        return -self._forward_log_det_jacobian(y)  # it does not depend on the input
+        return -self._forward_log_det_jacobian(y)  # independent of the input

@@ -1,4 +1,4 @@
-"""Step of Glow: activation normalization, 1x1 convolution and coupling, in one."""
+"""One step of flow of Glow, as one layer."""
 
 import tensorflow as tf
 import tensorflow_probability as tfp
@@ -18,29 +18,40 @@ tfb = tfp.bijectors
 
 @never_stale
 class GlowStep(tfb.Bijector):
-    """Normalizes channels, mixes them, and transforms a part by what the others tell.
+    """Step of flow of Glow: activation normalization, 1x1 convolution and coupling.
 
-    On the way from data to noise, `x = coupling^-1(W (y - shift) exp(-log_scale))`:
-    figure 2a of Kingma and Dhariwal (2018), https://arxiv.org/abs/1807.03039. `forward`
-    undoes it. It is what `tfb.Chain([actnorm, tfb.Invert(convolution), coupling])` is;
-    but `actnorm` and `convolution` together are one affine map of each pixel, which is
-    computed as one product.
+    From data to latents, `x = coupling^-1(W (y - shift) exp(-log_scale))`: figure 2a of
+    Kingma and Dhariwal (2018), https://arxiv.org/abs/1807.03039. The step equals
+    `tfb.Chain([actnorm, tfb.Invert(convolution), coupling])`, but evaluates `actnorm`
+    and `convolution` as one affine map of each pixel, by one matrix product.
 
-    `x` and `y` have shape `[..., H, W, C]`. The axes before an event broadcast with
-    those of the layers; the log determinants have the shape that results.
+    `x` and `y` have shape `[..., H, W, C]`. The axes before the event broadcast with
+    the batch shapes of the layers; log determinants have the resulting shape.
 
     Args:
       actnorm: `ActNorm`.
-      convolution: `InvertibleConv1x1` or `InvertibleConv1x1PLU`; data go through its
-        forward direction.
+      convolution: `InvertibleConv1x1` or `InvertibleConv1x1PLU`, whose forward
+        direction is applied from data to latents.
       coupling: `Coupling` with a mask of rank 3.
-      validate_args: no effect; give it to the layers.
+      validate_args: has no effect; pass it to the layers.
       name: prefix of the ops.
 
     Raises:
-      TypeError: one of the layers is not of those kinds.
-      ValueError: they take events of another rank than 3, or the input has another
-        number of channels than they do.
+      TypeError: an argument is not a layer of its class.
+      ValueError: the layers have events of rank other than 3, or different numbers of
+        channels.
+
+    >>> from tfp_flows.bijectors import ActNorm, Coupling, InvertibleConv1x1, matrices
+    >>> step = GlowStep(
+    ...     ActNorm(tf.zeros([4]), tf.zeros([4])),
+    ...     InvertibleConv1x1(matrices.random_orthogonal(4, seed=0)),
+    ...     Coupling(
+    ...         [[[True, True, False, False]]],
+    ...         lambda x: tf.zeros([*x.shape[:-1], 2, 2]),
+    ...     ),
+    ... )
+    >>> step.inverse(tf.zeros([5, 8, 8, 4])).shape
+    TensorShape([5, 8, 8, 4])
     """
 
     def __init__(
@@ -91,7 +102,7 @@ class GlowStep(tfb.Bijector):
         return dict(actnorm=layer, convolution=layer, coupling=layer)
 
     def _parameter_control_dependencies(self, is_init):
-        # In use the layers are not called by the methods that would check them.
+        # The step evaluates these layers without the methods that would check them.
         layers = [] if is_init else [self.actnorm, self.convolution]
         return [
             check
@@ -126,7 +137,7 @@ class GlowStep(tfb.Bijector):
         return result, log_det - self._log_det(y)
 
     def _map_pixels(self, x, direction):
-        """The affine map that normalization and convolution are."""
+        """Applies `actnorm` and `convolution` as one affine map."""
         warn_before_start(self.actnorm.initialized)
         shift = tf.convert_to_tensor(self.actnorm.shift)
         log_scale = tf.convert_to_tensor(self.actnorm.log_scale)
@@ -140,23 +151,23 @@ class GlowStep(tfb.Bijector):
         return multiply_pixels(x, matrix, 3) + per_pixel(shift, 3)
 
     def _log_det(self, y):
-        """Log determinant of that map, from noise to data."""
+        """Log determinant of that map, from latents to data."""
         log_det = tf.reduce_sum(self.actnorm.log_scale, axis=-1)
         return over_pixels(self, log_det - self.convolution.log_abs_det(), y, 3)
 
     def initialize_from_data(self, values, direction):
-        """Starts the layers in turn.
+        """Initialize the layers from data, in order.
 
         Args:
-          values: tensor `[..., H, W, C]`; see
+          values: input of the step in `direction`, shape `[..., H, W, C]`; see
             `tfp_flows.normalization.initialize_from_data`.
-          direction: "forward" or "inverse", the one that goes from data to noise.
+          direction: "forward" or "inverse": the direction from data to latents.
 
         Returns:
-          values: what the direction makes of them from now on.
+          values: output of the step in `direction`.
 
         Raises:
-          TypeError, ValueError: as the layers.
+          TypeError, ValueError: as for the layers.
         """
         chain = tfb.Chain([self.actnorm, tfb.Invert(self.convolution), self.coupling])
         return start_layers(chain, values, direction)

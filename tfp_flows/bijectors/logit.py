@@ -1,4 +1,4 @@
-"""Logit layer, from a range of pixel values to all numbers."""
+"""Logit layer: maps a bounded range to the real line."""
 
 import math
 
@@ -14,26 +14,33 @@ tfb = tfp.bijectors
 
 @never_stale
 class Logit(tfb.Bijector):
-    """Takes values of a range to all numbers, by a logit that keeps off its ends.
+    """Logit layer: maps values in a range to the real line.
 
-    `y = log(p / (1 - p))` with `p = alpha + (1 - 2 alpha) (x - low) / (high - low)`,
-    for each element: Dinh et al. (2017), section 4.1,
-    https://arxiv.org/abs/1605.08803, who take `alpha = 0.05`. `forward` goes from the
-    data to the flow: a flow to images has `tfb.Invert` of it. `inverse` can give values
-    beyond the range, by less than `alpha / (1 - 2 alpha)` of its length; these are
-    accepted by `forward`, too, and no others. Where the dtype cannot tell `p` from 0 or
-    1, beyond about 14 in float32, `inverse` gives the last value that it can.
+    `y = log(p / (1 - p))`, `p = alpha + (1 - 2 alpha) (x - low) / (high - low)`,
+    elementwise: Dinh et al. (2017), section 4.1, https://arxiv.org/abs/1605.08803, with
+    `alpha = 0.05`. `forward` maps data to the real line: in a flow whose `forward`
+    makes images, use `tfb.Invert(Logit())`.
+
+    The domain extends beyond the range, by `alpha / (1 - 2 alpha)` of its length on
+    either side: `inverse` returns such values, and `forward` accepts them. For `|y|`
+    above about 14 in float32, where `p` would round to 0 or 1, `inverse` returns the
+    outermost value that `forward` accepts.
 
     Args:
-      alpha: number in (0, 0.5): what the ends of the range are apart from 0 and 1.
-      low, high: ends of the range, numbers with `low < high`.
-      validate_args: whether to check in graphs that `x` is such a value. Eager tensors
-        are checked always.
+      alpha: number in (0, 0.5), the distance of `p` from 0 and 1 at the ends of the
+        range.
+      low: lower end of the range.
+      high: upper end of the range, above `low`.
+      validate_args: whether to check in graphs that `x` is in the domain. Eager tensors
+        are always checked.
       name: prefix of the ops.
 
     Raises:
-      ValueError: the numbers are out of their ranges.
-      tf.errors.InvalidArgumentError: `x` is beyond that.
+      ValueError: `alpha` is not in (0, 0.5), or `low` is not below `high`.
+      tf.errors.InvalidArgumentError: `x` is outside of the domain.
+
+    >>> Logit().forward([0.5]).numpy().round(5)
+    array([0.], dtype=float32)
     """
 
     def __init__(
@@ -68,7 +75,7 @@ class Logit(tfb.Bijector):
 
     def _inverse(self, y):
         slope = (self.high - self.low) / (1.0 - 2.0 * self.alpha)
-        least = 8.0 * np.finfo(y.dtype.as_numpy_dtype).eps  # with room for rounding
+        least = 8.0 * np.finfo(y.dtype.as_numpy_dtype).eps  # above the rounding error
         p = tf.clip_by_value(tf.sigmoid(y), least, 1.0 - least)
         return self.low + slope * (p - self.alpha)
 
@@ -77,17 +84,17 @@ class Logit(tfb.Bijector):
         return -tf.math.log(below * above) - self._log_slope()
 
     def _inverse_log_det_jacobian(self, y):
-        # The product of both shares, from y itself: it does not cancel far out.
+        # `log(p (1 - p))` from `y` itself, which does not cancel for large `|y|`.
         return tf.math.log_sigmoid(y) + tf.math.log_sigmoid(-y) + self._log_slope()
 
-    def _sum_fn(self, x, axis=None):  # what TFP sums over the axes of an event with
+    def _sum_fn(self, x, axis=None):  # TFP's reduction over event axes
         return _last_axis_sums.total_over(x, axis)
 
     def _log_slope(self):
         return math.log((self.high - self.low) / (1.0 - 2.0 * self.alpha))
 
     def _shares(self, x):
-        """Returns `p` and `1 - p`, each by a form that does not cancel near its 0."""
+        """Returns `p` and `1 - p`, each in a form that does not cancel near 0."""
         slope = (1.0 - 2.0 * self.alpha) / (self.high - self.low)
         below = self.alpha + slope * (x - self.low)
         above = self.alpha + slope * (self.high - x)

@@ -1,4 +1,4 @@
-"""Matrices of invertible 1x1 convolutions: starts, factors, inverses."""
+"""Matrices of invertible 1x1 convolutions: initial values, factors, inverses."""
 
 import numbers
 
@@ -16,37 +16,51 @@ __all__ = [
 
 
 def random_orthogonal(size, *, seed, dtype=tf.float32):
-    """Returns a random orthogonal matrix, of shape `[size, size]`.
+    """Random orthogonal matrix, uniform under the Haar measure.
 
     Args:
       size: number of channels.
-      seed: integer, or pair of integers, that decides it.
+      seed: PRNG seed, an int or a pair of ints.
       dtype: floating dtype.
+
+    Returns:
+      matrix: shape `[size, size]`; its determinant is 1 or -1.
 
     Raises:
       ValueError: `size` is below 1.
+
+    >>> q = random_orthogonal(3, seed=0)
+    >>> abs(round(float(tf.linalg.det(q)), 5))
+    1.0
     """
     if size < 1:
         raise ValueError(f"`size` must be at least 1; got {size}.")
     seed = [0, int(seed)] if isinstance(seed, numbers.Integral) else seed
     q, r = tf.linalg.qr(tf.random.stateless_normal([size, size], seed, dtype=dtype))
-    return q * tf.sign(tf.linalg.diag_part(r))  # so that all rotations are as likely
+    return q * tf.sign(tf.linalg.diag_part(r))  # makes the distribution uniform
 
 
 def plu_factors(weight):
-    """Returns the tensors that `InvertibleConv1x1PLU` takes for a matrix, by name.
+    """PLU factors of a matrix, as keyword arguments of `InvertibleConv1x1PLU`.
 
     Args:
-      weight: regular matrix, shape `[C, C]`.
+      weight: invertible matrix, shape `[C, C]`.
+
+    Returns:
+      factors: dict of the tensors `permutation`, `lower`, `upper`, `sign` and
+        `log_magnitude`.
 
     Raises:
-      ValueError: it is singular, or no matrix.
+      ValueError: `weight` is not a square matrix, or is singular.
+
+    >>> plu_factors([[2.0, 0.0], [0.0, -4.0]])["sign"].numpy()
+    array([ 1., -1.], dtype=float32)
     """
     weight = tf.convert_to_tensor(weight)
     if weight.shape.rank != 2 or weight.shape[0] != weight.shape[1]:
         raise ValueError(f"`weight` must be a square matrix; got shape {weight.shape}.")
     if tf.executing_eagerly() and not np.all(is_invertible(weight)):
-        raise ValueError("`weight` must be regular; got a singular matrix.")
+        raise ValueError("`weight` must be invertible; got a singular matrix.")
     factors, permutation = tf.linalg.lu(weight)
     diagonal = tf.linalg.diag_part(factors)
     unit = tf.eye(weight.shape[0], dtype=weight.dtype)
@@ -60,13 +74,19 @@ def plu_factors(weight):
 
 
 def is_invertible(weight):
-    """Returns whether matrices are finite and not singular, as far as rounding tells.
+    """Whether matrices are finite and invertible to machine precision.
 
     Args:
       weight: shape `[..., C, C]`.
 
+    Returns:
+      invertible: booleans, shape `[...]`.
+
     Raises:
-      TypeError: `weight` is not of a floating dtype.
+      TypeError: the dtype of `weight` is not floating.
+
+    >>> bool(is_invertible([[1.0, 2.0], [2.0, 4.0]]))
+    False
     """
     weight = tf.convert_to_tensor(weight)
     finite = tf.reduce_all(tf.math.is_finite(weight), axis=[-2, -1])
@@ -78,22 +98,31 @@ def is_invertible(weight):
 
 @custom_gradient
 def inverse_and_log_det(matrix):
-    """Returns the inverse of matrices, and the logarithms of their |determinants|.
+    """Inverses of matrices, and logarithms of their absolute determinants.
 
-    By a QR factorization, which XLA has on each device, where it lacks `slogdet`.
+    Both come from a QR factorization, which XLA compiles for every device, unlike
+    `tf.linalg.slogdet`.
 
     Args:
-      matrix: shape `[..., C, C]`, regular.
+      matrix: shape `[..., C, C]`, invertible.
+
+    Returns:
+      inverse: shape `[..., C, C]`.
+      log_det: `log |det matrix|`, shape `[...]`.
 
     Raises:
       ValueError: `matrix` is not square.
+
+    >>> inverse, log_det = inverse_and_log_det(tf.constant([[2.0]]))
+    >>> inverse.numpy()
+    array([[0.5]], dtype=float32)
     """
     q, r = tf.linalg.qr(tf.stop_gradient(matrix))
     inverse = tf.linalg.triangular_solve(r, tf.linalg.matrix_transpose(q), lower=False)
     log_det = tf.reduce_sum(tf.math.log(tf.abs(tf.linalg.diag_part(r))), axis=-1)
 
     def backward(of_inverse, of_log_det):
-        again, _ = inverse_and_log_det(matrix)  # this gradient has a gradient, too
+        again, _ = inverse_and_log_det(matrix)  # so that this gradient has a gradient
         transposed = tf.linalg.matrix_transpose(again)
         return of_log_det[..., tf.newaxis, tf.newaxis] * transposed - tf.matmul(
             transposed, tf.matmul(of_inverse, transposed)

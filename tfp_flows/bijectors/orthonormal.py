@@ -1,7 +1,7 @@
 """Matrices with orthonormal columns, and triangular factors, for Sylvester flows.
 
-Each function takes tensors of any values and returns what `Sylvester` asks for. Give it
-a variable through `tfp.util.DeferredTensor`, or the output of an encoder as it is.
+Each function maps unconstrained tensors to valid arguments of `Sylvester`. Wrap a
+variable in `tfp.util.DeferredTensor` to train it, or pass the output of an encoder.
 """
 
 import numpy as np
@@ -19,25 +19,29 @@ __all__ = [
 
 tfb = tfp.bijectors
 
-# A product of two diagonals then keeps away from -1, where the flow would be singular:
-# a product of two tanh can be exactly -1 in float32.
+# Keeps products of two diagonal entries above -1, where the flow is singular: in
+# float32, a product of two tanh can be exactly -1.
 _LARGEST_DIAGONAL = 0.999
 
 
 def qr_basis(matrix):
-    """Orthonormal basis of the span of the columns of a matrix, by Gram and Schmidt.
+    """Orthonormal basis of the column space of a matrix, by QR decomposition.
 
-    It is exact in one step, and the choice where one basis serves all samples.
+    Exact in one step: the best choice if all examples share one basis.
 
     Args:
       matrix: shape `[..., D, M]`, `M <= D`, of full rank.
 
     Returns:
-      q: shape `[..., D, M]`, the QR decomposition's Q, with the signs that make the
-        diagonal of R positive; an orthonormal `matrix` is returned as it is.
+      q: shape `[..., D, M]`, the factor Q of the QR decomposition whose R has a
+        positive diagonal. An orthonormal `matrix` is returned unchanged.
 
     Raises:
       ValueError: `M > D`.
+
+    >>> qr_basis([[2.0], [0.0]]).numpy()
+    array([[1.],
+           [0.]], dtype=float32)
     """
     matrix = _check_tall(matrix)
     q, r = tf.linalg.qr(matrix)
@@ -47,25 +51,30 @@ def qr_basis(matrix):
 
 
 def bjorck_basis(matrix, max_iterations=50):
-    """The orthonormal matrix that is nearest to a matrix, by Bjorck's iteration.
+    """Orthonormal matrix nearest to a matrix, by Bjorck's iteration.
 
-    `Q <- Q (I + E / 2 + 3 E^2 / 8)`, `E = I - Q'Q`, until `E` is 0 to rounding: the
-    orthogonal flows of van den Berg et al. (2018), https://arxiv.org/abs/1803.05649,
-    with one more term of the series (Bjorck and Bowie 1971), which saves a third of the
-    iterations. It is made of matrix products alone, and the choice where each sample
-    has a basis of its own.
+    `Q <- Q (I + E / 2 + 3 E^2 / 8)`, `E = I - Q'Q`, until `E` is 0 to machine
+    precision. It makes the orthogonal Sylvester flows of van den Berg et al. (2018),
+    https://arxiv.org/abs/1803.05649; one more term of the series (Bjorck and Bowie,
+    1971) saves a third of the iterations. It consists of matrix products alone: the
+    best choice if each example has its own basis.
 
     Args:
-      matrix: shape `[..., D, M]`, `M <= D`, of full rank. For an encoder whose output
-        starts near 0, add `tf.eye(D, M)` to it.
-      max_iterations: integer. Each iteration makes small singular values 15/8 times as
-        large; the default serves condition numbers to about 1e7.
+      matrix: shape `[..., D, M]`, `M <= D`, of full rank. If it is the output of an
+        encoder that is initialized near 0, add `tf.eye(D, M)`.
+      max_iterations: integer. Each iteration multiplies small singular values by 15/8;
+        the default suffices for condition numbers up to about 1e7.
 
     Returns:
       q: shape `[..., D, M]`.
 
     Raises:
       ValueError: `M > D`.
+
+    >>> q = bjorck_basis([[1.0, 1.0], [0.0, 1.0], [0.0, 0.0]])
+    >>> tf.matmul(q, q, transpose_a=True).numpy().round(5)
+    array([[1., 0.],
+           [0., 1.]], dtype=float32)
     """
     matrix = _check_tall(matrix)
     size = matrix.shape[-1]
@@ -93,19 +102,25 @@ def bjorck_basis(matrix, max_iterations=50):
 
 
 def householder_basis(vectors, num_columns=None):
-    """The first columns of a product of Householder reflections.
+    """First columns of a product of Householder reflections.
 
-    `H_1 H_2 ...`, `H = I - 2 v v' / |v|^2`: the Householder flows of the same paper.
+    `H_1 H_2 ...`, `H = I - 2 v v' / |v|^2`, as in the Householder Sylvester flows of
+    van den Berg et al. (2018), https://arxiv.org/abs/1803.05649.
 
     Args:
-      vectors: normals of the mirrors, shape `[..., H, D]`; 0 stands for no reflection.
-      num_columns: `M <= D`; all `D` by default.
+      vectors: normals of the reflections, shape `[..., H, D]`; a zero vector is the
+        identity.
+      num_columns: `M <= D`; `D` by default.
 
     Returns:
-      q: shape `[..., D, M]`, orthonormal to rounding.
+      q: shape `[..., D, M]`, orthonormal to machine precision.
 
     Raises:
       ValueError: `num_columns` is not in `[1, D]`.
+
+    >>> (householder_basis([[1.0, 0.0]]) + 0.0).numpy()  # reflects the first axis
+    array([[-1.,  0.],
+           [ 0.,  1.]], dtype=float32)
     """
     vectors = tf.convert_to_tensor(vectors)
     size = vectors.shape[-1]
@@ -115,9 +130,9 @@ def householder_basis(vectors, num_columns=None):
             f"`num_columns` must be in [1, {size}], the length of the vectors; "
             f"got {num_columns}."
         )
-    # The product is `I - V' inv(S) V`, where `S` is `V V'` above its diagonal, and half
-    # of it there: Joffrain et al. (2006), "Accumulating Householder transformations,
-    # revisited". Mirror by mirror, it would be as many passes over `q`.
+    # The product is `I - V' inv(S) V`, where `S` is the upper triangle of `V V'` with
+    # half its diagonal: Joffrain et al. (2006), "Accumulating Householder
+    # transformations, revisited". One reflection at a time would read `q` `H` times.
     gram = tf.matmul(vectors, vectors, transpose_b=True)
     tiny = np.finfo(vectors.dtype.as_numpy_dtype).tiny
     half = 0.5 * tf.maximum(tf.linalg.diag_part(gram), 4.0 * tiny)
@@ -130,30 +145,39 @@ def householder_basis(vectors, num_columns=None):
 
 
 def permutation_basis(size, num_columns=None, reverse=False, dtype=tf.float32):
-    """The identity's first columns, in order or reversed, for triangular flows.
+    """First columns of the identity or of the reversal, for triangular flows.
 
     Args:
       size: `D`.
-      num_columns: `M <= D`; all by default.
-      reverse: whether to take the coordinates from the last one down. Layers that
-        alternate let each coordinate depend on each.
+      num_columns: `M <= D`; `D` by default.
+      reverse: whether to reverse the coordinates. If layers alternate, every coordinate
+        can depend on every other.
       dtype: floating dtype.
 
     Returns:
       q: shape `[D, M]`.
+
+    >>> permutation_basis(2, reverse=True).numpy()
+    array([[0., 1.],
+           [1., 0.]], dtype=float32)
     """
     q = tf.eye(size, num_columns or size, dtype=dtype)
     return tf.reverse(q, [0]) if reverse else q
 
 
 def triangular_factor(matrix):
-    """The upper triangle of a matrix, its diagonal squashed by tanh to below 1.
+    """Upper triangle of a matrix, with tanh applied to its diagonal.
 
     Args:
-      matrix: shape `[..., M, M]`; what is below the diagonal is not read.
+      matrix: shape `[..., M, M]`; entries below the diagonal are ignored.
 
     Returns:
-      r: shape `[..., M, M]`, the factor `R` or `R_tilde` of a Sylvester flow.
+      r: shape `[..., M, M]`, the factor `R` or `R_tilde` of a Sylvester layer, with
+        diagonal entries in (-0.999, 0.999).
+
+    >>> triangular_factor([[0.0, 2.0], [3.0, 0.0]]).numpy()
+    array([[0., 2.],
+           [0., 0.]], dtype=float32)
     """
     matrix = tf.linalg.band_part(matrix, 0, -1)
     diagonal = _LARGEST_DIAGONAL * tf.math.tanh(tf.linalg.diag_part(matrix))
@@ -161,13 +185,16 @@ def triangular_factor(matrix):
 
 
 def triangular_factor_bijector(dtype=tf.float32):
-    """The map of `triangular_factor` as a `tfb.Bijector`.
+    """`triangular_factor` as a `tfb.Bijector` of vectors of length `M (M + 1) / 2`.
 
     Args:
-      dtype: floating dtype of what it maps.
+      dtype: floating dtype.
 
     Returns:
-      bijector: map from vectors of length `M (M + 1) / 2` to matrices `[M, M]`.
+      bijector: `tfb.Chain` from shape `[..., M (M + 1) / 2]` to `[..., M, M]`.
+
+    >>> triangular_factor_bijector().forward(tf.zeros([3])).shape
+    TensorShape([2, 2])
     """
     largest = tf.constant(_LARGEST_DIAGONAL, dtype)
     squash = tfb.Chain([tfb.Scale(largest), tfb.Tanh()])

@@ -1,4 +1,4 @@
-"""Planar flow layers: one, and a stack of them in one."""
+"""Planar flow layers: a single layer, and a stack evaluated as one layer."""
 
 import tensorflow as tf
 import tensorflow_probability as tfp
@@ -24,48 +24,52 @@ _STACK_AXES = dict(u="KD", w="KD", b="K")
 
 @never_stale
 class Planar(tfb.Bijector):
-    """Moves each point along one direction, by a function of one linear coordinate.
+    """Planar flow layer: shifts each point along `u` by a function of `w'x + b`.
 
-    `y = x + u_hat h(a)`, `a = w'x + b`. This is equation 10 of Rezende and Mohamed
-    (2015), https://arxiv.org/abs/1505.05770. With `kappa = w'u_hat` its log determinant
-    is `log(1 + kappa h'(a))`. Where the slopes of `h` are in `[0, L]` it is invertible
-    for `kappa > -1 / L`, and `u_hat` is `u` with its part along `w` changed so that
-    this holds: `u_hat = u + (kappa - w'u) w / |w|^2`. With `v = L w'u`, `L kappa` is
+    `y = x + u_hat h(a)`, `a = w'x + b`: equation 10 of Rezende and Mohamed (2015),
+    https://arxiv.org/abs/1505.05770. With `kappa = w'u_hat`, the log determinant is
+    `log(1 + kappa h'(a))`. If the slopes of `h` are in `[0, L]`, the map is invertible
+    for `kappa > -1 / L`. The component of `u` along `w` is changed to guarantee this:
+    `u_hat = u + (kappa - w'u) w / |w|^2`. With `v = L w'u`, the constraints are
 
-    - `(1 - 1e-3) (softplus(v + log(e - 1)) - 1)` for `constraint="shifted"`: the
-      identity at `u = 0`, and harmless at `w = 0`. All real parameters give an
-      invertible map, whose slopes stay above 1e-3 in all directions.
-    - `softplus(v) - 1` for `constraint="paper"`, as in their appendix, for parameters
-      that were trained so elsewhere. `u_hat` grows as `1 / |w|` where `w` goes to 0,
-      and slopes go down to a few rounding units, where an inverse loses all digits.
-    - `v` for `constraint=None`: the parameters are said to be in the support already.
+    - `"shifted"`: `L kappa = (1 - 1e-3) (softplus(v + log(e - 1)) - 1)`. The layer is
+      the identity at `u = 0` and well defined at `w = 0`. Every real parameter gives an
+      invertible map, whose Jacobian factor stays above 1e-3.
+    - `"paper"`: `L kappa = softplus(v) - 1`, as in the paper's appendix, for parameters
+      that were trained with it. `u_hat` grows as `1 / |w|` as `w` goes to 0, and the
+      Jacobian factor can fall to a few rounding units, where the inverse is inaccurate.
+    - `None`: `L kappa = v`. The caller guarantees that the parameters are valid.
 
-    The inverse solves `a + kappa h(a) = w'y + b` for the scalar `a`, in closed form for
-    the leaky ReLU and by safeguarded Newton steps else; then `x = y - u_hat h(a)`, and
-    one more step gives back the digits that this difference loses where `h` is large.
+    The inverse solves `a + kappa h(a) = w'y + b` for the scalar `a`: in closed form for
+    the leaky ReLU, by safeguarded Newton iteration otherwise. One Newton step corrects
+    the result `x = y - u_hat h(a)` for cancellation where `h` is large.
 
-    `x` and `y` have shape `[..., D]`. The axes before `D` broadcast with the batch axes
-    of the parameters; the log determinants have the shape that results.
+    `x` and `y` have shape `[..., D]`. Their leading axes broadcast with the batch shape
+    of the parameters; log determinants have the resulting shape.
 
     Args:
       u: direction, shape `[..., D]`, in the units of `x`.
-      w: normal of the planes that move as one, shape `[..., D]`, in 1 / the units of
-        `x`.
-      b: offset of those planes, shape `[...]`, no unit.
-      activation: `h`: "tanh", "leaky_relu", or an `Activation`, any increasing function
-        with its derivative and the bound of its slopes.
+      w: normal of the hyperplanes on which the shift is constant, shape `[..., D]`, in
+        1 / the units of `x`.
+      b: offset of those hyperplanes, shape `[...]`, unitless.
+      activation: `h`: "tanh", "leaky_relu", or an `Activation`, that is, an increasing
+        function with its derivative and an upper bound on its slopes.
       constraint: "shifted", "paper" or None.
-      validate_args: whether to check that the parameters are finite and, without
-        constraint, in the support.
+      validate_args: whether to check that the parameters are finite and, if
+        `constraint` is None, that the map is invertible.
       name: prefix of the ops.
 
     Raises:
-      TypeError: the parameters do not share one floating dtype, or `activation` is a
-        function without its derivative.
-      ValueError: the shapes of the parameters, or of the input and the parameters, do
-        not fit; `constraint` or the name of the activation is not known; a parameter
-        given as numbers is not finite.
+      TypeError: the parameters do not share one floating dtype.
+      TypeError: `activation` is a function without its derivative.
+      ValueError: the shapes of the parameters and the input do not match.
+      ValueError: `constraint` or the name of the activation is unknown.
+      ValueError: a parameter given as numbers is not finite.
       tf.errors.InvalidArgumentError: a check of `validate_args` fails.
+
+    >>> layer = Planar(u=[1.0, 0.0], w=[0.0, 1.0], b=0.0)
+    >>> layer.inverse(layer.forward([[1.0, 2.0]])).numpy()
+    array([[1., 2.]], dtype=float32)
     """
 
     def __init__(
@@ -125,24 +129,29 @@ class Planar(tfb.Bijector):
 
 @never_stale
 class PlanarStack(tfb.Bijector):
-    """`K` planar layers in one, computed by two matrix products.
+    """Composition of `K` planar layers, evaluated by two matrix products.
 
-    `y = x + U_hat' h(a)`, `a_k = w_k'x + b_k + sum_{j<k} (w_k'u_hat_j) h(a_j)`: layer 0
-    acts first. It equals `tfb.Chain` of the layers `Planar(u[k], w[k], b[k])`, last
-    layer first, and costs two passes over the data, not `K`. The inverse solves for the
-    `a_k` from the last one down. See `Planar` for equation, constraint and activation.
+    `y = x + U_hat' h(a)`, `a_k = w_k'x + b_k + sum_{j<k} (w_k'u_hat_j) h(a_j)`. Layer 0
+    is applied first: the stack equals a `tfb.Chain` of the layers
+    `Planar(u[k], w[k], b[k])`, last layer first, but reads the data twice instead of
+    `K` times. The inverse solves for `a_k` from `k = K - 1` down to 0. See `Planar` for
+    the equation, the constraint and the activation.
 
-    `x` and `y` have shape `[..., D]`. The axes before `D` broadcast with the batch axes
-    of the parameters; the log determinants have the shape that results.
+    `x` and `y` have shape `[..., D]`. Their leading axes broadcast with the batch shape
+    of the parameters; log determinants have the resulting shape.
 
     Args:
       u: directions, shape `[..., K, D]`, in the units of `x`.
       w: normals, shape `[..., K, D]`, in 1 / the units of `x`.
-      b: offsets, shape `[..., K]`, no unit.
+      b: offsets, shape `[..., K]`, unitless.
       activation, constraint, validate_args, name: as for `Planar`.
 
     Raises:
       TypeError, ValueError, tf.errors.InvalidArgumentError: as for `Planar`.
+
+    >>> stack = PlanarStack(u=tf.ones([8, 2]), w=tf.ones([8, 2]), b=tf.zeros([8]))
+    >>> stack.forward(tf.zeros([5, 2])).shape
+    TensorShape([5, 2])
     """
 
     def __init__(

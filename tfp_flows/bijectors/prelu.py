@@ -1,4 +1,4 @@
-"""Parametric rectifier layer."""
+"""Parametric rectified linear layer."""
 
 import tensorflow as tf
 import tensorflow_probability as tfp
@@ -16,27 +16,33 @@ tfb = tfp.bijectors
 
 @never_stale
 class PReLU(tfb.Bijector):
-    """Scales what is negative.
+    """Parametric ReLU: scales negative elements by a learned slope.
 
-    `y = x` for `x >= 0` and `y = slope x` below, elementwise; the log determinant of an
-    element is `log(slope)` below 0, and 0 at 0. This is equation 1 of He et al. (2015),
-    https://arxiv.org/abs/1502.01852, restricted to the slopes that make it invertible.
+    `y = x` for `x >= 0` and `y = slope x` for `x < 0`, elementwise: equation 1 of He et
+    al. (2015), https://arxiv.org/abs/1502.01852, restricted to positive slopes, for
+    which it is invertible. The log determinant of an element is `log(slope)` for
+    `x < 0` and 0 otherwise.
 
-    The log determinant jumps where `x` changes its sign. What moves points across that
-    place, such as a shift or rotation before the layer, gets the right gradient of each
-    point, but not of the mean of `log_prob` over many, which misses the jump.
+    The log determinant is discontinuous at `x = 0`. Parameters that move points across
+    0, such as those of a shift before the layer, get the exact gradient of each
+    point's `log_prob`. The gradient of its mean over many points, however, misses the
+    contribution of the jump.
 
     Args:
-      slope: tensor that broadcasts with `x`, positive, no unit; 1 is the identity.
-        Shape `[]` is one slope for all, `[C]` one for each channel of `[..., C]`, and
-        the shape of an event one for each element. It is trained through its logarithm.
+      slope: tensor that broadcasts with `x`, positive, unitless; 1 is the identity.
+        Shape `[]` is one slope for all elements, `[C]` one for each channel of
+        `[..., C]`, and the event shape one for each element. `make_trainable` trains
+        its logarithm.
       validate_args: whether to check that a tensor or variable `slope` is positive.
       name: prefix of the ops.
 
     Raises:
-      TypeError: `slope` has a dtype that is not floating.
-      ValueError: `slope` is a number or array, and not positive and finite.
+      TypeError: the dtype of `slope` is not floating.
+      ValueError: `slope` is a number or array that is not positive and finite.
       tf.errors.InvalidArgumentError: a check of `validate_args` fails.
+
+    >>> PReLU(slope=0.5).forward([-2.0, 0.0, 2.0]).numpy()
+    array([-1.,  0.,  2.], dtype=float32)
     """
 
     def __init__(self, slope, validate_args=False, name="prelu"):
@@ -74,7 +80,7 @@ class PReLU(tfb.Bijector):
         return tf.where(y < 0.0, y / self.slope, y)
 
     def _inverse_log_det_jacobian(self, y):
-        return -self._forward_log_det_jacobian(y)  # it depends on the sign alone
+        return -self._forward_log_det_jacobian(y)  # both have the same sign
 
     def _forward_log_det_jacobian(self, x):
         self._check(x)

@@ -21,35 +21,40 @@ tfb = tfp.bijectors
 
 @never_stale
 class Radial(tfb.Bijector):
-    """Stretches space around a point, less and less with the distance to it.
+    """Radial flow layer: expands or contracts space around a point.
 
-    `y = center + (x - center) (rho + gain) / (rho + 1)`, `rho = |x - center| / radius`.
-    This is equation 14 of Rezende and Mohamed (2015), https://arxiv.org/abs/1505.05770,
-    with `z0 = center`, `alpha = radius` and `beta = radius (gain - 1)`. Their
-    `beta > -alpha` reads `gain > 0` here, so that each parameter is constrained without
-    the others; `from_alpha_beta` takes theirs.
+    `y = center + (x - center) (rho + gain) / (rho + 1)`, `rho = |x - center| / radius`:
+    equation 14 of Rezende and Mohamed (2015), https://arxiv.org/abs/1505.05770, with
+    `z0 = center`, `alpha = radius` and `beta = radius (gain - 1)`. The paper's
+    condition `beta > -alpha` becomes `gain > 0`, so each parameter is constrained
+    independently; `from_alpha_beta` takes the paper's parameters.
 
-    The log determinant is `(D - 1) log((rho + gain) / (rho + 1))` across the radius,
-    plus `log((rho (rho + 2) + gain) / (rho + 1)^2)` along it. The inverse has a closed
-    form: `rho` is the positive root of `rho (rho + gain) = (rho + 1) |y - center| /
-      radius`.
+    The log determinant is `(D - 1) log((rho + gain) / (rho + 1))` for the directions
+    orthogonal to the radius, plus `log((rho (rho + 2) + gain) / (rho + 1)^2)` for the
+    radial direction. The inverse has a closed form: `rho` is the positive root of
+    `rho (rho + gain) = (rho + 1) |y - center| / radius`.
 
-    `x` and `y` have shape `[..., D]`. The axes before `D` broadcast with the batch axes
-    of the parameters; the log determinants have the shape that results.
+    `x` and `y` have shape `[..., D]`. Their leading axes broadcast with the batch shape
+    of the parameters; log determinants have the resulting shape.
 
     Args:
       center: fixed point, shape `[..., D]`, in the units of `x`.
-      radius: distance at which half of the stretch is left, shape `[...]`, positive,
-        in the units of `x`.
-      gain: stretch at `center`, shape `[...]`, positive, no unit; 1 is the identity.
-      validate_args: whether to check that tensors and variables are in the supports.
+      radius: distance from `center` at which the scale factor is halfway between `gain`
+        and 1, shape `[...]`, positive, in the units of `x`.
+      gain: scale factor at `center`, shape `[...]`, positive, unitless; 1 is the
+        identity.
+      validate_args: whether to check that tensors and variables are in their supports.
       name: prefix of the ops.
 
     Raises:
       TypeError: the parameters do not share one floating dtype.
-      ValueError: the shapes of the parameters, or of the input and `center`, do not
-        fit, or a parameter given as numbers is outside of its support.
+      ValueError: the shapes of the parameters and the input do not match.
+      ValueError: a parameter given as numbers is outside of its support.
       tf.errors.InvalidArgumentError: a check of `validate_args` fails.
+
+    >>> layer = Radial(center=[0.0, 0.0], radius=1.0, gain=3.0)
+    >>> layer.forward([[0.0, 1.0]]).numpy()  # rho = 1: scaled by (1 + 3) / (1 + 1)
+    array([[0., 2.]], dtype=float32)
     """
 
     def __init__(self, center, radius, gain, validate_args=False, name="radial"):
@@ -73,19 +78,20 @@ class Radial(tfb.Bijector):
 
     @classmethod
     def from_alpha_beta(cls, z0, alpha, beta, validate_args=False, name="radial"):
-        """Builds the layer from the symbols of the paper.
+        """Build the layer from the parameters of the paper.
 
         Args:
           z0: fixed point, shape `[..., D]`.
           alpha: shape `[...]`, positive.
           beta: shape `[...]`, above `-alpha`; 0 is the identity.
-          validate_args, name: as for `Radial`.
+          validate_args: as for `Radial`.
+          name: as for `Radial`.
 
         Returns:
-          bijector: `Radial`. It follows `alpha` and `beta` that are variables.
+          bijector: `Radial`. Variables `alpha` and `beta` stay live.
 
         Raises:
-          ValueError: values that are no variables are outside of their supports.
+          ValueError: `alpha` or `beta` is not a variable and outside of its support.
         """
         z0, alpha, beta = as_parameters(z0=z0, alpha=alpha, beta=beta)
         if is_reference(alpha) or is_reference(beta):
@@ -138,14 +144,16 @@ class Radial(tfb.Bijector):
         return _log_det(rho, _mixture(rho, self.gain), x)
 
     def _polar_of_preimage(self, y):
-        """Returns `y - center`, and the `rho` of the `x` that `y` comes from."""
+        """Returns `y - center`, and `rho` of the preimage of `y`."""
         # `rho (rho + gain) / (rho + 1) = scaled` is a quadratic with one root >= 0.
-        # Each branch has the form of that root that does not subtract close numbers.
+        # Each branch computes it in the form that does not cancel.
         offset, scaled = self._polar(y)
         b = scaled - self.gain
-        unit = tf.stop_gradient(tf.maximum(tf.abs(b), 1.0))  # or squares overflow
+        unit = tf.stop_gradient(
+            tf.maximum(tf.abs(b), 1.0)
+        )  # against overflow of squares
         root = unit * tf.sqrt((b / unit) ** 2 + 4.0 * (scaled / unit) / unit)
-        # Not `abs(b)`, whose slope at 0 is neither that of b nor that of -b.
+        # Not `abs(b)`: its gradient at 0 is that of neither branch.
         q = 0.5 * (tf.where(b > 0.0, b, -b) + root)
         return offset, tf.where(b > 0.0, q, scaled / q)
 
@@ -153,14 +161,14 @@ class Radial(tfb.Bijector):
         """Returns `x - center`, and its norm in units of `radius`."""
         check_input(self, x, center=self.center)
         offset = x - self.center
-        tiny = np.finfo(offset.dtype.as_numpy_dtype).tiny  # for 0: sqrt has no slope
+        tiny = np.finfo(offset.dtype.as_numpy_dtype).tiny  # sqrt has no gradient at 0
         norm = tf.sqrt(tf.maximum(_last_axis_sums.total(offset**2), tiny))
         rho = norm / self.radius
-        return offset, tf.minimum(rho, 0.25 * x.dtype.max)  # where squares overflow
+        return offset, tf.minimum(rho, 0.25 * x.dtype.max)  # if squares overflow
 
 
 def _log_det(rho, stretch, x):
-    # `rho (rho + 2) + gain` is `(rho + 1) (rho + stretch)`, and would overflow.
+    # `rho (rho + 2) + gain = (rho + 1) (rho + scale)`, where the left side overflows.
     along = tf.math.log(_mixture(rho, stretch))
     return tf.cast(tf.shape(x)[-1] - 1, x.dtype) * tf.math.log(stretch) + along
 
@@ -168,7 +176,7 @@ def _log_det(rho, stretch, x):
 def _mixture(rho, value):
     """Returns `(rho + value) / (rho + 1)`: `value` at 0, and 1 far out."""
     share = 1.0 / (rho + 1.0)
-    # Its gradient is this one's, as that of the quotient subtracts numbers that are
-    # equal far out. Near 0 this one would lose a small value.
+    # The value comes from the quotient, as `far` loses a small `value` near 0. The
+    # gradient comes from `far`, as that of the quotient cancels for large `rho`.
     far = 1.0 + (value - 1.0) * share
     return far + tf.stop_gradient((rho + value) / (rho + 1.0) - far)

@@ -1,4 +1,4 @@
-"""Squeeze, which trades the size of an image for channels."""
+"""Squeeze layer: exchanges spatial size for channels."""
 
 import tensorflow as tf
 import tensorflow_probability as tfp
@@ -11,21 +11,27 @@ tfb = tfp.bijectors
 
 @never_stale
 class Squeeze(tfb.Bijector):
-    """Makes each block of pixels of an image one pixel with more channels.
+    """Squeeze layer: reshapes blocks of pixels into channels (space to depth).
 
-    `x` has shape `[..., H, W, C]` and `y` `[..., H / f, W / f, f f C]`, for the factor
-    `f`: Dinh et al. (2017), section 3.6, https://arxiv.org/abs/1605.08803. The channels
-    of `y` are those of the upper left pixel of a block, then of its right neighbor,
-    row by row. The log determinant is 0. A flow to images has `tfb.Invert` of it.
+    `x` has shape `[..., H, W, C]` and `y` has shape `[..., H / f, W / f, f f C]`, where
+    `f` is the factor: Dinh et al. (2017), section 3.6,
+    https://arxiv.org/abs/1605.08803. The channels of `y` are ordered by the pixels of a
+    block, row by row. The log determinant is 0. In a flow whose `forward` makes images,
+    use `tfb.Invert(Squeeze())`.
 
     Args:
       factor: height and width of a block, at least 1.
-      validate_args: no effect, since all that can be wrong is checked always.
+      validate_args: has no effect, as all errors are always detected.
       name: prefix of the ops.
 
     Raises:
-      ValueError: `factor` is no integer above 0; the input has fewer than 3 axes, or a
-        height, width or number of channels that the factor does not divide.
+      ValueError: `factor` is not an integer of at least 1.
+      ValueError: the input has fewer than 3 axes.
+      ValueError: the factor does not divide height and width, or its square the
+        channels.
+
+    >>> Squeeze().forward(tf.zeros([5, 28, 28, 1])).shape
+    TensorShape([5, 14, 14, 4])
     """
 
     def __init__(self, factor=2, validate_args=False, name="squeeze"):
@@ -91,11 +97,11 @@ def unsqueeze(y, factor):
 
 
 def _regroup(x, blocks, event, shape):
-    """Takes blocks of pixels apart, or puts them together: the same exchange of axes.
+    """Splits or merges blocks of pixels, which exchanges the same two axes.
 
     Args:
       x: tensor `[..., H, W, C]`.
-      blocks: shape with one batch axis to view it in.
+      blocks: shape of `x` as blocks, with one batch axis.
       event: shape of the resulting event.
       shape: static shape of the result.
     """
@@ -105,7 +111,7 @@ def _regroup(x, blocks, event, shape):
 
 
 def _sizes(x, divisors):
-    """Returns height, width and channels over divisors, as numbers where known."""
+    """Returns height, width and channels over divisors, as ints if static."""
     sizes = zip(x.shape[-3:], tf.unstack(tf.shape(x)[-3:]), divisors)
     return [(d if n is None else n) // divisor for n, d, divisor in sizes]
 
@@ -113,8 +119,8 @@ def _sizes(x, divisors):
 def _of_known_rank(x):
     if x.shape.rank is None:
         raise ValueError(
-            "The rank of the input must be known; got shape <unknown>. Give it one "
-            "with `tf.ensure_shape(x, [None, None, None, None])`."
+            "The rank of the input must be known; got shape <unknown>. Set it by "
+            "`tf.ensure_shape(x, [None, None, None, None])`."
         )
     return x.shape
 
@@ -139,11 +145,11 @@ def _unsqueezed_shape(shape, factor):
 
 
 def _regrouped_shape(shape, divisors, factors, demand):
-    """Returns a static shape whose event is divided and multiplied, where known.
+    """Returns a static shape whose event is divided and multiplied, if known.
 
     Raises:
-      ValueError: `demand`, if the divisors do not divide the sizes; there are fewer
-        than 3 axes.
+      ValueError: the divisors do not divide the sizes, with `demand` as message; or
+        there are fewer than 3 axes.
     """
     shape = tf.TensorShape(shape)
     if shape.rank is None:

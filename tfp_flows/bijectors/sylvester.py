@@ -25,42 +25,54 @@ _AXES = dict(q="DM", r="MM", r_tilde="MM", b="M")
 
 @never_stale
 class Sylvester(tfb.Bijector):
-    """Adds a network with one hidden layer of `M` units, invertible by its triangles.
+    """Sylvester flow layer: a residual network with one hidden layer of `M` units.
 
-    `y = x + Q R h(t)`, `t = R_tilde Q'x + b`, as van den Berg et al. (2018) have it,
-    https://arxiv.org/abs/1803.05649. By Sylvester's determinant identity the log
-    determinant is `sum_m log(1 + h'(t_m) r_mm r_tilde_mm)`. A planar flow is `M = 1`.
+    `y = x + Q R h(t)`, `t = R_tilde Q'x + b`: equation 13 of van den Berg et al.
+    (2018), https://arxiv.org/abs/1803.05649. By Sylvester's determinant identity, the
+    log determinant is `sum_m log(1 + h'(t_m) r_mm r_tilde_mm)`. A planar flow is the
+    special case `M = 1`.
 
-    The inverse, which the paper has not, is exact: `t` solves the triangular system
-    `t + U h(t) = R_tilde Q'y + b`, `U = R_tilde R`, one scalar equation after the other
-    from the last row up. Then `x = y - Q R h(t)`, and a Newton step gives back the
-    digits that this difference loses. `R_tilde` may be singular.
+    The paper gives no inverse; the one here is exact. `t` solves the triangular system
+    `t + U h(t) = R_tilde Q'y + b`, `U = R_tilde R`, by back substitution with one
+    scalar equation for each row. Then `x = y - Q R h(t)`, followed by one Newton step
+    against cancellation. `R_tilde` may be singular.
 
-    `x` and `y` have shape `[..., D]`. The axes before `D` broadcast with the batch axes
-    of the parameters; the log determinants have the shape that results.
+    `x` and `y` have shape `[..., D]`. Their leading axes broadcast with the batch shape
+    of the parameters; log determinants have the resulting shape.
 
     Args:
       q: `Q`, shape `[..., D, M]`, `1 <= M <= D`, with orthonormal columns. See
-        `tfp_flows.bijectors.orthonormal`: `qr_basis`, `bjorck_basis`,
-        `householder_basis` and `permutation_basis` give the flows that the paper
-        calls orthogonal (the first two), Householder and triangular.
-      r: `R`, shape `[..., M, M]`, in the units of `x`. Upper triangular: what is below
-        the diagonal is not read. 0 is the identity.
-      r_tilde: `R_tilde`, shape `[..., M, M]`, in 1 / the units of `x`, likewise. The
-        diagonals of both are in (-1, 1), or at least `r_mm r_tilde_mm > -1 / L` where
-        the slopes of `h` are in `[0, L]`. `triangular_factor` makes such matrices.
-      b: shape `[..., M]`, no unit.
+        `tfp_flows.bijectors.orthonormal`: `qr_basis` or `bjorck_basis`,
+        `householder_basis` and `permutation_basis` give the paper's orthogonal,
+        Householder and triangular Sylvester flows.
+      r: `R`, shape `[..., M, M]`, in the units of `x`. Entries below the diagonal are
+        ignored. 0 is the identity.
+      r_tilde: `R_tilde`, shape `[..., M, M]`, in 1 / the units of `x`. Entries below
+        the diagonal are ignored. The map is invertible if `r_mm r_tilde_mm > -1 / L`,
+        where the slopes of `h` are in `[0, L]`; diagonals in (-1, 1), as
+        `triangular_factor` makes them, satisfy this for `L = 1`.
+      b: shape `[..., M]`, unitless.
       activation: `h`: "tanh", "leaky_relu", or an `Activation`.
-      validate_args: whether to check that `q` is orthonormal, the diagonals in their
-        support, and all parameters finite.
+      validate_args: whether to check that `q` is orthonormal, the diagonals are in
+        their support, and all parameters are finite.
       name: prefix of the ops.
 
     Raises:
-      TypeError: the parameters do not share one floating dtype, or `activation` is a
-        function without its derivative.
-      ValueError: the shapes of the parameters, or of the input and `q`, do not fit;
-        `M > D`; a parameter given as numbers is outside of its support.
+      TypeError: the parameters do not share one floating dtype.
+      TypeError: `activation` is a function without its derivative.
+      ValueError: the shapes of the parameters and the input do not match, or `M > D`.
+      ValueError: a parameter given as numbers is outside of its support.
       tf.errors.InvalidArgumentError: a check of `validate_args` fails.
+
+    >>> from tfp_flows.bijectors import orthonormal
+    >>> layer = Sylvester(
+    ...     q=orthonormal.permutation_basis(3, 2),
+    ...     r=0.5 * tf.eye(2),
+    ...     r_tilde=0.5 * tf.eye(2),
+    ...     b=tf.zeros([2]),
+    ... )
+    >>> layer.forward(tf.zeros([5, 3])).shape
+    TensorShape([5, 3])
     """
 
     def __init__(
@@ -155,9 +167,10 @@ class Sylvester(tfb.Bijector):
         return x + _triangular_solve.expand(h, v, x), log_det
 
     def _evaluate_each(self, x):
-        """As `_evaluate`, where samples have matrices of their own: none of products.
+        """As `_evaluate`, for per-example matrices, without forming their products.
 
-        One matrix that serves all samples is worth it, many are `M` times the work.
+        A product is worth its cost for one matrix that all examples share. For
+        per-example matrices it would be `M` times the work.
         """
         q, r, r_tilde = map(tf.convert_to_tensor, [self.q, self.r, self.r_tilde])
         check_input(self, x, q=q[..., 0])
@@ -201,7 +214,7 @@ def _times(matrix, x, transpose=False):
 
 
 def _is_orthonormal(q):
-    """One boolean a matrix, with room for the rounding of any basis of float32."""
+    """Returns one boolean per matrix; the tolerance covers float32 rounding."""
     lack = tf.matmul(q, q, transpose_a=True) - tf.eye(tf.shape(q)[-1], dtype=q.dtype)
     return tf.reduce_max(tf.abs(lack), axis=[-2, -1]) < 1e-4
 

@@ -1,0 +1,76 @@
+"""API reference as a website: `python -m tests.api_reference FOLDER` writes it.
+
+It needs `pip install -e ".[docs]"`. `build` gives every public name one page: that of the
+module whose `__all__` lists it.
+"""
+
+import argparse
+import importlib
+import os
+import pathlib
+import pkgutil
+import re
+import types
+
+import tfp_flows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=pathlib.Path, help="where the pages are written")
+    folder = parser.parse_args().folder
+    build(folder)
+    print(f"Open {(folder / 'tfp_flows.html').resolve()} in a browser.")
+
+
+def build(folder: pathlib.Path) -> None:
+    """Write one HTML page per public module.
+
+    Args:
+      folder: where the pages are written; made if it does not exist.
+    """
+    # TFP calls `uname` when it is imported, which pdoc would suppress with a warning.
+    os.environ["PDOC_ALLOW_EXEC"] = "1"
+    import pdoc
+
+    for name in public_modules():
+        _drop_inherited_descriptions(importlib.import_module(name))
+    pdoc.render.configure(
+        docformat="google", footer_text=f"tfp_flows {tfp_flows.__version__}"
+    )
+    pdoc.pdoc("tfp_flows", *_excluded(), output_directory=folder)
+
+
+def public_modules() -> list[str]:
+    """Return the names of the modules that `__all__` lists, from `tfp_flows` down."""
+
+    def listed(module):
+        yield module.__name__
+        for name in getattr(module, "__all__", []):
+            value = getattr(module, name)
+            if isinstance(value, types.ModuleType):
+                yield from listed(value)
+
+    return list(listed(tfp_flows))
+
+
+def _drop_inherited_descriptions(module):
+    """Leaves the arguments of a class to its own docstring, where TFP describes its own."""
+    for name in getattr(module, "__all__", []):
+        constructor = vars(getattr(module, name)).get("__init__")
+        if constructor is not None and constructor.__doc__ is None:
+            constructor.__doc__ = ""
+
+
+def _excluded():
+    """Yields patterns of modules whose names a package lists elsewhere or not at all."""
+    public = set(public_modules())
+    for name in [*public]:
+        module = importlib.import_module(name)
+        for child in pkgutil.iter_modules(getattr(module, "__path__", [])):
+            if f"{name}.{child.name}" not in public and child.name[0] != "_":
+                yield f"!{re.escape(f'{name}.{child.name}')}$"
+
+
+if __name__ == "__main__":
+    main()
