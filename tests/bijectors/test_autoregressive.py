@@ -417,7 +417,7 @@ def test_bad_input(kind):
         kind(Opaque(made(num_parameters=3))).forward(X)
     with pytest.raises(TypeError, match="`conditioner` must be callable; got 3"):
         kind(3)
-    with pytest.raises(TypeError, match="`transformer` must be callable and have"):
+    with pytest.raises(TypeError, match="`transformer` must be a .*, or callable with"):
         kind(network, lambda parameters: tfb.Shift(parameters))
     with pytest.raises(TypeError, match="the dtype of the input, float64; got float32"):
         kind(lambda x: tf.zeros([6, 9, 2])).forward(X)

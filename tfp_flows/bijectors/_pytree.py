@@ -14,7 +14,6 @@ import tensorflow_probability as tfp
 from tfp_flows._autodiff import with_shape
 from tfp_flows._closures import variables_within
 from tfp_flows._parameters import without_keras
-from tfp_flows.networks.base import as_network
 
 tfb = tfp.bijectors
 
@@ -107,27 +106,6 @@ def _is_plain(value):
     if tf.is_tensor(value) and not reference:
         return True  # TensorFlow keeps small constants
     return isinstance(value, tuple) or children_of(value) is None and not reference
-
-
-def inputs_of(network):
-    """Returns what the result of a network depends on, by path, as far as that shows.
-
-    A custom gradient takes it as inputs: what it does not know of has no gradient, and
-    within the gradient of a loop in a graph nobody can read a variable.
-
-    Returns:
-      tensors: dictionary of floating tensors, of variables as they are now.
-      numbers: dictionary of `VariableSnapshot`, in graphs, for integer variables.
-    """
-    if not as_network(network).is_copyable:
-        return {}, {}
-    tensors, numbers = {}, {}
-    for path, leaf in leaves_of(network, check=False).items():
-        if tf.as_dtype(leaf.dtype).is_floating:
-            tensors[path] = tf.convert_to_tensor(leaf)
-        elif isinstance(leaf, tf.Variable) and not tf.executing_eagerly():
-            numbers[path] = VariableSnapshot(leaf)
-    return tensors, numbers
 
 
 class VariableSnapshot:

@@ -44,8 +44,12 @@ class Network(tf.Module):
         those of dropout and batch normalization do.
       hidden_variables: variables that a call reads and that are not in attributes,
         where `tf.Module` finds them; None if unknown: then layers cache no result.
-      is_copyable: whether `copy.copy` of the network with other tensors as attributes
-        is the network with these values. Layers use this for gradients in loops.
+      is_copyable: whether all variables are attributes that the constructor sets, so
+        that a copy with tensors in their place is the network with these values. Layers
+        differentiate such copies.
+
+    Args:
+      name: name of the module.
 
     Example:
 
@@ -94,13 +98,29 @@ class Network(tf.Module):
             f"`{type(self).__name__}` must implement `__call__(x, context=None)`."
         )
 
+    def initialize_from_data(
+        self, x: TensorLike, context: TensorLike | None = None
+    ) -> tf.Tensor:
+        """Set variables from a batch, where `needs_initialization` is true.
+
+        Args:
+          x: batch of inputs, as for a call.
+          context: their context, as for a call.
+
+        Returns:
+          parameters: result of a call with these inputs after the initialization.
+        """
+        return self(x) if context is None else self(x, context)
+
 
 class AdaptedNetwork:
-    """A conditioner that is not a `Network`, with what it states, read once.
+    """A conditioner that is not a `Network`, whose attributes are read once.
 
     Args:
       conditioner: callable.
     """
+
+    initialize_from_data = Network.initialize_from_data
 
     def __init__(self, conditioner: Callable[..., tf.Tensor]) -> None:
         self.adapted = conditioner
