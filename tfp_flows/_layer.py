@@ -82,6 +82,9 @@ class Layer(TakesContext, tfb.Bijector):
 
     The other attributes have defaults, which a subclass replaces where they differ.
 
+    Args:
+      *args, **kwargs: see `tfb.Bijector`.
+
     Attributes:
       hidden_variables: variables that the layer reads and `tf.Module` does not find,
         such as those of a Keras network; None if they are unknown: then no result is
