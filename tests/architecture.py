@@ -89,7 +89,7 @@ ROOMS = {
              ("core", "bijectors", "flows")),
         Room("variational", "bounds on the evidence", ("core",)),
         Room("keras", "models, layers, losses and callbacks of Keras 3",
-             ("core", "bijectors", "flows", "normalization"), ("keras",),
+             ("core", "networks", "bijectors", "flows", "normalization"), ("keras",),
              new="a callback, loss or layer: its file, `__init__.py`, "
                  "`tests/keras/test_NAME.py`"),
     ]

@@ -6,10 +6,11 @@ import tensorflow as tf
 from tfp_flows._autodiff import with_shape
 from tfp_flows._builders import recipe
 from tfp_flows.keras import _phase
+from tfp_flows.networks import Network
 
 
 @recipe(package="tfp_flows")
-class Conditioner(tf.Module):
+class Conditioner(Network):
     """A Keras network that tells the parameters of a coupling or autoregressive layer.
 
     Its variables are those of the bijector that takes it. The input may have any number
