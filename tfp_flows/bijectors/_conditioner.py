@@ -18,7 +18,7 @@ from tfp_flows.bijectors.transformers import Transformer, as_transformer
 from tfp_flows.networks.base import AdaptedNetwork, Network, as_network
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Conditioning:
     """The conditioner and the transformer of a layer, adapted when it is made.
 

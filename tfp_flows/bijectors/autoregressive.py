@@ -26,10 +26,10 @@ class MaskedAutoregressive(Layer):
     `y_i = t(x_i; p_i(y_1, ..., y_{i-1}))` for an increasing `t`.
 
     The inverse, and so the density of a `tfd.TransformedDistribution`, takes one
-    network evaluation. `forward`, which samples, costs about two network evaluations with
-    `tfp_flows.networks.MADE`. Any other conditioner takes at most one evaluation for
-    each element, by fixed-point iteration. Both directions are exact, and so are their
-    gradients.
+    network evaluation. `forward`, which samples, costs about two network evaluations
+    with `tfp_flows.networks.MADE`. Any other conditioner takes at most one evaluation
+    for each element, by fixed-point iteration. Both directions are exact, and so are
+    their gradients.
 
     `x` and `y` have shape `[..., *event]`, with `event_ndims` axes of an event. Batch
     axes broadcast with those of the context.
