@@ -78,7 +78,12 @@ def test_agrees_with_the_papers():
     [
         {},
         dict(order="random", hidden_degrees="random", hidden_units=(5, 20)),
-        dict(residual=True, hidden_units=(8, 8), skip_connections=True, order="right-to-left"),
+        dict(
+            residual=True,
+            hidden_units=(8, 8),
+            skip_connections=True,
+            order="right-to-left",
+        ),
         dict(num_masks=3),
         dict(hidden_units=(3,)),
     ],
@@ -110,7 +115,12 @@ def test_the_walk_finds_what_one_pass_an_element_does(kind, arguments, transform
     [
         {},
         dict(order="random", hidden_degrees="random", hidden_units=(5, 20)),
-        dict(residual=True, hidden_units=(8, 8), skip_connections=True, order="right-to-left"),
+        dict(
+            residual=True,
+            hidden_units=(8, 8),
+            skip_connections=True,
+            order="right-to-left",
+        ),
         dict(hidden_units=(1, 3)),
     ],
 )
@@ -326,9 +336,9 @@ def test_the_check_names_who_sees_whom():
     check_autoregressive(network, X[0])
     check_autoregressive(made(order="random"), X[0])
     leaking = made(order="right-to-left", activation="tanh")
-    with pytest.raises(ValueError, match="got 36 dependences .*: 0 sees 1, 0 sees 2,"):
+    with pytest.raises(ValueError, match="got 36 dependences .*: 0 on 1, 0 on 2,"):
         check_autoregressive(leaking, X[0], order=range(9))
-    with pytest.raises(ValueError, match="got 1 dependences that .*: 1 sees 1[.]"):
+    with pytest.raises(ValueError, match="got 1 dependences that .*: 1 on 1[.]"):
         check_autoregressive(lambda x: (x * [0.0, 1.0])[..., tf.newaxis], [1.0, 2.0])
     with pytest.raises(ValueError, match=r"must return shape \[1, 9\] and one more"):
         check_autoregressive(lambda x: tf.zeros([1, 2, 9], x.dtype), X[0])

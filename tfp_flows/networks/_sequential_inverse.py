@@ -126,6 +126,11 @@ def _solve_levels(levels, parent, linears, run, invert, w, valid=None):
         return part + 1, rows[0].update(z, part_z), layer_inputs
 
     first = parent * level.max_parts
+    if tf.executing_eagerly():  # parts are numbers, and slices of them constants
+        z, layer_inputs = tf.zeros_like(w), _zero_inputs(linears, w)
+        for part in range(first, min(first + level.max_parts, level.num_parts)):
+            _, z, layer_inputs = solve_part(part, z, layer_inputs)
+        return z, layer_inputs
     last = tf.minimum(first + level.max_parts, level.num_parts)
     _, z, layer_inputs = tf.while_loop(
         lambda part, *_: part < last,
@@ -143,7 +148,7 @@ def _solve_block(linears, run, invert, w, valid):
         layer_inputs = dict(layer_inputs)
 
         def linear(i, h):
-            h = tf.where(valid[linears[i].source], h, tf.zeros_like(h))
+            h = _keep(valid[linears[i].source], h, lambda: tf.zeros_like(h))
             if i in layer_inputs:
                 layer_inputs[i] = h
             return linears[i].base + _apply_kernel(linears[i].kernel, h)
@@ -171,15 +176,24 @@ def _zero_inputs(linears, w):
 
 
 class _Rows:
-    """The units of one part in one space."""
+    """The units of one part in one space.
+
+    Args:
+      partition: of the space.
+      part: index of the part, an integer or a tensor.
+    """
 
     def __init__(self, partition, part):
         self.width = partition.width
-        self._start, first, last = (
-            tf.gather(tf.constant(edge, tf.int32), part)
-            for edge in (partition.start, partition.first, partition.last)
-        )
-        self._indices = (self._start + tf.range(partition.width))[:, tf.newaxis]
+        edges = partition.start, partition.first, partition.last
+        if isinstance(part, int):
+            self._start, first, last = (int(edge[part]) for edge in edges)
+            self._indices = (self._start + np.arange(self.width))[:, np.newaxis]
+        else:
+            self._start, first, last = (
+                tf.gather(tf.constant(edge, tf.int32), part) for edge in edges
+            )
+            self._indices = (self._start + tf.range(self.width))[:, tf.newaxis]
         # At the end of a layer a slice extends back into the preceding part.
         self.valid = (self._indices >= first) & (self._indices < last)
 
@@ -196,8 +210,15 @@ class _Rows:
 
     def update(self, tensor, values):
         """Returns the tensor with the valid rows of `values` in their place."""
-        values = tf.where(self.valid, values, self.slice(tensor, 0))
+        values = _keep(self.valid, values, lambda: self.slice(tensor, 0))
         return tf.tensor_scatter_nd_update(tensor, self._indices, values)
+
+
+def _keep(valid, values, others):
+    """Returns `values` where they are valid, else those of `others()`."""
+    if isinstance(valid, np.ndarray) and valid.all():
+        return values
+    return tf.where(valid, values, others())
 
 
 def _sort_by_degree(linear, schedule):
