@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy.typing as npt
 import tensorflow as tf
 
+from tfp_flows._parameters import without_keras
 from tfp_flows._typing import TensorLike
 
 
@@ -152,10 +153,7 @@ class AdaptedNetwork:
         if is_module:
             self.hidden_variables = []
         elif hasattr(conditioner, "variables"):
-            self.hidden_variables = [
-                getattr(variable, "value", variable)
-                for variable in conditioner.variables
-            ]
+            self.hidden_variables = list(map(without_keras, conditioner.variables))
         else:
             self.hidden_variables = None  # of a plain function
 
