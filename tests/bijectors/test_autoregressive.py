@@ -97,7 +97,7 @@ def test_agrees_with_the_papers():
     ],
     ids=["affine", "gated", "spline"],
 )
-def test_the_walk_finds_what_one_pass_an_element_does(kind, arguments, transformer):
+def test_the_inverse_by_blocks_is_that_by_fixed_point_iteration(kind, arguments, transformer):
     network = made(num_parameters=transformer.num_parameters, **arguments)
     network.next_masks()
     layer = kind(network, transformer)
@@ -124,26 +124,30 @@ def test_the_walk_finds_what_one_pass_an_element_does(kind, arguments, transform
         dict(hidden_units=(1, 3)),
     ],
 )
-def test_any_plan_of_a_walk_finds_the_same(arguments, block_size, group_size):
+def test_any_schedule_finds_the_same_inverse(arguments, block_size, group_size):
     layer = InverseAutoregressive(made(**arguments))
     expected = layer.inverse(X)
-    plan = functools.partial(Plan, block_size=block_size, group_size=group_size)
-    for jit_compile in [None, True]:
-        with mock.patch.object(module_of_made, "Plan", plan):
-            walk = tf.function(layer.inverse, jit_compile=jit_compile, autograph=False)
-            close(walk(fresh(X)), expected, 1e-12)
+    schedule = functools.partial(
+        BlockSchedule, block_size=block_size, group_size=group_size
+    )
+    with mock.patch.object(module_of_made, "BlockSchedule", schedule):
+        close(layer.inverse(fresh(X)), expected, 1e-12)
+        for jit_compile in [None, True]:
+            inverse = tf.function(
+                layer.inverse, jit_compile=jit_compile, autograph=False
+            )
+            close(inverse(fresh(X)), expected, 1e-12)
 
 
 @pytest.mark.parametrize("jit_compile", [None, True])
-def test_groups_of_a_walk_see_the_context(jit_compile):
+def test_the_inverse_by_groups_has_a_context(jit_compile):
     context = np.random.default_rng(2).normal(size=[6, 2])
     layer = InverseAutoregressive(made(context_size=2), context=context)
     expected = layer.inverse(X)
-    with mock.patch.object(
-        module_of_made, "Plan", functools.partial(Plan, block_size=2, group_size=2)
-    ):
-        walk = tf.function(layer.inverse, jit_compile=jit_compile, autograph=False)
-        close(walk(fresh(X)), expected, 1e-12)
+    schedule = functools.partial(BlockSchedule, block_size=2, group_size=2)
+    with mock.patch.object(module_of_made, "BlockSchedule", schedule):
+        inverse = tf.function(layer.inverse, jit_compile=jit_compile, autograph=False)
+        close(inverse(fresh(X)), expected, 1e-12)
         assert InverseAutoregressive(made()).inverse(X[:0]).shape == [0, 9]
 
 
@@ -171,7 +175,7 @@ def test_a_plan_has_each_unit_once(size):
 
 @each_kind
 @pytest.mark.parametrize("jit_compile", [False, True])
-def test_a_compiled_walk_sees_that_masks_changed(kind, jit_compile):
+def test_a_compiled_inverse_notices_that_masks_changed(kind, jit_compile):
     network = made(num_masks=3)
     layer = kind(network)
     compiled = tf.function(
@@ -365,7 +369,7 @@ def test_views_average_as_an_ensemble():
 
 
 class Tenth(MADE):
-    """A MADE that does more than the walk knows."""
+    """A MADE whose call does more than its inverse inverts."""
 
     def __call__(self, x, context=None):
         return 0.1 * super().__call__(x, context)
