@@ -97,7 +97,9 @@ def test_agrees_with_the_papers():
     ],
     ids=["affine", "gated", "spline"],
 )
-def test_the_inverse_by_blocks_is_that_by_fixed_point_iteration(kind, arguments, transformer):
+def test_the_inverse_by_blocks_is_that_by_fixed_point_iteration(
+    kind, arguments, transformer
+):
     network = made(num_parameters=transformer.num_parameters, **arguments)
     network.next_masks()
     layer = kind(network, transformer)
