@@ -452,7 +452,7 @@ def test_each_way_to_convolve_has_the_gradients_of_a_convolution(inputs, outputs
         return [y, *first, *outer.gradient(squares, [x, kernel])]
 
     def ours():
-        return run(convolve)
+        return run(convolve_images)
 
     if mode != "eager":
         ours = tf.function(ours, autograph=False, jit_compile=mode == "compiled")
