@@ -33,7 +33,7 @@ def test_network_by_hand_is_autoregressive_and_sees_all_before(example):
     matrix = example.jacobian(layer, y[tf.newaxis])
     assert np.all(matrix[np.tril_indices(6)] != 0.0)
     network.kernels[2].assign(np.ones_like(network.kernels[2]))  # without its mask
-    with pytest.raises(ValueError, match="violate the order"):
+    with pytest.raises(ValueError, match="break the order"):
         bijectors.check_autoregressive(network, y)
 
 
