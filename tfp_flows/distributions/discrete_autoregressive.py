@@ -14,16 +14,12 @@ from tfp_flows._autodiff import with_shape
 from tfp_flows._layer import TakesContext
 from tfp_flows._typing import Distribution, Seed, Shape, TensorFn, TensorLike
 from tfp_flows.bijectors import _last_axis_sums
-from tfp_flows.bijectors._conditioner import (
-    check_context,
-    check_has_context,
-    context_ndims_of,
-    dtype_of,
-)
+from tfp_flows.bijectors._conditioner import check_context, check_has_context
 from tfp_flows.distributions._discrete_likelihoods import (
     Categorical,
     DiscretizedLogisticMixture,
 )
+from tfp_flows.networks.base import as_network
 
 tfd = tfp.distributions
 
@@ -77,6 +73,9 @@ class DiscreteAutoregressive(TakesContext, Distribution):
       ValueError: a context is missing, or has another size than `context_size`.
     """
 
+    _TF_MODULE_IGNORED_PROPERTIES = (
+        tfd.Distribution._TF_MODULE_IGNORED_PROPERTIES.union(["_network"])
+    )
     network: TensorFn
     num_values: int
     context: Any
@@ -100,7 +99,10 @@ class DiscreteAutoregressive(TakesContext, Distribution):
                 f"`num_values` must be an integer of at least 2; got {num_values!r}."
             )
         self.network, self.num_values = network, num_values
-        dtype = dtype_of(network) or tf.float32
+        adapted = as_network(network)
+        # Past `__setattr__`: `tf.Module` finds its variables in `network`.
+        vars(self)["_network"] = adapted
+        dtype = adapted.dtype or tf.float32
         self._likelihood = Categorical(num_values)
         if num_components is not None:
             if not isinstance(num_components, numbers.Integral) or num_components < 1:
@@ -109,10 +111,10 @@ class DiscreteAutoregressive(TakesContext, Distribution):
                     f"got {num_components!r}."
                 )
             self._likelihood = DiscretizedLogisticMixture(num_values, num_components)
-        self._check_number(getattr(network, "num_parameters", None))
-        self._shape = _event_shape_of(network, event_shape)
-        self.context_ndims = context_ndims_of(network)
-        self.context, self.context_size = check_context(network, context, None, dtype)
+        self._check_number(adapted.num_parameters)
+        self._shape = _event_shape_of(adapted, event_shape)
+        self.context_ndims = adapted.context_ndims
+        self.context, self.context_size = check_context(adapted, context, None, dtype)
         super().__init__(
             # With an integer dtype TFP would truncate the decimals of an array.
             dtype=dtype,
@@ -125,7 +127,7 @@ class DiscreteAutoregressive(TakesContext, Distribution):
 
     @classmethod
     def _parameter_properties(cls, dtype: Any, num_classes: int | None = None) -> Any:
-        ndims = lambda model: context_ndims_of(model.network)
+        ndims = lambda model: model.context_ndims
         return dict(context=tfp.util.ParameterProperties(event_ndims=ndims))
 
     def sample_completions(
@@ -158,7 +160,8 @@ class DiscreteAutoregressive(TakesContext, Distribution):
         """
         shape = self.event_shape.as_list()
         observed = np.broadcast_to(np.asarray(observed_mask, bool), shape)
-        order = getattr(self.network, "order", np.arange(observed.size))
+        order = self._network.order
+        order = np.arange(observed.size) if order is None else np.asarray(order)
         number = np.sum(observed)
         if not np.all(observed.ravel()[order[:number]]):
             raise ValueError(
@@ -233,8 +236,7 @@ class DiscreteAutoregressive(TakesContext, Distribution):
 
         first: tf.Tensor = tf.where(w < 0.0, -1.0 - w, tf.zeros_like(w))
         changed: Any = True
-        solve = getattr(self.network, "solve_for_input", None)
-        ndims = getattr(self.network, "event_ndims", 1)
+        solve, ndims = self._network.solve_for_input, self._network.event_ndims
         if solve is not None and ndims == self._shape.rank:
             check_has_context(self)
             z, exact = solve(
@@ -279,10 +281,7 @@ class DiscreteAutoregressive(TakesContext, Distribution):
 
 def _event_shape_of(network: Any, event_shape: Shape | None) -> tf.TensorShape:
     """Returns the event shape, of the network or as it was given."""
-    own = getattr(network, "event_shape", None)
-    if own is None and hasattr(network, "event_size"):
-        own = [network.event_size]
-    own, given = tf.TensorShape(own), tf.TensorShape(event_shape)
+    own, given = tf.TensorShape(network.event_shape), tf.TensorShape(event_shape)
     if not own.is_compatible_with(given):
         raise ValueError(
             f"`event_shape` must be that of the network, {own}; got {given}."

@@ -38,7 +38,7 @@ def autoregressive_layers(
     check_vector_sizes(event_size, num_layers)
     check_transformer(transformer)
     alternating = isinstance(order, str) and order == "alternating"
-    orders = ["given", "reversed"] if alternating else [order, order]
+    orders = ["left-to-right", "right-to-left"] if alternating else [order, order]
     return [
         layer_class(
             MADE(
