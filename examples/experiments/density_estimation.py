@@ -1,45 +1,32 @@
-"""Fits a flow to data by maximum likelihood, and tells how good it is on held-out data.
+"""Maximum likelihood for vectors: digits, image patches and tables, with any flow.
 
-Maximum likelihood by Adam, with new noise in each batch where the data are whole
-numbers, and with the weights that were the best on validation data in the end. Run
+Adam maximizes the likelihood. Integers are dequantized with new noise in each batch.
+The weights with the best validation likelihood are restored in the end. Run
 
-    pip install -e ".[examples]"
-    python examples/density_estimation.py --data digits --flow maf
+    python examples/experiments/density_estimation.py --data digits --flow maf
 
-The digits come with scikit-learn, the moons are drawn; other data are files that you
-have, see the functions `load_...`. With `--checkpoint DIR` a training that was
-interrupted goes on where it was. Means of held-out log densities in nats, with standard
-errors over the points, and seconds of processor time of the training on 2 cores, shared
-with other work, without 4 to 20 s to compile:
+The digits are those of scikit-learn, the moons are simulated; the other data are files
+in `--directory`, which the functions `load_...` describe, or `PATH.npz:ARRAY`. With
+`--checkpoint DIR`, an interrupted training resumes from its last evaluation. Held-out
+log-likelihoods, with their standard errors over the examples, are printed and recorded
+in `results/density_estimation.json`, beside those of a Gaussian with full covariance.
 
-    data         flow and options                             nats         s  Gaussian
-    digits       maf                                  86.19 (0.60)        11     49.85
-      seed 1                                          86.37 (0.60)        10
-      seed 2                                          86.23 (0.59)        10
+Settings that did well, out of about 14 compared on validation data:
+
     digits       real_nvp --hidden 128,128 --weight-decay 4 --steps 600 --no-xla
-      seed 1                                          86.74 (0.55)        14
     digits       spline --layers 4 --hidden 128,128 --weight-decay 4 --steps 600
-                   --no-xla                           92.42 (0.59)        21
+                   --no-xla
     moons        spline --layers 3 --hidden 64,64 --batch 256 --no-xla
-                                                      -1.03 (0.01)         8     -1.91
-    bsds300      made --hidden 512,512 --epochs 10   146.52 (0.24)       170     96.24
-    bsds300      maf --epochs 6                      150.38 (0.24)       155
+    bsds300      made --hidden 512,512 --epochs 10
+    bsds300      maf --epochs 6
     bsds300      real_nvp --epochs 6 --weight-decay 0.2
-                                                     151.68 (0.24)       249
     power plant  maf --hidden 128,128 --steps 4000 --learning-rate 2e-3 --no-xla
-                                                      -3.71 (0.06)        31     -4.72
-    power        maf --hidden 64,64 --no-xla          -0.04 (0.08)         8     -7.74
+    power        maf --hidden 64,64 --no-xla
     miniboone    maf --hidden 64,64 --steps 500 --weight-decay 2 --no-xla
-                                                     -27.20 (1.07)         3    -36.16
 
-No distribution has more than -1.006 (0.005) on the moons, the entropy of what they are
-drawn from. `bsds300` are 200000 patches to train on, a fifth of the usual number, and
-`power` and `miniboone` are the first rows of tables; "power plant" is a table of UCI.
-
-Options were chosen on validation data with seed 0, of about 14 settings of `maf` on the
-digits, 2 of `real_nvp`, and 2 of `maf` on the power plant: the other one, with
-`--hidden 64,64 --steps 2000`, had -3.85. On `bsds300`, `real_nvp` had 149.93 with
-halves as masks and no weight decay, and 150.52 after 4 epochs with one of 0.1.
+The entropy of the moons, 1.006 nats, bounds the log-likelihood by -1.006. `bsds300` has
+200000 training patches, a fifth of the usual number; `power` and `miniboone` are the
+first rows of these tables; the power plant is a table of UCI.
 """
 
 import argparse
@@ -57,6 +44,8 @@ import sklearn.datasets
 import tensorflow as tf
 import tensorflow_probability as tfp
 import tqdm
+
+from recording import record
 
 from tfp_flows import flows
 
@@ -105,20 +94,20 @@ def main(
       steps: number of training steps; by default what the data's `Problem` says, as
         for `learning_rate` and `weight_decay`.
       epochs: number of passes through the training data, instead of `steps`.
-      batch: number of points in a training step.
+      batch: number of examples in a training step.
       learning_rate: of Adam at the start; it falls to 0 along a cosine.
-      weight_decay: share of the weights that is taken off, in units of learning rates.
+      weight_decay: of AdamW.
       clip: largest global norm of a gradient.
       patience: number of evaluations without a better one after which training ends.
-      seed: integer that decides the initial values, the batches and the noise.
+      seed: integer that decides the initial values, the batches and the dequantization.
       xla: whether to compile the training step with XLA.
-      checkpoint: directory to save the training to, and to go on from; or None.
+      checkpoint: directory to save the training to and resume from, or None.
 
     Returns:
       figures: dictionary of numbers: `nats` of the held-out data and their
         `standard_error`, `bits_per_dimension` and `bits_standard_error` if the data are
-        levels, the same of the Gaussian with the prefix `gaussian_`; `step` of the best
-        weights, `seconds` and `cpu_seconds` of the training, `compile_seconds` and
+        integers, the same of the Gaussian with the prefix `gaussian_`; `step` of the
+        best weights, `seconds` and `cpu_seconds` of the training, `compile_seconds` and
         `compile_cpu_seconds` of what came before.
 
     Raises:
@@ -149,7 +138,7 @@ def main(
     )
     count = sum(math.prod(v.shape) for v in model.trainable_variables)
     print(
-        f"{data}: {len(problem.train)} points to train on, {len(problem.validation)} "
+        f"{data}: {len(problem.train)} training examples, {len(problem.validation)} "
         f"for validation, {len(problem.test)} held out, {sample.shape[-1]} dimensions\n"
         f"{flow}: {options['num_layers']} layers, {count} weights, {steps} steps"
     )
@@ -173,14 +162,16 @@ def main(
     known = np.concatenate([problem.train, problem.validation])
     gaussian = fit_gaussian(
         np.concatenate(
-            [problem.prepare(known, [seed, 20 + i]) for i in range(problem.draws)]
+            [problem.prepare(known, [seed, 20 + i]) for i in range(problem.num_draws)]
         )
     )
-    test = [problem.prepare(problem.test, [seed, 3 + i]) for i in range(problem.draws)]
+    test = [
+        problem.prepare(problem.test, [seed, 3 + i]) for i in range(problem.num_draws)
+    ]
     figures |= score(log_prob, test, problem)
     figures |= score(gaussian, test, problem, prefix="gaussian_")
     headings = ["nats (standard error)", "bits per dimension"]
-    headings = headings if problem.levels else headings[:1]
+    headings = headings if problem.num_values else headings[:1]
     print(f"\n{'held out':12}", *(f"{heading:>24}" for heading in headings))
     for name, prefix in [(flow, ""), ("Gaussian", "gaussian_")]:
         print(f"{name:12}", *(f"{cell:>24}" for cell in cells(figures, prefix)))
@@ -190,6 +181,14 @@ def main(
         f"compile {figures['compile_seconds']:.0f} and "
         f"{figures['compile_cpu_seconds']:.0f}"
     )
+    name = data if data in DATA else pathlib.Path(data.rpartition(":")[0]).stem
+    rows = [
+        dict(data=name, model=model, metric="log-likelihood", unit="nats", seed=seed)
+        | dict(value=figures[prefix + "nats"], error=figures[prefix + "standard_error"])
+        | dict(seconds=figures["cpu_seconds"] if model == flow else None)
+        for model, prefix in [(flow, ""), ("Gaussian", "gaussian_")]
+    ]
+    record("density_estimation", rows)
     return figures
 
 
@@ -208,16 +207,15 @@ def cells(figures, prefix):
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """Data, and how a batch of them becomes points with a density.
+    """Data, and their preprocessing.
 
     Args:
       train, validation, test: arrays with a row for each point.
-      prepare: callable from rows and a seed to points, float32. It adds the noise, new
-        in each batch: whole numbers have no density, and those with noise have one
-        whose mean logarithm is at most the log probability of the numbers.
-      levels: number of levels of each element, if the points are `(level + noise) /
-        levels`; otherwise None.
-      draws: number of draws of the noise, for the test.
+      prepare: callable from rows and a seed to float32 examples. It dequantizes
+        integers, with new noise in each batch.
+      num_values: number of values of each element, if the examples are
+        `(value + noise) / num_values`; otherwise None.
+      num_draws: how often the test data are dequantized.
       to_data: bijectors to the data from numbers without bounds, the last one first.
       steps, learning_rate, weight_decay: what does well.
     """
@@ -226,8 +224,8 @@ class Problem:
     validation: np.ndarray
     test: np.ndarray
     prepare: Callable = lambda rows, seed: tf.cast(rows, tf.float32)
-    levels: int | None = None
-    draws: int = 1
+    num_values: int | None = None
+    num_draws: int = 1
     to_data: tuple = ()
     steps: int = 2000
     learning_rate: float = 1e-3
@@ -247,20 +245,20 @@ def load(name, directory):
 
 
 def load_digits(directory):
-    """The digits of scikit-learn: 8 x 8 pixels with levels 0 to 16.
+    """The digits of scikit-learn: 8 x 8 pixels with values 0 to 16.
 
-    Half of the pixels are black. The logit gives the interval that they are spread over
-    more room: without it the same flows come to about 70 nats. A margin keeps the
-    logarithms away from 0.
+    Half of the pixels are black. The logit widens the interval over which their values
+    are dequantized: without it the same flows reach about 70 nats. A margin keeps the
+    arguments of the logarithms away from 0.
     """
-    levels = sklearn.datasets.load_digits().data.astype(np.uint8)
-    order = np.random.RandomState(0).permutation(len(levels))
+    pixels = sklearn.datasets.load_digits().data.astype(np.uint8)
+    order = np.random.RandomState(0).permutation(len(pixels))
     margin = 0.02
     return Problem(
-        *np.split(levels[order], [1260, 1400]),
+        *np.split(pixels[order], [1260, 1400]),
         lambda rows, seed: (tf.cast(rows, tf.float32) + uniform(rows, seed)) / 17.0,
-        levels=17,
-        draws=10,
+        num_values=17,
+        num_draws=10,
         to_data=(
             tfb.Scale(1.0 / (1.0 - 2.0 * margin)),
             tfb.Shift(-margin),
@@ -283,7 +281,7 @@ def load_moons(directory):
 
 
 def load_bsds300(directory):
-    """Patches of photographs, as in the MAF paper: noise, the mean and a pixel go.
+    """Patches of photographs, dequantized, without their mean and the last pixel.
 
     Files: `bsds300_patches_train*.npz`, each with an array `x`, and
     `bsds300_patches_eval.npz` with `val` and `test`; uint8, shape `[..., 8, 8]`.
@@ -320,11 +318,11 @@ def load_power(directory):
         rows = tf.cast(rows, tf.float32)
         return (rows + steps * uniform(rows, seed) - mean) / scale
 
-    return Problem(*parts, prepare, draws=10)
+    return Problem(*parts, prepare, num_draws=10)
 
 
 def load_miniboone(directory):
-    """Measurements of particles, as in the MAF paper, of which there are but few rows.
+    """Measurements of particles, as in the MAF paper; the first rows of the table.
 
     File: `miniboone_head.npz` with an array `x`.
     """
@@ -434,7 +432,7 @@ def fit(
         )
         return total / tf.cast(count, tf.float32)
 
-    # What a training needs to go on: all of it is saved.
+    # The state of the training, which checkpoints contain.
     best = [tf.Variable(variable) for variable in variables]
     step, best_step = tf.Variable(0), tf.Variable(0)
     curve = tf.Variable(tf.fill([EVALUATIONS, 2], -np.float32(np.inf)))
@@ -548,17 +546,17 @@ def fit_gaussian(x):
 
 
 def in_parts(log_prob, x, size=5000):
-    """Returns the log densities of points, of so many at a time."""
+    """Returns log densities, evaluated `size` rows at a time."""
     return np.concatenate([log_prob(x[i : i + size]) for i in range(0, len(x), size)])
 
 
 def score(log_prob, draws, problem, prefix=""):
-    """Returns the mean and its standard error over the points; draws are averaged."""
+    """Returns the mean and its standard error over the examples."""
     nats = np.mean([in_parts(log_prob, x) for x in draws], axis=0)
     figures = dict(nats=np.mean(nats), standard_error=np.std(nats) / len(nats) ** 0.5)
-    if problem.levels:
+    if problem.num_values:
         size = draws[0].shape[-1]
-        bits = np.log2(problem.levels) - figures["nats"] / (size * np.log(2.0))
+        bits = np.log2(problem.num_values) - figures["nats"] / (size * np.log(2.0))
         error = figures["standard_error"] / (size * np.log(2.0))
         figures |= dict(bits_per_dimension=bits, bits_standard_error=error)
     return {prefix + name: float(value) for name, value in figures.items()}
@@ -581,9 +579,9 @@ if __name__ == "__main__":
     add("--bins", type=int, default=8, help="pieces of a spline")
     add("--steps", type=int, help="training steps; by default as suits the data")
     add("--epochs", type=float, help="passes through the data, instead of steps")
-    add("--batch", type=int, default=100, help="points in a step")
+    add("--batch", type=int, default=100, help="examples in a step")
     add("--learning-rate", type=float, help="at the start, of Adam")
-    add("--weight-decay", type=float, help="share, in units of learning rates")
+    add("--weight-decay", type=float, help="of AdamW")
     add("--clip", type=float, default=5.0, help="largest norm of a gradient")
     add(
         "--patience",
@@ -593,5 +591,5 @@ if __name__ == "__main__":
     )
     add("--seed", type=int, default=0)
     add("--no-xla", dest="xla", action="store_false", help="do not compile with XLA")
-    add("--checkpoint", metavar="DIR", help="where to save, and to go on from")
+    add("--checkpoint", metavar="DIR", help="where to save, and to resume from")
     main(**vars(parser.parse_args()))

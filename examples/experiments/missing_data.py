@@ -1,93 +1,31 @@
-"""Fits a flow to a table with missing entries, and imputes them by draws.
+"""Imputation by a flow, a Gaussian and point imputers, on tables with removed entries.
 
-Tables miss entries. A column's mean, a regression or the nearest rows put one number
-into each hole, and what is computed from the table then takes it for a measurement. A
-density `p(x)` of whole rows knows more: what is missing, given what is observed, has
-the density `p(missing | observed)`, and draws from it show what the entry may have
-been. A flow has `p(x)`, not the conditional density, and it is to be learned from rows
-of which hardly any is whole. Two classical methods do both.
+A flow is fitted to a table by Monte Carlo EM: in each round, missing entries are
+sampled given the observed ones by Metropolis steps, and the flow is trained on the
+completed rows. It starts as the Gaussian that maximizes the likelihood of the observed
+entries. `examples/missing_data.py` explains the method. The data are assumed to be
+missing at random. Run
 
-*Metropolis.* As a function of the missing entries, `p(missing | observed)` is `p(x)` up
-to a constant. A walk moves the missing entries of a row by a random step, as likely as
-its reverse, and goes there with probability `min(1, p(x') / p(x))`, or else stays. The
-constant cancels, and detailed balance holds: between any two points the flow of
-probability is the same in both directions, so that `p(missing | observed)` stays what
-it is, and the walk comes to it from anywhere. All rows walk at once, as one batch:
-`tfp.mcmc.RandomWalkMetropolis` with steps that are 0 where an entry is observed.
+    python examples/experiments/missing_data.py --data breast_cancer
 
-*Monte Carlo EM.* For whole rows one maximizes `log p(x)`. With holes it is the mean of
-`log p(x)` over draws of the missing entries from the current model. That is the EM
-algorithm: by Jensen's inequality, the likelihood of what was observed gains in a round
-at least what this mean gains, up to the noise of the draws. Here a round is 10 steps of
-Adam on rows that have been completed by 20 moves of the walks, which go on from where
-they were. The flow starts as the Gaussian that makes the observed entries most likely,
-found by EM too, where both steps are matrix algebra. What it gains over it is what the
-table has beyond means and covariances.
+The tables are `breast_cancer` (ten measurements of 569 biopsies), `digits` (eight
+principal components), both of scikit-learn, or `PATH.npz:ARRAY`, in which NaN is a
+missing entry. A fifth of the rows is held out, and a quarter of all entries removed.
+For held-out rows it prints, and records in `results/missing_data.json`,
 
-All this is right if what is missing does not depend on the values that are missing.
-Here entries are removed at random, so that the truth is known. Run
+- the root mean square error, in standard deviations of the column, of the mean of the
+  samples or of the imputed value;
+- the log score: nats of the removed entries given the observed ones, per entry, with
+  `log p(missing | observed) = log p(x) - log p(observed)`, the latter by importance
+  sampling. Point imputers are given a Gaussian error as wide as their errors on further
+  entries, removed from training rows;
+- the fraction of removed entries within central intervals of a given probability;
+- error and log score if one entry is missing and the rest of its row is known, for each
+  column in turn, where the flow's score takes an integral over one variable;
+- the gain of the flow over the Gaussian, row by row.
 
-    pip install -e ".[examples]"
-    python examples/missing_data.py
-
-The table is that of ten measurements of cell nuclei in 569 biopsies, which comes with
-scikit-learn (`breast_cancer`); `--data digits` are digits in eight principal
-components, and `--data PATH.npz:ARRAY` is a table of yours, where NaN is a missing
-entry. A fifth of the rows is held out, and a quarter of all entries removed. It prints,
-for held-out rows,
-
-- the error (root mean square) in standard deviations of the column, of the mean of the
-  draws or of the one number a method has;
-- the log-score: nats of the removed entries given the observed ones, for each entry,
-  in the same units. `log p(missing | observed) = log p(x) - log p(observed)`, the
-  latter by importance sampling. Methods with one number get a Gaussian around it, as
-  wide as their errors on further entries removed from rows to train on;
-- the share of the removed entries within the central intervals of so much probability;
-- the same error and log-score where one entry is missing and the rest of its row known,
-  for each column in turn. There the flow's score needs but an integral over one
-  variable, done on a grid.
-
-In this order, with standard errors over the rows in brackets, and the flow's gain over
-the Gaussian row by row, seed 0:
-
-    table, method   error         nats    50%    80%    90%    95%  error         nats
-    breast_cancer
-      column mean   0.978 -1.42 (0.09)   43.3   79.5   89.1   93.2  0.946
-      nearest rows  0.678 -0.94 (0.11)   66.6   87.7   91.8   93.9  0.590
-      regression    0.571 -1.04 (0.39)   62.5   82.3   89.4   91.8  0.757
-      Gaussian      0.525 -0.14 (0.19)   54.9   78.2   89.1   92.8  0.478  0.06 (0.11)
-      flow          0.539  0.01 (0.22)   47.1   74.7   82.9   87.4  0.512  0.11 (0.16)
-      gain                 0.15 (0.07)                                     0.05 (0.07)
-      gain, seed 1         0.19 (0.05)                                     0.21 (0.04)
-    digits
-      column mean   1.020 -1.44 (0.05)   46.9   78.3   89.8   96.1  1.006
-      nearest rows  0.953 -1.38 (0.05)   54.2   82.9   91.0   95.9  0.797
-      regression    1.020 -1.44 (0.05)   46.2   77.7   90.6   95.9  1.006
-      Gaussian      1.025 -1.44 (0.05)   47.4   77.3   90.4   94.6  1.010 -1.43 (0.01)
-      flow          0.870 -1.07 (0.05)   49.2   77.7   89.8   93.9  0.783 -1.04 (0.02)
-      gain                 0.37 (0.03)                                     0.39 (0.02)
-    power plant
-      column mean   1.025 -1.44 (0.03)   38.5   79.2   91.9   97.0  1.010
-      nearest rows  0.773 -1.13 (0.03)   54.7   82.3   91.0   94.6  0.741
-      regression    0.629 -0.90 (0.03)   66.6   91.6   96.7   98.2  0.569
-      Gaussian      0.624 -0.71 (0.03)   51.3   80.2   89.8   94.0  0.558 -0.62 (0.01)
-      flow          0.573 -0.47 (0.03)   51.5   80.1   89.2   92.2  0.503 -0.39 (0.02)
-      gain                 0.24 (0.02)                                     0.23 (0.01)
-
-On the 7655 rows of the power plant and the 1438 of the digits the flow is the best by
-error and by log-score, and about as sure as it should be. The components of the digits
-are uncorrelated, so that regression knows nothing. The 456 rows of `breast_cancer` are
-few for a flow: it sees how an area follows from a radius, and has the higher log-score,
-but its intervals are too narrow, and the Gaussian has the smaller error.
-
-The power plant is a table of UCI, with `--hidden 64 64 --bins 8 --steps 20 --batch 256
---weight-decay 0.5`. The defaults were chosen after 6 settings were compared on
-validation rows of the first two tables: larger networks with less weight decay overfit.
-Training took 21, 21 and 48 s of processor time, with compiling, on 2 cores that were
-busy with other work. Of the 1000 importance samples for a row at least 22, 77 and
-179 were effective in 95 % of the rows; few make `log p(observed)` a bit too low, and
-thus the score a bit too high, by about `1 / (2 n)` nats for a row with `n` effective
-ones.
+Setting used for the power plant table of UCI: `--hidden 64 64 --bins 8 --steps 20
+--batch 256 --weight-decay 0.5`.
 """
 
 import argparse
@@ -98,7 +36,6 @@ import time
 import warnings
 
 import keras
-import matplotlib.figure
 import numpy as np
 import scipy.special
 import scipy.stats
@@ -110,12 +47,13 @@ import tqdm
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401
 from sklearn.impute import IterativeImputer, KNNImputer, SimpleImputer
 
+from recording import record
+
 from tfp_flows import flows
 
 tfb, tfd = tfp.bijectors, tfp.distributions
 
-PICTURE = pathlib.Path(__file__).with_suffix(".png")
-POINTS = {  # methods that put one number into a hole
+POINTS = {  # methods that impute one number
     "column mean": SimpleImputer,
     "nearest rows": KNNImputer,
     "regression": IterativeImputer,
@@ -124,21 +62,23 @@ METHODS = (*POINTS, "Gaussian", "flow")
 INTERVALS = (0.5, 0.8, 0.9, 0.95)
 MOVES = 20  # Metropolis moves at a time
 CHUNK = 1024  # rows at a time
-DRAWN = 3  # rows for which densities are drawn
+METRICS = {
+    "rmse": "error",
+    "nats": "log score",
+    "rmse_one": "error, one entry missing",
+    "nats_one": "log score, one entry missing",
+}
 
 
-def main(
-    data="breast_cancer", missing=0.25, draws=100, picture=PICTURE, seed=0, **options
-):
+def main(data="breast_cancer", missing=0.25, draws=100, seed=0, **options):
     """Removes entries of a table, and compares what five methods put there.
 
     Args:
       data: "breast_cancer", "digits", or `PATH.npz:ARRAY` for a table with a row for
         each point, whose missing entries are NaN.
-      missing: share of the entries to remove.
-      draws: number of draws for each missing entry.
-      picture: path of the picture to write, or None.
-      seed: integer that decides the split, what is removed, the training, the draws.
+      missing: fraction of the entries to remove.
+      draws: number of imputations of each missing entry.
+      seed: integer that decides the split, the removal, the training, the imputations.
       **options: further arguments of `fit`.
 
     Returns:
@@ -153,7 +93,7 @@ def main(
     random = np.random.RandomState(seed)
     table, names = load(data, random)
     whole = np.flatnonzero(np.all(np.isfinite(table), axis=1))
-    test = random.permutation(whole)[: len(table) // 5]  # all of it must be known
+    test = random.permutation(whole)[: len(table) // 5]  # complete rows
     train = np.setdiff1d(np.arange(len(table)), test)
     holed = np.where(random.uniform(size=table.shape) < missing, np.nan, table)
     # From here on, columns are in units of their standard deviations.
@@ -219,22 +159,19 @@ def main(
         if name in of_one:
             row["nats_one"], row["standard_error_one"] = mean_and_error(of_one[name])
     report(figures, missing)
-    if picture is not None:
-        y = int(np.argmax(np.mean(one["flow"][2] - one["Gaussian"][2], axis=1)))
-        draw(
-            picture,
-            names,
-            y,
-            table,
-            holed,
-            test,
-            imputers,
-            gaussian,
-            model,
-            one,
-            below,
-            seed,
-        )
+    name = pathlib.Path(data.partition(":")[0]).stem
+    rows = [
+        dict(data=name, model=model, metric=METRICS.get(metric, metric), value=value)
+        | dict(error=row.get(metric.replace("nats", "standard_error")))
+        for model, row in figures.items()
+        for metric, value in row.items()
+        if metric in METRICS
+    ]
+    common = dict(unit="nats", seed=seed, seconds=seconds[1])
+    for row in rows:
+        if "error" in row["metric"]:
+            row.update(unit="standard deviations", error=None)
+    record("missing_data", [common | row for row in rows])
     return figures
 
 
@@ -242,12 +179,12 @@ def load(name, random):
     """Returns a table `[N, D]`, and the names of its columns.
 
     Measurements are rounded, and a value that comes many times has no density. Entries
-    get noise: the median step between neighboring values of their column, times a
+    get noise: the median difference between adjacent values of their column, times a
     uniform number between -1/2 and 1/2.
     """
     if name == "breast_cancer":
         bunch = sklearn.datasets.load_breast_cancer()
-        # Ten means; the other columns are their spreads and largest values.
+        # Ten means; the other columns are standard errors and largest values.
         table, names = bunch.data[:, :10], bunch.feature_names[:10]
         names = [str(name).removeprefix("mean ") for name in names]
     elif name == "digits":
@@ -285,7 +222,7 @@ class Model:
     Args:
       location, scale: mean and standard deviation of each column where it was observed.
       gaussian: mean `[D]` and covariance `[D, D]` of the best Gaussian, for rows in
-        these units. It tells the walks which steps to take.
+        these units. Its conditional covariances shape the Metropolis steps.
       density: distribution of rows in these units.
     """
 
@@ -299,16 +236,16 @@ class Model:
         nats = in_chunks(self._log_prob, np.reshape(x, [-1, len(self.scale)]))
         return np.reshape(nats, np.shape(x)[:-1])
 
-    def walk(self, x, root, random):
+    def metropolis_steps(self, x, root, random):
         """Returns rows `[N, D]` after `MOVES` moves, see `metropolis`."""
-        return in_chunks(self._walk, x, root, random=random)
+        return in_chunks(self._metropolis, x, root, random=random)
 
     @functools.cached_property
     def _log_prob(self):
         return tf.function(self.density.log_prob, jit_compile=True)
 
     @functools.cached_property
-    def _walk(self):
+    def _metropolis(self):
         return metropolis(self.density)
 
     def standardize(self, x):
@@ -332,8 +269,8 @@ def fit(
 ):
     """Fits a flow to rows with missing entries, by Monte Carlo EM.
 
-    A fifth of the rows is not trained on, but tells after which round the model was
-    best: by their own likelihood, of what is observed in them.
+    A fifth of the rows is for validation: the weights with the highest likelihood of
+    the observed entries of these rows are restored.
 
     Args:
       x: rows `[N, D]`; NaN is a missing entry.
@@ -344,8 +281,8 @@ def fit(
       steps: number of training steps in a round.
       batch: number of rows in a training step.
       learning_rate: of Adam at the start; it falls to 0 along a cosine.
-      weight_decay: share of the weights that is taken off, in units of learning rates.
-      seed: integer that decides the initial values, the batches and the draws.
+      weight_decay: of AdamW.
+      seed: integer that decides the initial values, the batches and the imputations.
 
     Returns:
       model: a `Model`.
@@ -366,7 +303,7 @@ def fit(
                 "Each column of `x` must have several values; got only "
                 f"{np.nanmin(column)} in column {j}."
             )
-    x = x[~np.all(np.isnan(x), axis=1)]  # the others tell nothing
+    x = x[~np.all(np.isnan(x), axis=1)]  # rows without any entry carry no information
     if len(x) < 10:
         raise ValueError(
             f"`x` must have at least 10 rows with an observed entry; got {len(x)}."
@@ -409,12 +346,14 @@ def fit(
                     best, best_nats = [v.numpy() for v in variables], nats
             if i == rounds:
                 break
-            rows = model.walk(rows, root, random)
+            rows = model.metropolis_steps(rows, root, random)
             for _ in range(steps):
                 some = random.choice(len(x), min(batch, len(x)), replace=False)
                 train_step(np.float32(rows[some]))
     if best is None:
-        raise FloatingPointError("The likelihood became no number.")
+        raise FloatingPointError(
+            "The likelihood must be finite; got NaN in every evaluation."
+        )
     for variable, value in zip(variables, best):
         variable.assign(value)
     return model
@@ -429,7 +368,7 @@ def impute(model, x, draws, seed, chains=10, burn_in=200):
         draw of a whole row.
       draws: number of draws.
       seed: integer that decides them.
-      chains: number of walks that start anew for each row; they share the draws, and
+      chains: number of chains for each row, which contribute equally to the draws, and
         make `MOVES` moves from one to the next.
       burn_in: number of moves before that, a multiple of `MOVES`.
 
@@ -450,26 +389,26 @@ def impute(model, x, draws, seed, chains=10, burn_in=200):
     rows = mean + (root @ random.normal(size=[chains, *mean.shape, 1]))[..., 0]
     rows, root = np.reshape(rows, [-1, x.shape[1]]), np.tile(root, [chains, 1, 1])
     for _ in range(burn_in // MOVES):
-        rows = model.walk(rows, root, random)
+        rows = model.metropolis_steps(rows, root, random)
     results = []
     for _ in range(-(-draws // chains)):
-        rows = model.walk(rows, root, random)
+        rows = model.metropolis_steps(rows, root, random)
         results.append(np.reshape(rows, [chains, *x.shape]))
     rows = np.concatenate(results)[:draws]
     return np.where(np.isnan(x), model.restore(rows), x)
 
 
 def metropolis(density):
-    """Returns a function that walks in the missing entries of rows.
+    """Returns a function that makes Metropolis steps in the missing entries of rows.
 
     Its steps have the directions of the Gaussian's conditional covariance, so that they
     go along narrow ridges, and lengths from a tenth to three times its own, so that
-    some cross from one mode to another. They do not depend on where the walk is, hence
-    their reverse is as likely.
+    some cross from one mode to another. They do not depend on the state of the chain,
+    hence their reverse is as likely.
     """
 
     @tf.function(jit_compile=True)
-    def walk(rows, root, seed):
+    def steps(rows, root, seed):
         """Returns rows `[N, D]` after `MOVES` moves, for roots `[N, D, D]`."""
 
         def propose(parts, seed):
@@ -487,7 +426,7 @@ def metropolis(density):
             1, rows, kernel=kernel, num_burnin_steps=MOVES - 1, trace_fn=None, seed=seed
         )[0]
 
-    return walk
+    return steps
 
 
 def in_chunks(function, *arrays, random=None):
@@ -531,8 +470,8 @@ def fit_gaussian(x, iterations=500, tolerance=1e-5):
     for _ in range(iterations):
         rows, root = gaussian_conditional((mean, covariance), x)
         last, mean = covariance, np.mean(rows, axis=0)
-        spread = np.mean(root @ np.swapaxes(root, 1, 2), axis=0)
-        covariance = np.cov(rows.T, bias=True).reshape(size, size) + spread
+        within = np.mean(root @ np.swapaxes(root, 1, 2), axis=0)
+        covariance = np.cov(rows.T, bias=True).reshape(size, size) + within
         covariance += 1e-6 * np.eye(size)  # for columns that determine each other
         if np.max(np.abs(covariance - last)) < tolerance:
             break
@@ -540,15 +479,15 @@ def fit_gaussian(x, iterations=500, tolerance=1e-5):
 
 
 def of_gaussian(gaussian):
-    """Returns the layers from standard normal noise to a Gaussian."""
+    """Returns the layers from a standard normal distribution to a Gaussian."""
     mean, covariance = gaussian
     root = np.float32(np.linalg.cholesky(covariance))
     return [tfb.Shift(np.float32(mean)), tfb.ScaleMatvecTriL(root)]
 
 
 def gaussian_density(gaussian):
-    noise = tfd.MultivariateNormalDiag(np.zeros(len(gaussian[0]), np.float32))
-    return tfd.TransformedDistribution(noise, tfb.Chain(of_gaussian(gaussian)))
+    base = tfd.MultivariateNormalDiag(np.zeros(len(gaussian[0]), np.float32))
+    return tfd.TransformedDistribution(base, tfb.Chain(of_gaussian(gaussian)))
 
 
 def gaussian_conditional(gaussian, x):
@@ -689,7 +628,7 @@ def mean_and_error(rows):
 
 
 def within(probability, share):
-    """Returns the share of entries within central intervals of a probability."""
+    """Returns the fraction of entries within central intervals of a probability."""
     return float(np.mean(np.abs(probability - 0.5) < share / 2.0))
 
 
@@ -723,96 +662,25 @@ def report(figures, missing):
     )
 
 
-def draw(
-    path, names, y, table, holed, test, imputers, gaussian, model, one, below, seed
-):
-    """Draws what the methods put into a column, densities, and calibration."""
-    figure = matplotlib.figure.Figure(figsize=(12.0, 6.4), layout="constrained")
-    top, bottom = figure.subfigures(2, 1, height_ratios=[1.0, 1.15])
-
-    rank = scipy.stats.spearmanr(table, nan_policy="omit").statistic
-    rank = np.abs(rank) * (np.arange(len(names)) != y) if len(names) > 2 else None
-    x = int(np.argmax(rank[y])) if rank is not None else 1 - y
-    rows = np.isnan(holed[:, y]) & ~np.isnan(holed[:, x])
-    some = holed[rows]
-    filled = {"truth": table[rows]}
-    filled |= {name: imputer.transform(some) for name, imputer in imputers.items()}
-    for name, method in [("Gaussian", gaussian), ("flow", model)]:
-        filled[name] = impute(method, some, 1, seed)[0]
-    top.suptitle(f"What is put where {names[y]} is missing, beside {names[x]}")
-    axes = top.subplots(1, 6, sharex=True, sharey=True)
-    known = ~np.isnan(holed[:, x]) & ~np.isnan(holed[:, y])
-    for ax, (name, values) in zip(axes, filled.items()):
-        ax.plot(*holed[known][:, [x, y]].T, ".", color="0.85", markersize=3.0)
-        ax.plot(*values[:, [x, y]].T, ".", color=COLORS[name], markersize=3.0)
-        ax.set_title(name if name in ["truth", *imputers] else f"{name}, a draw")
-        ax.set_xlabel(names[x])
-        ax.spines[["top", "right"]].set_visible(False)
-    low, high = np.nanpercentile(table[:, [x, y]], [0.5, 99.5], axis=0)
-    margin = 0.25 * (high - low)
-    axes[0].set(
-        ylabel=names[y],
-        xlim=(low[0] - margin[0], high[0] + margin[0]),
-        ylim=(low[1] - margin[1], high[1] + margin[1]),
-    )
-
-    left, right = bottom.subfigures(1, 2, width_ratios=[1.8, 1.0])
-    left.suptitle(f"Density of {names[y]} given the rest of a row, three held out")
-    for i, ax in enumerate(left.subplots(1, DRAWN)):
-        highest, ends = 0.0, []
-        for name in ["Gaussian", "flow"]:
-            grid, density = one[name][0][y, :, i], one[name][1][y, :, i]
-            ax.plot(grid, density, color=COLORS[name], label=name)
-            ax.fill_between(grid, density, color=COLORS[name], alpha=0.15)
-            highest = max(highest, np.max(density))
-            ends.append(grid[density > 0.01 * np.max(density)][[0, -1]])
-        value = table[test[i], y]
-        ax.plot([value, value], [0.0, 1.05 * highest], "k:", label="truth")
-        ends = np.append(np.ravel(ends), value)
-        room = 0.05 * np.ptp(ends)
-        ax.set(
-            yticks=[],
-            ylim=(0.0, None),
-            xlabel=names[y],
-            xlim=(np.min(ends) - room, np.max(ends) + room),
-        )
-        ax.spines[["left", "top", "right"]].set_visible(False)
-    left.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3)
-    ax = right.subplots()
-    shares = np.linspace(0.0, 1.0, 101)
-    ax.plot([0, 1], [0, 1], color="gray", linestyle="--")
-    for name in METHODS:
-        observed = [within(below[name], share) for share in shares]
-        ax.plot(shares, observed, color=COLORS[name], label=name)
-    ax.set(
-        title="Removed entries within central intervals",
-        xlabel="probability of the interval",
-        ylabel="share of entries in it",
-    )
-    ax.legend(frameon=False)
-    ax.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=100)
-
-
-COLORS = dict(zip(["Gaussian", "flow", *POINTS], ["C0", "C1", "C2", "C4", "C3"]))
-COLORS["truth"] = "black"
-
-
 if __name__ == "__main__":
     # The iterative imputer may end before its tolerance, which changes little.
     warnings.simplefilter("ignore", sklearn.exceptions.ConvergenceWarning)
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("--data", default="breast_cancer", help="or digits, or PATH.npz:ARRAY")
-    add("--missing", type=float, default=0.25, help="share of the entries to remove")
-    add("--draws", type=int, default=100, help="draws for each missing entry")
+    add("--missing", type=float, default=0.25, help="fraction of the entries to remove")
+    add("--draws", type=int, default=100, help="imputations of each missing entry")
     add("--layers", type=int, default=4, help="layers of the flow")
     add("--hidden", type=int, nargs="*", default=(32, 32), help="widths of networks")
     add("--bins", type=int, default=4, help="pieces of a spline")
     add("--rounds", type=int, default=40, help="rounds of Monte Carlo EM")
     add("--steps", type=int, default=10, help="training steps in a round")
     add("--batch", type=int, default=128, help="rows in a training step")
-    add("--weight-decay", type=float, default=4.0, help="share taken off the weights")
-    add("--seed", type=int, default=0, help="of split, removal, training and draws")
-    add("--picture", default=PICTURE, help="where to write the picture")
+    add("--weight-decay", type=float, default=4.0, help="of AdamW")
+    add(
+        "--seed",
+        type=int,
+        default=0,
+        help="of split, removal, training and imputations",
+    )
     main(**vars(parser.parse_args()))

@@ -1,147 +1,54 @@
-"""Posteriors in the plane: what a Gaussian misses, what a flow buys, and where.
+"""Posterior families for a small VAE, checked on a grid: gaps, bounds, gradients.
 
-An autoencoder explains an image `x` by a few numbers `z`: a standard normal prior
-`p(z)`, and a decoder, `p(x | z)`. What an image says about `z` is the posterior
-`p(z | x) = p(x, z) / p(x)`, where `p(x)` is an integral over all `z` that nobody can
-take. Here `z` has two elements, and one can: it is a sum over a grid. So whatever is
-said about variational inference can be checked by numbers, and seen. `vae.py` is the
-script for images of full size.
+The latent of an autoencoder for the digits of scikit-learn has two elements, so `log
+p(x)` is a sum over a grid, and everything that variational inference approximates can
+be computed. Images are observed as a whole, or by their three top rows alone.
+`examples/flow_posteriors.py` explains the method. Run
 
-The images are the digits of scikit-learn, in black and white. Each is seen as a whole,
-and by its three top rows alone; the likelihood has the pixels that are seen. Three rows
-leave open which digit it is: the posterior is wide, bent, or in several pieces.
+    python examples/experiments/flow_posteriors.py
 
-    pip install -e ".[examples]"
-    python examples/flow_posteriors.py
+It prints six parts, and records them in `results/flow_posteriors.json`:
 
-draws `flow_posteriors.png`, and prints what follows, for seed 0, 2000 steps and 100
-test images. It took 338 s of processor time, and 328 s on 2 cores that were busy with
-other work.
-
-**1. The bound.** For each `z`, `p(x) = p(x, z) / p(z | x)`. Take the logarithm, divide
-and multiply by the density of any `q`, and average over its samples:
-
-    log p(x) = E_q[log p(x, z) - log q(z)] + E_q[log q(z) - log p(z | x)]
-             =           ELBO              +      KL(q || p(z | x))
-
-As no divergence is negative, the ELBO is a bound, and low by just that divergence.
-Below, the ELBO is a mean over samples (standard error); the divergence and `log p(x)`
-are sums over the grid, and half its spacing changes no `log p(x)` by 1e-4. The three
-computations agree within two standard errors:
-
-    image   9 Gaussian    -21.099 (0.008) +  1.390 =  -19.708   log p  -19.697
-    image   9 planar 16   -20.101 (0.004) +  0.402 =  -19.698   log p  -19.697
-    image   9 IAF 4       -20.285 (0.012) +  0.582 =  -19.703   log p  -19.697
-    image 100 Gaussian    -10.903 (0.011) +  0.676 =  -10.227   log p  -10.223
-    image 100 planar 16   -10.475 (0.006) +  0.254 =  -10.221   log p  -10.223
-    image 100 IAF 4       -10.691 (0.011) +  0.467 =  -10.224   log p  -10.223
-
-**2. Where the gap comes from.** One decoder is trained by the sum over the grid alone,
-so that no `q` has shaped its posteriors. Each family gets an encoder for it. Then the
-parameters of `q` are fitted to each image by itself. What is left is the approximation
-gap: no member of the family, or none that was found, is nearer. What the encoder lost
-before is the amortization gap (Cremer et al. 2018, https://arxiv.org/abs/1801.03558).
-
-                                whole                  top rows
-                   approximation  amortization approximation  amortization
-    Gaussian               0.388         1.469         0.435         0.276
-    planar 4               0.133         0.944         0.190         0.228
-    planar 16              0.062         0.654         0.127         0.204
-    radial 16              0.219         0.614         0.179         0.157
-    orthogonal 4           0.184         0.600         0.175         0.176
-    triangular 4           0.092         0.919         0.172         0.299
-    IAF 4                  0.260         0.837         0.302         0.139
-
-Amortization is the larger part for whole images: their posteriors are narrow, and the
-encoder has to tell where they are for images it was not trained on. There a flow lowers
-this part as well. Of the IAF only the Gaussian and the context are free for each image,
-not the weights, which may set it back. The picture has what each family can do at best.
-A Gaussian of independent elements has no slant, and of two pieces it takes one: leaving
-out a half costs log 2 nats, while samples in the gap between them cost more. A flow
-leaves out pieces, too, if they are far apart (last row).
-
-**3. More samples.** The bound of Burda et al. (2016), the logarithm of a mean of
-weights, nears `log p(x)` with more samples of the same `q`, and sooner with a better
-one: planar 16 with 5 is above the Gaussian with 50. Means over both views:
-
-                          1        5       50
-    Gaussian        -14.229  -13.617  -13.314
-    planar 16       -13.468  -13.157  -13.032
-    IAF 4           -13.714  -13.310  -13.138
-    log p           -12.945
-
-**4. Sticking the landing.** Where `q` is the posterior, `log p(x, z) - log q(z)` is the
-same number for all `z`, yet its gradient has noise: `q` changes through its samples and
-through its density. The latter part is 0 in the mean, and may be left out: then only
-noise that comes of the misfit remains (Roeder et al. 2017). It takes the inverse of a
-flow. The variance of the gradient that is left, as a share, median of images, for what
-the encoder predicts and for what fits each image best: the better the fit, the less.
-
-    Gaussian       encoder 0.585, each image 0.479
-    planar 4       encoder 0.534, each image 0.286
-    planar 16      encoder 0.435, each image 0.172
-
-**5. Together.** Now decoder and encoder learn at once, as in any autoencoder. Held-out
-nats, mean of 3 seeds (from, to), and the decoder of part 2, one seed:
-
-    whole                               bound  log p, samples                     log p
-    Gaussian       -22.195 (-22.537, -21.933)         -21.476 -21.347 (-21.511, -21.106)
-    planar 16      -20.432 (-20.626, -20.333)         -20.058 -20.043 (-20.269, -19.879)
-    orthogonal 4   -20.476 (-20.615, -20.207)         -19.901 -19.865 (-20.015, -19.645)
-    IAF 4          -21.178 (-22.222, -20.568)         -20.621 -20.576 (-21.507, -19.859)
-    no posterior                                              -18.710
-    top rows
-    Gaussian          -8.125 (-8.229, -7.918)          -7.839   -7.765 (-7.825, -7.715)
-    planar 16         -7.618 (-7.647, -7.560)          -7.451   -7.449 (-7.520, -7.357)
-    orthogonal 4      -7.596 (-7.700, -7.484)          -7.366   -7.355 (-7.424, -7.275)
-    IAF 4             -7.827 (-7.996, -7.701)          -7.601   -7.551 (-7.715, -7.424)
-    no posterior                                               -7.181
-
-The two best flows raise the bound by 1.7 nats on whole images, and by 0.5 of the top
-rows; seeds differ by less. Those of the IAF differ by about what it gains. All gaps are
-smaller than in part 2: a decoder that learns with a `q` can come to have posteriors
-that `q` follows. This costs likelihood, or noisy gradients do: on whole images all are
-1.2 to 2.6 nats below the decoder that needs no `q`. Look at `log p` by 5000 samples,
-too, what `variational.log_marginal_likelihood` returns: 0.015 nats off for planar 16,
-but 0.13 nats low for the Gaussian. Where `q` misses a mode, so do its samples.
-
-**6. Collapse.** A decoder that sees the pixels before, as well, can do without `z`; and
-early on, while `z` says nothing, its divergence is a mere cost. Then `q` becomes the
-prior, and stays there. A weight of the divergence that grows from 0 to 1 over half of
-the training keeps `z` in use, and so does a divergence that is free below 2 nats:
-
-    none           divergence 0.000, bound -18.368
-    warm-up        divergence 2.774, bound -17.983
-    free nats      divergence 2.675, bound -17.709
+1. `log p(x) = ELBO + KL(q || p(z | x))`, three independent computations, for single
+   images.
+2. Approximation gap and amortization gap (Cremer et al. 2018,
+   https://arxiv.org/abs/1801.03558) of seven families, given a decoder that was trained
+   by the sum over the grid alone. The approximation gap is what remains when the
+   parameters of `q` are fitted to each image; for the IAF these are the Gaussian and
+   the context, not the weights.
+3. Importance-weighted bounds (Burda et al. 2016) of 1, 5 and 50 samples.
+4. Variance of the gradient without the score term ("sticking the landing", Roeder et
+   al. 2017), as a fraction of the variance with it: the better the fit, the lower.
+5. Decoder and encoder trained together, for several seeds: held-out bound, `log p(x)`
+   by 5000 samples and by the grid. Where `q` misses a mode, so do its samples.
+6. Posterior collapse for a decoder that depends on preceding pixels, too, and two
+   remedies: KL warm-up and free nats.
 """
 
 import argparse
-import pathlib
 import time
 
 import keras
-import matplotlib.colors
-import matplotlib.figure
 import numpy as np
-import PIL.Image
 import sklearn.datasets
 import tensorflow as tf
 import tensorflow_probability as tfp
 import tqdm
 
+from recording import record
+
 from tfp_flows import flows, networks, variational
 
 tfd = tfp.distributions
 
-PICTURE = pathlib.Path(__file__).with_suffix(".png")
 VIEWS = {"whole": 8, "top rows": 3}  # how many rows of pixels are seen
 FAMILIES = {
-    "Gaussian": ("none", 1),
+    "Gaussian": ("gaussian", 1),
     "planar 4": ("planar", 4),
     "planar 16": ("planar", 16),
     "radial 16": ("radial", 16),
-    "orthogonal 4": ("orthogonal", 4),
-    "triangular 4": ("triangular", 4),
+    "orthogonal 4": ("sylvester_orthogonal", 4),
+    "triangular 4": ("sylvester_triangular", 4),
     "IAF 4": ("iaf", 4),
 }
 CHECKED = ["Gaussian", "planar 16", "IAF 4"]
@@ -153,15 +60,14 @@ PRIOR = tfd.Sample(tfd.Normal(0.0, 1.0), 2)
 LIMIT, CELL = 5.0, 0.05  # of the grid, in the units of the prior
 
 
-def main(steps=2000, seeds=3, images=100, picture=PICTURE, seed=0):
-    """Trains decoders and posteriors, prints what is lost, and draws posteriors.
+def main(steps=2000, seeds=3, images=100, seed=0):
+    """Trains decoders and posteriors, prints gaps and bounds, and records them.
 
     Args:
       steps: number of training steps of each network, a multiple of 200.
       seeds: number of seeds for decoders that learn together with an encoder.
       images: number of test images, each of which is seen in both views.
-      picture: path of the picture to write, or None.
-      seed: integer that decides initial values, batches and noise.
+      seed: integer that decides initial values, batches and samples.
 
     Returns:
       figures: dictionary of nats, means over images where it names none:
@@ -223,7 +129,6 @@ def main(steps=2000, seeds=3, images=100, picture=PICTURE, seed=0):
         for case in cases[1::2]
         for name in CHECKED
     ]
-    drawn = densities(models, refined, test, decoder, log_p, cases)
 
     for name in TOGETHER:
         progress.set_description(f"{name}, with its decoder")
@@ -246,8 +151,7 @@ def main(steps=2000, seeds=3, images=100, picture=PICTURE, seed=0):
     figures["seconds"] = time.perf_counter() - start[0]
     figures["processor_seconds"] = time.process_time() - start[1]
     report(figures)
-    if picture is not None:
-        draw(picture, figures, drawn, gaps, test, cases, decoder)
+    save(figures, seed)
     return figures
 
 
@@ -326,7 +230,7 @@ def integral(decoder, z, seen):
 def exact(decoder, seen, seed, step, cell=0.2):
     """Returns the mean of `log p(x)`, on a coarse grid that is shifted at random.
 
-    The shift keeps the decoder from growing peaks at the points of one grid. On the
+    The shift keeps the decoder from fitting peaks at the points of one grid. On the
     average over shifts it is a bound, too: the logarithm is concave.
     """
     shift = tf.random.stateless_uniform([2], tf.stack([seed + 1, step]))
@@ -388,7 +292,7 @@ class Trainer:
             with tf.GradientTape() as tape:
                 loss = -self.objective(seed, first + i)
             gradients = tape.gradient(loss, self.variables)
-            # Adam leaves a weight alone whose gradients are all 0.
+            # Adam does not change a weight whose gradients are all 0.
             gradients = [each * learns[j] for j, each in enumerate(gradients)]
             self.optimizer.apply(gradients, self.variables)
 
@@ -510,7 +414,7 @@ def refine(model, seen, encoded, terms, steps, seed, progress):
 
 
 def importance_weighted(terms, count):
-    """Returns the mean bound of so many samples, over all groups that were drawn."""
+    """Returns the mean bound of `count` samples, over all groups of the samples."""
     groups = tf.nest.map_structure(
         lambda value: tf.reshape(value, [count, -1, *value.shape[1:]]), terms
     )
@@ -529,7 +433,7 @@ def gradient_variance(model, seen, at, seed, draws=200):
       seed: integer.
 
     Returns:
-      share: by the names of `at`, variance with the score stopped over that without,
+      fraction: by the names of `at`, variance with the score stopped over that without,
         the median of the images.
     """
 
@@ -576,15 +480,15 @@ def check(name, model, seen, parameters, terms, log_p, case):
 
 
 def collapse(train, seen, steps, seed, progress, warm_up, free_nats):
-    """Trains a decoder that could do without `z`, and returns what `z` still tells.
+    """Trains a decoder that can ignore `z`, and returns how much it uses `z`.
 
     Each pixel has, beside the logit of the decoder, a linear function of all pixels
-    before it: an autoregressive likelihood, still one pass where the image is known.
+    before it: an autoregressive likelihood, one evaluation for a given image.
 
     Args:
       train, seen: images to train and to test on.
       steps, seed, progress: as everywhere.
-      warm_up: share of the steps in which the weight of the divergence grows to 1.
+      warm_up: fraction of the steps in which the weight of the divergence grows to 1.
       free_nats: as for `variational.elbo`.
     """
     model = Autoencoder("Gaussian", None, None, seed)
@@ -641,9 +545,11 @@ def report(figures):
         row = figures["importance_weighted"][name]
         print(f"   {name:14}" + "".join(f"{value:9.3f}" for value in row))
     print(f"   {'log p':14}{figures['importance_weighted']['log p']:9.3f}")
-    print("\n4. Variance of gradients that stick the landing, as share of the plain")
+    print(
+        "\n4. Variance of gradients that stick the landing, as a fraction of the plain"
+    )
     for name, row in figures["variance"].items():
-        cells = (f"{where} {share:.3f}" for where, share in row.items())
+        cells = (f"{where} {fraction:.3f}" for where, fraction in row.items())
         print(f"   {name:14}", ", ".join(cells))
     print("\n5. Decoder and posterior together: mean over seeds (from, to)")
     for view in VIEWS:
@@ -672,133 +578,45 @@ def report(figures):
     )
 
 
-def densities(models, refined, seen, decoder, log_p, cases, pixels=100):
-    """Returns windows around posteriors, and the densities of all families there.
+def save(figures, seed):
+    """Records what is printed."""
+    rows = []
 
-    Returns:
-      extents: window of each case, `[cases, 4]`.
-      values: dictionary of densities, `[cases, pixels, pixels]`, `"truth"` first.
-    """
-    z = grid()
-    chosen = tf.gather(seen, cases)
-    truth = np.exp(log_joint(decoder, z, chosen).numpy() - log_p[cases, np.newaxis])
-    extents = []
-    for mass in truth * CELL**2:
-        inside = z.numpy()[
-            mass > np.quantile(mass, 1 - np.mean(np.cumsum(np.sort(mass)) > 0.01))
-        ]
-        center = (np.max(inside, axis=0) + np.min(inside, axis=0)) / 2.0
-        half = np.max(np.ptp(inside, axis=0)) / 2.0 + 0.1
-        extents.append(np.stack([center - half, center + half], axis=1).reshape(-1))
-    unit = np.stack(np.meshgrid(*[(np.arange(pixels) + 0.5) / pixels] * 2), axis=-1)
-    low, high = np.array(extents)[:, [0, 2]], np.array(extents)[:, [1, 3]]
-    points = np.float32(low + unit.reshape(-1, 1, 2) * (high - low))
+    def add(data, model, metric, value, unit="nats", error=None, seed=seed):
+        row = dict(data=data, model=model, metric=metric, value=value, unit=unit)
+        rows.append(row | dict(error=error, seed=seed))
 
-    def square(log_density):
-        return np.exp(np.transpose(log_density)).reshape(-1, pixels, pixels)
-
-    values = {
-        "truth": square(
-            np.stack(
-                [
-                    log_joint(decoder, points[:, i], chosen[i : i + 1])[0] - log_p[case]
-                    for i, case in enumerate(cases)
-                ],
-                axis=1,
-            )
-        )
-    }
-    for name, model in models.items():
-        family = model.family(tf.gather(refined[name], cases))
-        values[name] = square(tf.function(family.log_prob)(points))
-    return extents, values
-
-
-def draw(path, figures, drawn, gaps, seen, cases, decoder):
-    """Draws posteriors of some images, the plane, gaps, and bounds of many samples."""
-    extents, values = drawn
-    figure = matplotlib.figure.Figure(figsize=(11.5, 10.6), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02)
-    top, bottom = figure.subfigures(2, 1, height_ratios=[7.0, 3.4])
-    top.suptitle(
-        "What is seen, its posterior, and the best q of each family: KL(q || p) below; "
-        "brightness is the square root of density",
-        fontsize=10,
-    )
-    axes = top.subplots(len(cases), 1 + len(values))
-    for i, (case, row) in enumerate(zip(cases, axes)):
-        row[0].imshow(
-            np.reshape(seen[case], [8, 8]), cmap="gray_r", vmin=-1.0, vmax=1.0
-        )
-        for ax, (name, density) in zip(row[1:], values.items()):
-            ax.imshow(
-                density[i],
-                cmap="magma",
-                origin="lower",
-                extent=extents[i],
-                norm=matplotlib.colors.PowerNorm(0.5, 0.0, np.max(values["truth"][i])),
-            )
-            if name in gaps:
-                ax.set_xlabel(f"{gaps[name][case]:.2f} nats", labelpad=2)
-        for ax in row:
-            ax.set(xticks=[], yticks=[])
-    for ax, title in zip(axes[0], ["seen", "p(z | x)", *FAMILIES]):
-        ax.set_title(title, fontsize=10)
-
-    plane, bars, curves = bottom.subplots(1, 3, width_ratios=[1.0, 1.6, 1.0])
-    line = np.linspace(-2.4, 2.4, 13, dtype=np.float32)
-    z = np.stack(np.meshgrid(line, line), axis=-1)[::-1]
-    digits = tf.sigmoid(decoder(z)).numpy().reshape(13, 13, 8, 8)
-    plane.imshow(
-        np.swapaxes(digits, 1, 2).reshape(104, 104),
-        cmap="gray_r",
-        extent=[-2.6, 2.6] * 2,
-    )
-    plane.set(title="Images along the plane of z", xticks=[-2, 0, 2], yticks=[-2, 0, 2])
-    place = np.arange(len(FAMILIES))
-    for view, color, offset in zip(VIEWS, ["C0", "C1"], [-0.2, 0.2]):
-        rows = [figures["gaps"][name][view] for name in FAMILIES]
-        approximation = [row["approximation"] for row in rows]
-        bars.bar(
-            place + offset,
-            approximation,
-            0.36,
-            color=color,
-            label=f"{view}: approximation",
-        )
-        bars.bar(
-            place + offset,
-            [row["amortization"] for row in rows],
-            0.36,
-            approximation,
-            color=color,
-            alpha=0.4,
-            label=f"{view}: amortization",
-        )
-    bars.set_xticks(place, [name.replace(" ", "\n") for name in FAMILIES], fontsize=7)
-    bars.set_title("log p(x) - ELBO, in nats", fontsize=10)
-    bars.legend(fontsize=8, frameon=False)
-    for name, color in zip(CHECKED, ["black", "C3", "C0"]):
-        curves.plot(
-            COUNTS, figures["importance_weighted"][name], ".-", color=color, label=name
-        )
-    curves.axhline(
-        figures["importance_weighted"]["log p"],
-        color="gray",
-        linestyle=":",
-        label="log p(x)",
-    )
-    curves.set(xscale="log", xlabel="samples", title="Importance-weighted bound, nats")
-    curves.set_xticks(COUNTS, COUNTS)
-    curves.minorticks_off()
-    for ax in [plane, curves]:
-        ax.title.set_fontsize(10)
-    curves.legend(fontsize=8, frameon=False)
-    for ax in [bars, curves]:
-        ax.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=90)
-    with PIL.Image.open(path) as image:  # 128 colors take half of the space
-        image.convert("RGB").quantize(128).save(path, optimize=True)
+    for row in figures["check"]:
+        image = f"image {row['image']}"
+        add(image, row["posterior"], "ELBO", row["bound"], error=row["standard_error"])
+        add(image, row["posterior"], "divergence", row["divergence"])
+        add(image, row["posterior"], "log p(x)", row["log_p"])
+    for model, gaps in figures["gaps"].items():
+        for view in VIEWS:
+            for gap, value in gaps[view].items():
+                add(view, model, f"{gap} gap", value)
+    for model, bounds in figures["importance_weighted"].items():
+        for count, value in zip(COUNTS, np.atleast_1d(bounds)):
+            metric = f"bound, {count} samples" if model != "log p" else "log p(x)"
+            add("both views", model, metric, value)
+    for model, fractions in figures["variance"].items():
+        for where, value in fractions.items():
+            add("both views", model, f"gradient variance, {where}", value, "fraction")
+    for model, views in figures["together"].items():
+        for view, metrics in views.items():
+            for metric, values in metrics.items():
+                for i, value in enumerate(values):
+                    add(
+                        view, model, f"trained together, {metric}", value, seed=seed + i
+                    )
+    for view in VIEWS:
+        value = figures["exact"][view]["log_p"]
+        add(view, "no posterior", "trained together, log_p", value)
+    for remedy, metrics in figures["collapse"].items():
+        for metric, value in metrics.items():
+            add("whole", f"collapse, {remedy}", metric, value)
+    seconds = figures["processor_seconds"]
+    record("flow_posteriors", [row | dict(seconds=seconds) for row in rows])
 
 
 if __name__ == "__main__":
@@ -809,5 +627,4 @@ if __name__ == "__main__":
     )
     parser.add_argument("--images", type=int, default=100, help="to test on")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--picture", default=PICTURE, help="where to write the picture")
     main(**vars(parser.parse_args()))
