@@ -24,11 +24,11 @@ SHORT = dict(
 
 
 def shortened(name):
-    """Returns the text of a tutorial with small numbers of steps."""
+    """Returns the text of a tutorial with few steps, for which XLA takes too long."""
     text = (EXAMPLES / f"{name}.py").read_text()
     for setting, value in SHORT.items():
         text = re.sub(rf"^{setting} = \d+", f"{setting} = {value}", text, flags=re.M)
-    return text
+    return text.replace("jit_compile=True", "jit_compile=False")
 
 
 def environment():
@@ -56,7 +56,7 @@ def test_it_runs_as_a_script(name, tmp_path):
 @pytest.mark.parametrize("name", TUTORIALS)
 def test_it_reads_as_a_notebook(name):
     text = (EXAMPLES / f"{name}.py").read_text()
-    assert len(text.splitlines()) <= 180
+    assert len(text.splitlines()) <= 185
     assert text.startswith("# %% [markdown]\n# # ")
     assert not re.search(r"argparse|__file__|__main__|sys\.argv", text)
     assert f'savefig("{name}.png"' in text
@@ -74,7 +74,7 @@ def test_its_picture_is_there(name):
     assert 10_000 < (EXAMPLES / f"{name}.png").stat().st_size < 250_000
 
 
-@pytest.mark.parametrize("name", sorted({"toy_densities"} & {*TUTORIALS}))
+@pytest.mark.parametrize("name", sorted({"missing_data"} & {*TUTORIALS}))
 def test_it_runs_in_a_kernel(name, tmp_path, monkeypatch):
     jupytext = pytest.importorskip("jupytext", reason='pip install -e ".[examples]"')
     nbclient = pytest.importorskip("nbclient", reason='pip install -e ".[examples]"')

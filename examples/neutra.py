@@ -140,18 +140,19 @@ v = 3.0 * exact[:, :1]
 exact = tf.concat([v, tf.exp(0.5 * v) * exact[:, 1:]], axis=-1)
 latents = tf.function(flow.bijector.inverse)(exact).numpy()
 
-figure, axes = plt.subplots(1, 4, figsize=(11.0, 3.1), layout="constrained")
+figure, axes = plt.subplots(2, 2, figsize=(7.4, 7.0), layout="constrained")
+axes = axes.ravel()
 panels = {"exact samples": exact.numpy(), **chains}
 for ax, (name, points) in zip(axes, panels.items()):
     points = np.reshape(points, [-1, num_dims])
-    points = points[:: len(points) // 2000]
+    points = points[:: 1 + len(points) // 2001]
     ax.scatter(points[:, 1], points[:, 0], s=4, alpha=0.5, linewidths=0)
     ax.set(title=name, xlabel="$x_1$", ylabel="$v$", xlim=(-20, 20), ylim=(-10, 10))
 axes[3].scatter(latents[:, 1], latents[:, 0], s=4, alpha=0.5, linewidths=0, color="C2")
 for mass in [0.5, 0.9, 0.99]:
     radius = np.sqrt(-2.0 * np.log(1.0 - mass))
     axes[3].add_patch(plt.Circle((0.0, 0.0), radius, fill=False, color="0.4"))
-axes[3].set(title="exact samples, latent space", xlabel="latent of $x_1$")
+axes[3].set(title="exact samples in latent space", xlabel="latent of $x_1$")
 axes[3].set(ylabel="latent of $v$", xlim=(-4.5, 4.5), ylim=(-4.5, 4.5), aspect="equal")
 figure.savefig("neutra.png", dpi=100)
 plt.show()

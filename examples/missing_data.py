@@ -125,11 +125,6 @@ imputed = x.numpy()
 
 
 # %%
-def truth_log_prob(points):
-    arcs = tfd.MultivariateNormalDiag(moons(200, None, 0), [0.15, 0.15])
-    return tfd.MixtureSameFamily(tfd.Categorical(tf.zeros(200)), arcs).log_prob(points)
-
-
 def conditional_log_prob(log_prob, points):
     """Returns log p(x_2 | x_1), by a sum over a grid of x_2."""
     line = np.linspace(-4.0, 4.0, 400, dtype=np.float32)
@@ -138,6 +133,10 @@ def conditional_log_prob(log_prob, points):
     return log_prob(points) - total
 
 
+exact = tfd.MixtureSameFamily(
+    tfd.Categorical(tf.zeros(200)),
+    tfd.MultivariateNormalDiag(moons(200, None, 0), [0.15, 0.15]),
+)
 test, observed = moons(1000, 0.1, 1), truth[complete]
 slope, intercept = np.float32(np.polyfit(*observed.T, 1))
 residuals = observed[:, 1] - slope * observed[:, 0] - intercept
@@ -147,7 +146,7 @@ baselines = {
 }
 scores = {name: model.log_prob(test[:, 1]) for name, model in baselines.items()}
 scores["flow"] = conditional_log_prob(tf.function(flow.log_prob), test)
-scores["exact"] = conditional_log_prob(tf.function(truth_log_prob), test)
+scores["exact"] = conditional_log_prob(tf.function(exact.log_prob), test)
 for name, nats in scores.items():
     error = np.std(nats) / np.sqrt(len(nats))
     print(f"{name:12} {np.mean(nats):7.3f} ± {error:.3f} nats per missing entry")
@@ -162,15 +161,14 @@ for name, nats in scores.items():
 holes = missing[:, 1]
 x_1 = truth[holes, 0]
 filled = {
-    "complete rows": truth[complete],
+    "complete rows": truth[complete].T,
     "column mean": [x_1, np.full_like(x_1, np.mean(observed[:, 1]))],
     "regression": [x_1, slope * x_1 + intercept],
-    "flow: one sample": imputed[holes],
+    "flow: one sample": imputed[holes].T,
 }
-figure, axes = plt.subplots(1, 4, figsize=(10.0, 2.6), layout="constrained")
-for ax, (name, points) in zip(axes, filled.items()):
+figure, axes = plt.subplots(2, 2, figsize=(7.4, 5.6), layout="constrained")
+for ax, (name, points) in zip(axes.ravel(), filled.items()):
     color = "black" if name == "complete rows" else "C3"
-    points = np.transpose(points) if len(points) > 2 else points
     ax.scatter(*truth[complete].T, s=6, color="0.85", linewidths=0)
     ax.scatter(*points, s=5, color=color, linewidths=0)
     ax.set(title=name, xticks=[], yticks=[], xlim=(-3.0, 3.0), ylim=(-2.2, 2.2))
