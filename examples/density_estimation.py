@@ -53,7 +53,7 @@ validation, test = (np.concatenate([dequantize(x)] * 5) for x in [validation, te
 to_pixels = tfb.Invert(bijectors.Logit(0.02))
 models = {
     "MAF": flows.maf(64, 5, (256, 256), seed=0, standardize=True),
-    "RealNVP": flows.real_nvp(64, 8, (128, 128), seed=0, standardize=True),
+    "RealNVP": flows.real_nvp(64, 6, (128, 128), seed=0, standardize=True),
     "splines": flows.neural_spline(64, 4, (128, 128), seed=0, standardize=True),
 }
 
@@ -65,14 +65,14 @@ models = {
 # validation loss.
 
 # %%
-num_epochs = 60
+num_epochs = 50
 
 samples, scores = {}, {}
 for name, flow in models.items():
     model = DensityModel(flows.transform(flow, to_pixels))
     schedule = keras.optimizers.schedules.CosineDecay(2e-3, num_epochs * 12)
     optimizer = keras.optimizers.AdamW(schedule, weight_decay=3.0, global_clipnorm=10.0)
-    model.compile(optimizer, jit_compile=True)
+    model.compile(optimizer)
     stopping = keras.callbacks.EarlyStopping(patience=10, restore_best_weights=True)
     model.fit(
         dataset,
