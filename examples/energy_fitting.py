@@ -153,7 +153,7 @@ for depth in depths:
         )
 
 # %% [markdown]
-# Two layers cannot represent these densities; 16 come within 0.1 nats of them.
+# Two layers cannot represent these densities; 16 come within about 0.1 nats.
 #
 # ## Mode seeking
 #

@@ -117,7 +117,7 @@ for name, family in {
         )
 
     maximize(
-        lambda x, seed: variational.elbo(draw(x, seed)), encoder.trainable_variables
+        lambda x, seed: variational.elbo(draw(x, seed, 5)), encoder.trainable_variables
     )
     samples = draw(test, [0, 1], 1000)
     elbo = variational.elbo(samples).numpy()
