@@ -166,8 +166,8 @@ filled = {
     "regression": [x_1, slope * x_1 + intercept],
     "flow: one sample": imputed[holes].T,
 }
-figure, axes = plt.subplots(2, 2, figsize=(7.4, 5.6), layout="constrained")
-for ax, (name, points) in zip(axes.ravel(), filled.items()):
+figure, axes = plt.subplots(1, 4, figsize=(10.0, 2.6), layout="constrained")
+for ax, (name, points) in zip(axes, filled.items()):
     color = "black" if name == "complete rows" else "C3"
     ax.scatter(*truth[complete].T, s=6, color="0.85", linewidths=0)
     ax.scatter(*points, s=5, color=color, linewidths=0)
