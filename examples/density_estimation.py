@@ -52,9 +52,9 @@ validation, test = (np.concatenate([dequantize(x)] * 5) for x in [validation, te
 # %%
 to_pixels = tfb.Invert(bijectors.Logit(0.02))
 models = {
-    "MAF": flows.maf(64, 5, (256, 256), seed=0, standardize=True),
+    "MAF": flows.maf(64, 3, (256, 256), seed=0, standardize=True),
     "RealNVP": flows.real_nvp(64, 6, (128, 128), seed=0, standardize=True),
-    "splines": flows.neural_spline(64, 4, (128, 128), seed=0, standardize=True),
+    "splines": flows.neural_spline(64, 3, (128, 128), seed=0, standardize=True),
 }
 
 # %% [markdown]
@@ -65,7 +65,7 @@ models = {
 # validation loss.
 
 # %%
-num_epochs = 50
+num_epochs = 40
 
 samples, scores = {}, {}
 for name, flow in models.items():
@@ -73,7 +73,7 @@ for name, flow in models.items():
     schedule = keras.optimizers.schedules.CosineDecay(2e-3, num_epochs * 12)
     optimizer = keras.optimizers.AdamW(schedule, weight_decay=3.0, global_clipnorm=10.0)
     model.compile(optimizer)
-    stopping = keras.callbacks.EarlyStopping(patience=10, restore_best_weights=True)
+    stopping = keras.callbacks.EarlyStopping(patience=8, restore_best_weights=True)
     model.fit(
         dataset,
         epochs=num_epochs,
