@@ -6,6 +6,7 @@ from tfp_flows import (
     _copies,
     _keras_seam,
     bijectors,
+    checks,
     dequantization,
     flows,
     latent_space,
@@ -13,6 +14,7 @@ from tfp_flows import (
     networks,
     normalization,
     root_finding,
+    testing,
     variational,
 )
 from tfp_flows._copies import clone
@@ -20,6 +22,7 @@ from tfp_flows._copies import clone
 __all__ = [
     *(
         "bijectors",
+        "checks",
         "clone",
         "dequantization",
         "flows",
@@ -27,7 +30,7 @@ __all__ = [
         "latent_space",
         "masks",
     ),
-    *("networks", "normalization", "root_finding", "variational"),
+    *("networks", "normalization", "root_finding", "testing", "variational"),
 ]
 __version__ = "0.1.0"
 

@@ -8,7 +8,7 @@ from tfp_flows._layer import Layer
 from tfp_flows._parameters import (
     FINITE,
     as_parameters,
-    assert_each,
+    assert_parameters,
     broadcast_batch,
     check_shapes,
     is_reference,
@@ -81,7 +81,7 @@ class InvertibleConv1x1(Layer):
         )
 
     def _parameter_control_dependencies(self, is_init):
-        return assert_each(self, is_init, dict(weight=(is_invertible, "be invertible")))
+        return assert_parameters(self, is_init, dict(weight=(is_invertible, "be invertible")))
 
     def _forward(self, x):
         check_pixels(self, x, self.event_ndims, self.weight.shape[-1])
@@ -227,7 +227,7 @@ class InvertibleConv1x1PLU(Layer):
 
     def _parameter_control_dependencies(self, is_init):
         unit = (lambda v: tf.abs(v) == 1.0, "be 1 or -1")
-        return assert_each(
+        return assert_parameters(
             self,
             is_init,
             {
