@@ -277,7 +277,7 @@ def check_freshness(
             for name, point in points.items():
                 kept.append(getattr(layer, name)(point))
                 law = f"`{name}` is fresh after variables were written"
-                new = getattr(layer, name)(_fresh(point))
+                new = getattr(layer.copy(), name)(_fresh(point))
                 _close(kept[-1], new, layer, law, tolerance)
             for variable in layer.trainable_variables:
                 variable.assign(variable * 0.99)

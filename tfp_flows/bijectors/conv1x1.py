@@ -81,7 +81,8 @@ class InvertibleConv1x1(Layer):
         )
 
     def _parameter_control_dependencies(self, is_init):
-        return assert_parameters(self, is_init, dict(weight=(is_invertible, "be invertible")))
+        invertible = (is_invertible, "be invertible")
+        return assert_parameters(self, is_init, dict(weight=invertible))
 
     def _forward(self, x):
         check_pixels(self, x, self.event_ndims, self.weight.shape[-1])

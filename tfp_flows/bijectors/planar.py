@@ -211,7 +211,8 @@ class PlanarStack(Layer):
 
 
 def _assertions(bijector, is_init):
-    assertions = assert_parameters(bijector, is_init, dict(u=FINITE, w=FINITE, b=FINITE))
+    finite = dict(u=FINITE, w=FINITE, b=FINITE)
+    assertions = assert_parameters(bijector, is_init, finite)
     if bijector.constraint is None:
         bound = -1.0 / bijector._h.max_slope
         assertions += assert_condition(
