@@ -12,7 +12,7 @@ tfb, tfd = tfp.bijectors, tfp.distributions
 X = np.random.default_rng(0).normal(size=[3, 2])
 
 
-@keras.recipe(package="test_testing")
+@keras.register_builder(package="test_testing")
 class Sinh(bijectors.Layer):
     """What a reader writes: three methods, and nothing of this package but `Layer`."""
 
@@ -43,7 +43,7 @@ def sinh(value=(0.1, -0.3), dtype=tf.float64, **options):
     return Sinh(tf.Variable(value, dtype=dtype, name="log_scale"), **options)
 
 
-@keras.recipe(package="test_testing")
+@keras.register_builder(package="test_testing")
 def flow_of_sinh(value):
     base = tfd.Independent(tfd.Normal(tf.zeros(2), 1.0), 1)
     return Flow(base, tfb.Chain([sinh(value, tf.float32), tfb.Shift(tf.zeros(2))]))
