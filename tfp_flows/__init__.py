@@ -1,6 +1,7 @@
 """Normalizing flows as TensorFlow Probability bijectors."""
 
 import importlib
+from typing import TYPE_CHECKING, Any
 
 from tfp_flows import (
     _copies,
@@ -8,6 +9,7 @@ from tfp_flows import (
     bijectors,
     checks,
     dequantization,
+    distributions,
     flows,
     latent_space,
     masks,
@@ -18,19 +20,24 @@ from tfp_flows import (
     variational,
 )
 from tfp_flows._copies import clone
+from tfp_flows._flow import Flow
 
 __all__ = [
-    *(
-        "bijectors",
-        "checks",
-        "clone",
-        "dequantization",
-        "flows",
-        "keras",
-        "latent_space",
-        "masks",
-    ),
-    *("networks", "normalization", "root_finding", "testing", "variational"),
+    "Flow",
+    "bijectors",
+    "checks",
+    "clone",
+    "dequantization",
+    "distributions",
+    "flows",
+    "keras",
+    "latent_space",
+    "masks",
+    "networks",
+    "normalization",
+    "root_finding",
+    "testing",
+    "variational",
 ]
 __version__ = "0.1.0"
 
@@ -38,7 +45,11 @@ _copies.register()
 _keras_seam.register_placeholders()
 
 
-def __getattr__(name):
-    if name == "keras":  # when it is wanted: it needs Keras 3, and the rest does not
+if TYPE_CHECKING:
+    from tfp_flows import keras as keras
+
+
+def __getattr__(name: str) -> Any:
+    if name == "keras":  # on first use: it needs Keras 3, and the rest does not
         return importlib.import_module("tfp_flows.keras")
     raise AttributeError(f"module 'tfp_flows' has no attribute {name!r}")
