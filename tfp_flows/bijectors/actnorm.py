@@ -10,7 +10,7 @@ from tfp_flows._layer import Layer
 from tfp_flows._parameters import (
     FINITE,
     as_parameters,
-    assert_each,
+    assert_parameters,
     broadcast_batch,
     check_shapes,
 )
@@ -101,7 +101,7 @@ class ActNorm(Layer):
         return dict(shift=parameter, log_scale=parameter)
 
     def _parameter_control_dependencies(self, is_init):
-        return assert_each(self, is_init, dict.fromkeys(_AXES, FINITE))
+        return assert_parameters(self, is_init, dict.fromkeys(_AXES, FINITE))
 
     def _forward(self, x):
         shift, log_scale = self._read(x)

@@ -7,7 +7,7 @@ from tfp_flows._layer import Layer
 from tfp_flows._parameters import (
     FINITE,
     as_parameters,
-    assert_each,
+    assert_parameters,
     broadcast_batch,
     check_broadcasts,
     check_shapes,
@@ -116,7 +116,7 @@ class BatchNorm(Layer):
             "be at least 0 and finite",
         )
         checks = {**dict.fromkeys(_AXES, FINITE), "variance": not_negative}
-        return assert_each(self, is_init, checks)
+        return assert_parameters(self, is_init, checks)
 
     def _forward(self, x):
         mean, shift, log_stretch = self._read(x)

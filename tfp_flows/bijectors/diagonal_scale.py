@@ -7,7 +7,7 @@ from tfp_flows._layer import Layer
 from tfp_flows._parameters import (
     FINITE,
     as_parameters,
-    assert_each,
+    assert_parameters,
     check_input,
     check_shapes,
 )
@@ -60,7 +60,7 @@ class DiagonalScale(Layer):
         return dict(log_scale=tfp.util.ParameterProperties(event_ndims=1))
 
     def _parameter_control_dependencies(self, is_init):
-        return assert_each(self, is_init, dict(log_scale=FINITE))
+        return assert_parameters(self, is_init, dict(log_scale=FINITE))
 
     def _forward(self, x):
         check_input(self, x, log_scale=self.log_scale)

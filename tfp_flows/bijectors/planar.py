@@ -7,8 +7,8 @@ from tfp_flows._layer import Layer
 from tfp_flows._parameters import (
     FINITE,
     as_parameters,
-    assert_each,
-    assert_that,
+    assert_parameters,
+    assert_condition,
     broadcast_batch,
     check_input,
     check_shapes,
@@ -211,10 +211,11 @@ class PlanarStack(Layer):
 
 
 def _assertions(bijector, is_init):
-    assertions = assert_each(bijector, is_init, dict(u=FINITE, w=FINITE, b=FINITE))
+    finite = dict(u=FINITE, w=FINITE, b=FINITE)
+    assertions = assert_parameters(bijector, is_init, finite)
     if bijector.constraint is None:
         bound = -1.0 / bijector._h.max_slope
-        assertions += assert_that(
+        assertions += assert_condition(
             bijector,
             is_init,
             ["u", "w"],

@@ -9,7 +9,7 @@ from tfp_flows._parameters import (
     FINITE,
     POSITIVE,
     as_parameters,
-    assert_each,
+    assert_parameters,
     check_input,
     check_shapes,
     is_reference,
@@ -118,7 +118,7 @@ class Radial(Layer):
         return dict(center=center, radius=positive, gain=positive)
 
     def _parameter_control_dependencies(self, is_init):
-        return assert_each(
+        return assert_parameters(
             self, is_init, dict(center=FINITE, radius=POSITIVE, gain=POSITIVE)
         )
 

@@ -8,8 +8,8 @@ from tfp_flows._layer import Layer
 from tfp_flows._parameters import (
     FINITE,
     as_parameters,
-    assert_each,
-    assert_that,
+    assert_parameters,
+    assert_condition,
     broadcast_batch,
     check_input,
     check_shapes,
@@ -126,11 +126,11 @@ class Sylvester(Layer):
 
     def _parameter_control_dependencies(self, is_init):
         orthonormal = (_is_orthonormal, "have orthonormal columns")
-        assertions = assert_each(
+        assertions = assert_parameters(
             self, is_init, dict(q=orthonormal, r=FINITE, r_tilde=FINITE, b=FINITE)
         )
         bound = -1.0 / self._h.max_slope
-        return assertions + assert_that(
+        return assertions + assert_condition(
             self,
             is_init,
             ["r", "r_tilde"],
