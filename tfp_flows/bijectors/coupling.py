@@ -150,7 +150,7 @@ class Coupling(Layer):
             log_dets = tf.where(mask, tf.zeros_like(log_dets), log_dets)
         else:
             result = split.merge(masked, result)
-        return result, _last_axis_sums.total_of_event(log_dets, mask.ndim)
+        return result, _last_axis_sums.sum_event(log_dets, mask.ndim)
 
     def initialize_from_data(self, values: TensorLike, direction: str) -> tf.Tensor:
         """Initialize the network from data, if it has variables for that.
