@@ -154,15 +154,15 @@ def test_the_inverse_by_groups_has_a_context(jit_compile):
 
 
 @pytest.mark.parametrize("size", [1, 9, 64, 300, 784])
-def test_a_plan_has_each_unit_once(size):
+def test_a_schedule_has_each_unit_once(size):
     rng = np.random.default_rng(size)
     spaces = [rng.permutation(size), rng.integers(size, size=50), np.zeros(1, int)]
     plan = BlockSchedule(spaces[0] + 1, spaces[1:])
     assert len(plan.levels) == 1 + (size >= 300)
     found = [np.zeros(1, int) for _ in spaces]
     for level in plan.levels:
-        for i, cut in enumerate(level.cuts):
-            above = found[i][np.arange(level.num_parts) // level.most]
+        for i, cut in enumerate(level.partitions):
+            above = found[i][np.arange(level.num_parts) // level.max_parts]
             found[i] = above + cut.start
             units = np.concatenate(
                 [
@@ -230,7 +230,7 @@ def test_gradients_are_those_through_all_passes(kind):
         z = tf.zeros_like(x)
         for _ in range(9):
             z = layer._invert(network(z), x)
-        return z, -tf.reduce_sum(layer._transform(network(z), z)[1], axis=-1)
+        return z, -tf.reduce_sum(layer._transform(z, network(z))[1], axis=-1)
 
     def implicit(x):
         name = "inverse" if kind is InverseAutoregressive else "forward"
