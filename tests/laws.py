@@ -130,7 +130,8 @@ def check_modes(bijector, x):
 def check_vectorized_map(bijector, x):
     """The methods map over points as they act on all of them."""
     y = bijector.forward(fresh(x))
-    mapped = tf.vectorized_map(lambda points: at(bijector, *points), (fresh(x), fresh(y)))
+    points = (fresh(x), fresh(y))
+    mapped = tf.vectorized_map(lambda point: at(bijector, *point), points)
     for name, expected in evaluate(bijector, x, y).items():
         close(mapped[name], expected)
 

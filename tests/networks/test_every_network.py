@@ -113,7 +113,7 @@ def test_a_graph_does_not_own_variables(name):
         build()
 
 
-@pytest.mark.parametrize("name", [n for n, one in NETWORKS.items() if one.context_shape])
+@pytest.mark.parametrize("name", [n for n in NETWORKS if NETWORKS[n].context_shape])
 def test_needs_its_context(name):
     one = NETWORKS[name]
     with pytest.raises(ValueError, match="context"):
