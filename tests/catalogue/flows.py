@@ -7,9 +7,12 @@ import typing
 
 import numpy as np
 import tensorflow as tf
+import tensorflow_probability as tfp
 
 from tfp_flows import flows
 from tfp_flows.networks import MADE
+
+tfb, tfd = tfp.bijectors, tfp.distributions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +82,18 @@ def _image(builder, *sizes):
     return FlowCase(builder, ([4, 4, 1], 1, *sizes), kind="images")
 
 
+def _of_layers(builder):
+    def build(**options):
+        flow = builder(4, 2, **{"seed": 0, **options})
+        if not isinstance(flow, tfb.Bijector):
+            return flow
+        dtype = options.get("dtype", tf.float32)
+        noise = tfd.MultivariateNormalDiag(tf.zeros(4, dtype))
+        return tfd.TransformedDistribution(noise, tfb.Invert(flow))
+
+    return FlowCase(builder, build=build)
+
+
 _spline = functools.partial(FlowCase, flows.neural_spline, (4, 2, (8,)))
 
 FLOWS = {
@@ -88,9 +103,9 @@ FLOWS = {
     "nice": FlowCase(flows.nice, (4, 2, (8,))),
     "neural_spline": _spline(),
     "neural_spline/autoregressive": _spline(dict(kind="autoregressive")),
-    "planar": FlowCase(flows.planar, (4, 2), dict(invert=True)),
-    "radial": FlowCase(flows.radial, (4, 2), dict(invert=True)),
-    "sylvester": FlowCase(flows.sylvester, (4, 2), dict(invert=True)),
+    "planar": _of_layers(flows.planar),
+    "radial": _of_layers(flows.radial),
+    "sylvester": _of_layers(flows.sylvester),
     "glow": _image(flows.glow, 2, 4),
     "real_nvp_image": _image(flows.real_nvp_image, 1, 4, 1),
     "discrete_autoregressive": FlowCase(
