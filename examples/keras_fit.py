@@ -96,7 +96,7 @@ def main(
     model = DensityModel(on_pixels(FLOWS[flow](SIZE, seed=seed), train))
     model.compile(
         keras.optimizers.AdamW(2e-3, WEIGHT_DECAY[flow], global_clipnorm=5.0),
-        metrics=["nats", "bits_per_dimension"],
+        metrics=["log_likelihood", "bits_per_dimension"],
     )
     model.summary()
     start = time.process_time()
@@ -124,10 +124,10 @@ def main(
     # `nats` are of points in [0, 17), the bits are of levels. Points in [0, 1) have a
     # density that is higher by 17 along each axis.
     figures = dict(
-        nats=scores["nats"] + SIZE * np.log(LEVELS),
+        nats=scores["log_likelihood"] + SIZE * np.log(LEVELS),
         standard_error=np.std(np.mean(nats, axis=0), ddof=1) / len(test) ** 0.5,
         bits_per_dimension=scores["bits_per_dimension"],
-        difference_of_saved=abs(np.mean(nats) - scores["nats"]),
+        difference_of_saved=abs(np.mean(nats) - scores["log_likelihood"]),
         epochs=len(history.epoch),
         best_epoch=1 + np.argmin(history.history["val_loss"]),
         seconds=seconds,
