@@ -11,7 +11,7 @@ distribution.
 
 - `log_prob(x)` takes one pass of the network, with images of whole numbers as they are.
 - `sample(n)` needs as many passes as it takes until no pixel changes any more.
-- `flows.complete(model, x, known)` draws the pixels that are not known, given those
+- `model.sample_completions(x, observed_mask)` draws the pixels that are not known, given those
   that are, as long as the known ones come first: here the upper half. It needs no
   training of its own, and no two draws need to agree. Where the upper half leaves
   several digits possible, they show all of them.
@@ -128,7 +128,7 @@ def main(steps=500, layers=4, directory=None, picture=PICTURE, seed=0):
     nearest = sklearn.neighbors.KNeighborsClassifier(1)
     nearest.fit(train.images.reshape([-1, SIDE**2]), train.target)
     drawn = [
-        flows.complete(bound, test.images, KNOWN, seed=[seed, i])
+        bound.sample_completions(test.images, KNOWN, seed=[seed, i])
         for i, bound in enumerate([unknown, labeled])
     ]
     for name, title, images in [
@@ -288,7 +288,7 @@ def draw(path, model, test, seed, free=6, labeled=3):
     @tf.function
     def completions(context, number, seed):
         bound = flows.condition(model, context)
-        return flows.complete(bound, images, KNOWN, seed, sample_shape=[number])
+        return bound.sample_completions(images, KNOWN, [number], seed)
 
     without = completions(tf.zeros([CLASSES]), free, [seed, 1])
     given = completions(tf.eye(CLASSES), labeled, [seed, 2])

@@ -157,8 +157,10 @@ def trainable_layers(seed):
     the layers before them make.
     """
     return [
-        tfp_flows.flows.sylvester(SIZE, 2, seed=seed, basis="triangular"),
-        tfp_flows.flows.planar(SIZE, 256, seed=seed),
+        tfp_flows.flows.sylvester(
+            SIZE, 2, seed=seed, basis="triangular"
+        ).bijector,
+        tfp_flows.flows.planar(SIZE, 256, seed=seed).bijector,
         tfp_flows.bijectors._trainable.make_trainable(
             tfp_flows.bijectors.Radial, [SIZE], seed=seed
         ),

@@ -76,20 +76,22 @@ ROOMS = {
         Room("networks", "conditioner networks, one kind in a file", ("core", "masks"),
              new="a network: its file, `__init__.py`, `tests/catalogue/networks.py`"),
         Room("bijectors", "layers, one kind in a file, and transformers",
-             ("core", "masks", "root_finding"),
+             ("core", "masks", "root_finding", "networks"),
              new="a layer: its file, `__init__.py`, `tests/catalogue/layers.py`"),
+        Room("distributions", "autoregressive distributions over integers, base "
+             "distributions of flows", ("core", "bijectors", "networks")),
         Room("flows", "builders of whole flows, one in a file, and `condition`",
-             _TOOLS,
+             (*_TOOLS, "distributions"),
              new="a builder: its file, `__init__.py`, `tests/catalogue/flows.py`"),
         Room("normalization", "data-dependent initialization, batch statistics",
              ("core", "bijectors")),
         Room("dequantization", "noise for integers, bits per dimension",
-             (*_TOOLS, "flows")),
+             (*_TOOLS, "distributions", "flows")),
         Room("latent_space", "encode, decode, interpolate, manipulate",
-             ("core", "bijectors", "flows")),
+             ("core", "bijectors")),
         Room("variational", "bounds on the evidence", ("core",)),
         Room("keras", "models, layers, losses and callbacks of Keras 3",
-             ("core", "bijectors", "flows", "normalization"), ("keras",),
+             ("core", "networks", "bijectors", "flows", "normalization"), ("keras",),
              new="a callback, loss or layer: its file, `__init__.py`, "
                  "`tests/keras/test_NAME.py`"),
     ]
@@ -99,12 +101,9 @@ EXTERNAL = ("numpy", "tensorflow", "tensorflow_probability")
 PRIVATE_OF_TENSORFLOW = ("_autodiff", "_freshness")
 # Top-level names that two modules define. The list only becomes shorter.
 DEFINED_TWICE = {
-    "Convolution", "Planar", "Radial", "Sylvester", "_check_flow", "_dtype_of",
-    "_edges", "_inside", "_product", "_sizes", "_solve", "_spell", "_with_parts",
-    "activate", "adopt", "check_sizes", "convolve", "describe", "distribution",
-    "dtype_of", "evaluate", "flatten", "in_order", "initialize_from_data",
-    "names_of", "parts_of", "register", "scale", "set_sizes", "solve", "split",
-    "update_moving_statistics", "walk", "with_batch_statistics",
+    "_dtype_of", "activate", "check_sizes", "describe", "in_order",
+    "initialize_from_data", "names_of", "register", "scale", "split",
+    "update_moving_statistics", "with_batch_statistics",
 }
 
 
@@ -185,7 +184,8 @@ def definitions():
     for path in sorted(ROOT.rglob("*.py")):
         for node in ast.parse(path.read_text()).body:
             if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-                found[node.name].append(module_of(path))
+                if module_of(path) not in found[node.name]:  # overloads are several
+                    found[node.name].append(module_of(path))
     return found
 
 
