@@ -40,7 +40,7 @@ def per_pixel(parameter, event_ndims):
     return parameter[(..., *[tf.newaxis] * (event_ndims - 1), slice(None))]
 
 
-def over_pixels(bijector, log_det, x, event_ndims):
+def sum_over_pixels(bijector, log_det, x, event_ndims):
     """Returns the log determinant of an event whose pixels all have the same one.
 
     Args:

@@ -13,7 +13,7 @@ from tfp_flows._parameters import (
     check_shapes,
     is_reference,
 )
-from tfp_flows.bijectors._pixelwise import check_pixels, multiply_pixels, over_pixels
+from tfp_flows.bijectors._pixelwise import check_pixels, multiply_pixels, sum_over_pixels
 from tfp_flows.bijectors.matrices import inverse_and_log_det, is_invertible
 
 tfb = tfp.bijectors
@@ -95,12 +95,12 @@ class InvertibleConv1x1(Layer):
     def _inverse_and_log_det(self, y):
         check_pixels(self, y, self.event_ndims, self.weight.shape[-1])
         inverse, log_det = self._inverted_weight()
-        ildj = -over_pixels(self, log_det, y, self.event_ndims)
+        ildj = -sum_over_pixels(self, log_det, y, self.event_ndims)
         return multiply_pixels(y, inverse, self.event_ndims), ildj
 
     def _forward_log_det_jacobian(self, x):
         check_pixels(self, x, self.event_ndims, self.weight.shape[-1])
-        return over_pixels(self, self.log_abs_det(), x, self.event_ndims)
+        return sum_over_pixels(self, self.log_abs_det(), x, self.event_ndims)
 
     def _inverse_log_det_jacobian(self, y):
         return -self._forward_log_det_jacobian(y)  # independent of the input
@@ -248,7 +248,7 @@ class InvertibleConv1x1PLU(Layer):
 
     def _forward_log_det_jacobian(self, x):
         check_pixels(self, x, self.event_ndims, self.sign.shape[-1])
-        return over_pixels(self, self.log_abs_det(), x, self.event_ndims)
+        return sum_over_pixels(self, self.log_abs_det(), x, self.event_ndims)
 
     def _inverse_log_det_jacobian(self, y):
         return -self._forward_log_det_jacobian(y)  # independent of the input

@@ -8,10 +8,10 @@ from tfp_flows._traversal import initialize_layers
 from tfp_flows.bijectors._pixelwise import (
     check_pixels,
     multiply_pixels,
-    over_pixels,
+    sum_over_pixels,
     per_pixel,
 )
-from tfp_flows.bijectors.actnorm import ActNorm, warn_before_start
+from tfp_flows.bijectors.actnorm import ActNorm, warn_if_uninitialized
 from tfp_flows.bijectors.conv1x1 import InvertibleConv1x1, InvertibleConv1x1PLU
 from tfp_flows.bijectors.coupling import Coupling
 
@@ -128,7 +128,7 @@ class GlowStep(Layer):
         result = multiply_pixels(y, matrix, 3) + per_pixel(shift, 3)
         log_det_of_pixel = tf.reduce_sum(log_scale, axis=-1)
         log_det_of_pixel -= self.convolution.log_abs_det()
-        return result, log_det + over_pixels(self, log_det_of_pixel, y, 3)
+        return result, log_det + sum_over_pixels(self, log_det_of_pixel, y, 3)
 
     def _inverse_and_log_det(self, y):
         check_pixels(self, y, 3, self.actnorm.shift.shape[-1])
@@ -141,11 +141,11 @@ class GlowStep(Layer):
         result, log_det = self.coupling._inverse_and_log_det(x)
         log_det_of_pixel = self.convolution.log_abs_det()
         log_det_of_pixel -= tf.reduce_sum(log_scale, axis=-1)
-        return result, log_det + over_pixels(self, log_det_of_pixel, x, 3)
+        return result, log_det + sum_over_pixels(self, log_det_of_pixel, x, 3)
 
     def _read_actnorm(self):
         """Returns shift and log-scale."""
-        warn_before_start(self.actnorm.initialized)
+        warn_if_uninitialized(self.actnorm.initialized)
         return (
             tf.convert_to_tensor(self.actnorm.shift),
             tf.convert_to_tensor(self.actnorm.log_scale),

@@ -123,7 +123,7 @@ class Planar(Layer):
         check_input(self, x, w=self.w)
         u, w, b = broadcast_batch(_AXES, u=self.u, w=self.w, b=self.b)
         u, w, b = u[..., tf.newaxis, :], w[..., tf.newaxis, :], b[..., tf.newaxis]
-        return _planar_math.constrained(u, w, b, self._h, self.constraint)
+        return _planar_math.constrain(u, w, b, self._h, self.constraint)
 
 
 class PlanarStack(Layer):
@@ -207,7 +207,7 @@ class PlanarStack(Layer):
     def _layers(self, x):
         check_input(self, x, w=self.w)
         u, w, b = broadcast_batch(_STACK_AXES, u=self.u, w=self.w, b=self.b)
-        return _planar_math.constrained(u, w, b, self._h, self.constraint)
+        return _planar_math.constrain(u, w, b, self._h, self.constraint)
 
 
 def _assertions(bijector, is_init):
