@@ -66,7 +66,8 @@ def public_modules() -> list[str]:
 def _drop_inherited_descriptions(module):
     """Drops descriptions of constructors that classes inherit from TFP."""
     for name in getattr(module, "__all__", []):
-        constructor = vars(getattr(module, name)).get("__init__")
+        attributes = getattr(getattr(module, name), "__dict__", {})
+        constructor = attributes.get("__init__")
         if constructor is not None and constructor.__doc__ is None:
             constructor.__doc__ = "<!-- described above -->"  # invisible
 
