@@ -6,6 +6,7 @@ module whose `__all__` lists it.
 
 import argparse
 import importlib
+import inspect
 import math
 import os
 import pathlib
@@ -37,6 +38,9 @@ def build(folder: pathlib.Path) -> None:
     os.environ["PDOC_ALLOW_EXEC"] = "1"
     import pdoc
 
+    # Annotations as they are written: `TensorLike`, and not the union of all its types.
+    pdoc.doc.safe_eval_type = pdoc.doc_types.safe_eval_type = _as_written
+
     for name in public_modules():
         _drop_inherited_descriptions(importlib.import_module(name))
     pdoc.render.configure(
@@ -48,6 +52,23 @@ def build(folder: pathlib.Path) -> None:
         for number, expression in READABLE.items():
             text = text.replace(number, expression)
         path.write_text(text)
+
+
+class _AsWritten:
+    """An annotation whose text is that of the source."""
+
+    def __init__(self, annotation):
+        forward = getattr(annotation, "__forward_arg__", annotation)
+        self._text = forward if isinstance(forward, str) else repr(forward)
+        if isinstance(forward, type):
+            self._text = forward.__name__
+
+    def __repr__(self):
+        return self._text
+
+
+def _as_written(annotation, *_):
+    return annotation if annotation is inspect.Signature.empty else _AsWritten(annotation)
 
 
 def public_modules() -> list[str]:
