@@ -102,7 +102,7 @@ class Coupling(Layer):
         )
 
     @property
-    def needs_initialization(self) -> bool:
+    def needs_initialization(self) -> bool:  # type: ignore[override]
         """Whether the network has variables that are initialized from data."""
         return self._conditioning.network.needs_initialization
 
