@@ -68,7 +68,8 @@ class _AsWritten:
 
 
 def _as_written(annotation, *_):
-    return annotation if annotation is inspect.Signature.empty else _AsWritten(annotation)
+    missing = annotation is inspect.Signature.empty
+    return annotation if missing else _AsWritten(annotation)
 
 
 def public_modules() -> list[str]:
