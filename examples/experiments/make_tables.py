@@ -1,0 +1,127 @@
+"""Writes the result tables of the READMEs, and a picture, from the recorded results.
+
+A table stands between two comments, and is replaced by what `results/NAME.json` gives:
+
+    <!-- results: NAME -->
+    <!-- end of results -->
+
+A row is a data set and a model, a column a metric. Cells of several seeds are means
+over them. Run it after an experiment:
+
+    python examples/experiments/make_tables.py
+"""
+
+import pathlib
+import re
+
+import matplotlib.figure
+import numpy as np
+import recording
+
+HERE = pathlib.Path(__file__).parent
+DOCUMENTS = [HERE.parents[1] / "README.md", HERE / "README.md"]
+PATTERN = re.compile(
+    r"(<!-- results: (\w+) -->\n).*?(<!-- end of results -->)", re.DOTALL
+)
+
+
+def table(records):
+    """Returns the table of an experiment in Markdown.
+
+    Args:
+      records: list of dictionaries, as `recording.record` returns them.
+    """
+    cells, seconds = {}, {}
+    for record in records:
+        row = record["data"], record["model"]
+        column = f"{record['metric']} ({record['unit']})"
+        cells.setdefault(row, {}).setdefault(column, []).append(record)
+        if record["seconds"] is not None:
+            seconds.setdefault(row, {})[record["seed"]] = record["seconds"]
+    columns = list(dict.fromkeys(name for row in cells.values() for name in row))
+    header = ["data", "model", *columns]
+    if seconds:
+        header.append("seconds")
+    lines = [header, ["---"] * 2 + ["---:"] * (len(header) - 2)]
+    for row, values in cells.items():
+        line = [*row, *(cell(values.get(column, [])) for column in columns)]
+        if seconds:
+            times = list(seconds.get(row, {}).values())
+            line.append(f"{np.mean(times):.0f}" if times else "")
+        lines.append(line)
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def cell(records):
+    """Returns the mean of a metric over seeds, with its standard error if known."""
+    if not records:
+        return ""
+    values = [record["value"] for record in records]
+    errors = [record["error"] for record in records]
+    error = None if None in errors else np.mean(errors)
+    digits = 3
+    if error:
+        digits = int(np.clip(1 - np.floor(np.log10(error)), 0, 4))
+    elif np.max(np.abs(values)) >= 10.0:
+        digits = 0 if all(value == round(value) for value in values) else 2
+    text = f"{np.mean(values):.{digits}f}"
+    if error:
+        text += f" ± {error:.{digits}f}"
+    return text if len(values) == 1 else f"{text} ({len(values)} seeds)"
+
+
+def with_tables(text, directory=recording.RESULTS):
+    """Returns a document whose tables are those of the recorded results.
+
+    Raises:
+      ValueError: nothing is recorded for a table.
+    """
+
+    def replace(match):
+        records = list(recording.read(match[2], directory).values())
+        if not records:
+            raise ValueError(
+                f"`results/{match[2]}.json` must exist and hold records, because a "
+                f"document has a table of it. Run `{match[2]}.py`."
+            )
+        return match[1] + table(records) + match[3]
+
+    return PATTERN.sub(replace, text)
+
+
+def draw(path, directory=recording.RESULTS):
+    """Draws the first metric of each experiment, by model, with standard errors."""
+    experiments = {}
+    for file in sorted(pathlib.Path(directory).glob("*.json")):
+        records = list(recording.read(file.stem, directory).values())
+        first = [r for r in records if r["metric"] == records[0]["metric"]]
+        if len({(r["data"], r["model"]) for r in first}) > 1:
+            experiments[file.stem] = first
+    columns = 2
+    heights = [1.0 + 0.22 * len(records) for records in experiments.values()]
+    rows = -(-len(heights) // columns)
+    tallest = [max(heights[columns * i : columns * (i + 1)]) for i in range(rows)]
+    figure = matplotlib.figure.Figure((10.0, sum(tallest)), layout="constrained")
+    axes = figure.subplots(rows, columns, height_ratios=tallest, squeeze=False)
+    for ax in axes.flat[len(experiments) :]:
+        ax.set_axis_off()
+    for ax, (name, records) in zip(axes.flat, experiments.items()):
+        labels = list(dict.fromkeys(f"{r['data']}: {r['model']}" for r in records))
+        for record in records:
+            at = labels.index(f"{record['data']}: {record['model']}")
+            error = record["error"] or 0.0
+            ax.errorbar(record["value"], at, xerr=error, fmt="o", color="C0", ms=4.0)
+        ax.set_yticks(range(len(labels)), labels, fontsize=7)
+        ax.invert_yaxis()
+        ax.set_title(
+            f"{name}: {records[0]['metric']}, {records[0]['unit']}", fontsize=9
+        )
+        ax.grid(axis="x", color="0.9")
+        ax.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=90)
+
+
+if __name__ == "__main__":
+    for document in DOCUMENTS:
+        document.write_text(with_tables(document.read_text()))
+    draw(recording.RESULTS / "results.png")
