@@ -8,10 +8,6 @@
 # $$p(c \mid x) = \frac{p(c)\, p(x \mid c)}{\sum_k p(k)\, p(x \mid k)}.$$
 
 # %%
-import os
-
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-
 import keras
 import matplotlib.pyplot as plt
 import numpy as np
@@ -55,7 +51,7 @@ dataset = dataset.map(lambda x, context: ((add_noise(x), context),))
 # a one-hot vector. It is trained on pairs of points and contexts.
 
 # %%
-num_epochs = 90
+num_epochs = 60
 
 flow = flows.neural_spline(64, 4, (128, 128), context_size=10, standardize=True, seed=0)
 flow = flows.transform(flow, tfb.Sigmoid(low=-0.34, high=17.34))

@@ -8,10 +8,6 @@
 # space in which images can be interpolated and manipulated.
 
 # %%
-import os
-
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-
 import keras
 import matplotlib.pyplot as plt
 import numpy as np
@@ -51,7 +47,7 @@ dataset = dataset.batch(63).map(add_noise)
 # best validation loss select the weights.
 
 # %%
-num_epochs = 60
+num_epochs = 30
 
 flow = flows.glow([8, 8, 1], 2, 4, 32, num_values=17, seed=0)
 model = DensityModel(flow)
@@ -62,7 +58,7 @@ optimizer = keras.optimizers.AdamW(schedule, weight_decay=2.0, global_clipnorm=5
 optimizer.exclude_from_weight_decay(
     [variable for variable in model.trainable_variables if len(variable.shape) < 2]
 )
-model.compile(optimizer, metrics=["bits_per_dimension"], jit_compile=True)
+model.compile(optimizer, metrics=["bits_per_dimension"])
 history = model.fit(
     dataset,
     validation_data=(add_noise(np.tile(validation, [5, 1, 1, 1])),),

@@ -6,10 +6,6 @@
 # `.keras` files work as they do for a classifier.
 
 # %%
-import os
-
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-
 import keras
 import matplotlib.pyplot as plt
 import numpy as np
@@ -70,7 +66,7 @@ print(f"{model.count_params()} parameters")
 # the unit of image models: bits per pixel.
 
 # %%
-num_epochs = 100
+num_epochs = 60
 
 history = model.fit(
     dataset,

@@ -8,10 +8,6 @@
 # TensorFlow runs anything.
 
 # %%
-import os
-
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-
 import tempfile
 import time
 
@@ -57,7 +53,7 @@ train, test = (
 # each; `examples/experiments/keras_multi_device.py` does that.
 
 # %%
-num_epochs = 6
+num_epochs = 4
 batch_size = 200
 
 
@@ -113,13 +109,16 @@ print(
 # `BackupAndRestore` saves the training every few batches: variables, optimizer, epoch
 # and position in the epoch. A training that is killed resumes after the batch of its
 # last backup, and ends as if it had never been interrupted. Here an exception
-# interrupts it in the fourth epoch.
+# interrupts it in the third epoch.
 
 
 # %%
+stop_after = 0.57 * num_epochs
+
+
 class Interruption(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
-        if self.model.optimizer.iterations == int(3.4 * len(train) / batch_size):
+        if self.model.optimizer.iterations == int(stop_after * len(train) / batch_size):
             raise KeyboardInterrupt
 
 
@@ -142,7 +141,7 @@ ax.plot(
 )
 ax.plot(every, losses["two devices"], "C0o-", label="two devices")
 ax.plot(1 + np.array(epochs), resumed, "C1x", ms=11.0, mew=2.5, label="resumed")
-ax.axvline(1 + 3.4, color="C1", ls=":", lw=1.5, label="interruption")
+ax.axvline(1 + stop_after, color="C1", ls=":", lw=1.5, label="interruption")
 ax.set(xlabel="epoch", ylabel="loss in nats", title="the same training, three times")
 ax.legend(frameon=False)
 ax.spines[["top", "right"]].set_visible(False)

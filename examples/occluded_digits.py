@@ -109,7 +109,7 @@ for name, nats in {
 # `sample_completions` samples what is not observed, given what is. It takes one network
 # evaluation per unobserved pixel at most. A nearest-neighbor classifier of real digits
 # reads the results: the upper half alone leaves the class in doubt; together with the
-# class the completions are nearly always right.
+# class most completions are right.
 
 # %%
 num_scored = 100

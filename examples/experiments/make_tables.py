@@ -1,6 +1,7 @@
 """Writes the result tables of the READMEs, and a picture, from the recorded results.
 
-A table stands between two comments, and is replaced by what `results/NAME.json` gives:
+A table stands between two comments, and is replaced by what `results/NAME.json` gives.
+`all` stands for all experiments, each with a heading:
 
     <!-- results: NAME -->
     <!-- end of results -->
@@ -70,6 +71,17 @@ def cell(records):
     return text if len(values) == 1 else f"{text} ({len(values)} seeds)"
 
 
+def read(name, directory):
+    """Returns the table of an experiment, by its name."""
+    records = list(recording.read(name, directory).values())
+    if not records:
+        raise ValueError(
+            f"`results/{name}.json` must exist and hold records, because a document "
+            f"has a table of it. Run `{name}.py`."
+        )
+    return table(records)
+
+
 def with_tables(text, directory=recording.RESULTS):
     """Returns a document whose tables are those of the recorded results.
 
@@ -78,13 +90,11 @@ def with_tables(text, directory=recording.RESULTS):
     """
 
     def replace(match):
-        records = list(recording.read(match[2], directory).values())
-        if not records:
-            raise ValueError(
-                f"`results/{match[2]}.json` must exist and hold records, because a "
-                f"document has a table of it. Run `{match[2]}.py`."
-            )
-        return match[1] + table(records) + match[3]
+        if match[2] == "all":
+            names = sorted(path.stem for path in pathlib.Path(directory).glob("*.json"))
+            parts = [f"### {name}\n{read(name, directory)}\n" for name in names]
+            return match[1] + "".join(parts) + match[3]
+        return match[1] + read(match[2], directory) + match[3]
 
     return PATTERN.sub(replace, text)
 
