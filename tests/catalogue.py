@@ -57,8 +57,8 @@ class Case:
         def variable(value, dtype, name):
             raw = tf.Variable(value, dtype=dtype, name=name)
             # The laws move variables at will, and this is to stay orthonormal.
-            orthonormal = dict(transform_fn=orthonormal.qr_basis, shape=value.shape)
-            return tfp.util.DeferredTensor(raw, **orthonormal) if name == "q" else raw
+            options = dict(transform_fn=orthonormal.qr_basis, shape=value.shape)
+            return tfp.util.DeferredTensor(raw, **options) if name == "q" else raw
 
         return self.make(variable, dtype)
 

@@ -185,11 +185,13 @@ def check_one_evaluation(make, x):
     bijector = make()
     distribution = distribution_of(bijector, x.shape)
     kind = type(bijector)
-    names = ["_forward", "_inverse"]
-    names += [f"{name}_log_det_jacobian" for name in names]
+    names = ["_forward_and_log_det", "_inverse_and_log_det", "_forward", "_inverse"]
+    names += [f"{name}_log_det_jacobian" for name in names[2:]]
     runs = {
-        "_inverse": lambda: distribution.log_prob(fresh(x)),
-        "_forward": lambda: distribution.experimental_sample_and_log_prob(seed=(0, 1)),
+        "_inverse_and_log_det": lambda: distribution.log_prob(fresh(x)),
+        "_forward_and_log_det": lambda: distribution.experimental_sample_and_log_prob(
+            seed=(0, 1)
+        ),
     }
     for expected, run in runs.items():
         for scope in [contextlib.nullcontext, tf.GradientTape]:

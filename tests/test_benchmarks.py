@@ -1,26 +1,33 @@
-"""What the benchmarks count, and how they compare: not how fast anything is."""
+"""The benchmarks: what they count, how they compare, where they run; not how fast."""
 
 import json
+import pathlib
 import timeit
+from unittest import mock
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tests.benchmarks import (
-    outcomes,
-    parts,
+    __main__,
+    device,
+    measurement,
+    overhead,
     peers,
-    picture,
-    profile,
-    small,
+    table,
     timing,
-    works,
+    workloads,
 )
-from tests.benchmarks.floor import Need
-from tests.benchmarks.peers import parts as peer_parts
+from tests.benchmarks.candidates import normal, of_layer, perturb
+from tests.benchmarks.lower_bound import LowerBound
+from tests.benchmarks.peers import primitives
+from tfp_flows import masks
+from tfp_flows.bijectors import Coupling
+from tfp_flows.networks import MLP
 
-CHAIN = Need(products=((10, (3, 5, 7)),))
+FOLDER = pathlib.Path(__main__.__file__).parent
+CHAIN = LowerBound(products=((10, (3, 5, 7)),))
 
 
 def test_counts_products():
@@ -35,148 +42,203 @@ def test_counts_products():
 
 def test_counts_convolutions_and_copies():
     images = 2, 4, 6
-    need = Need(
+    bound = LowerBound(
         convolutions=((images, 3, ((3, 5), (1, 7))),), copies=((8, 9),), reads=((5,),)
     )
     pixels = 2 * 4 * 6
-    assert need.flops == 2 * pixels * (9 * 3 * 5 + 5 * 7)
+    assert bound.flops == 2 * pixels * (9 * 3 * 5 + 5 * 7)
     operands = pixels * (3 + 2 * 5 + 7) + 9 * 3 * 5 + 5 * 7
-    assert need.moved == 4 * (operands + 2 * 8 * 9 + 5)
+    assert bound.moved == 4 * (operands + 2 * 8 * 9 + 5)
 
 
-def test_floor_runs_what_it_counts():
-    need = Need(
+def test_the_lower_bound_computes_what_it_counts():
+    bound = LowerBound(
         products=((10, (3, 5, 7)), (10, (4, 2))), copies=((8, 9),), reads=((5, 6),)
     )
-    function, *arguments = need.candidate()
+    function, *arguments = bound.candidate()
     (copied, read), (result,) = function(*arguments)
     assert (copied.shape, read.shape, result.shape) == ((8, 9), (5,), (10, 2))
-    function, *arguments = need.for_training().candidate()
+    function, *arguments = bound.for_training().candidate()
     _, gradient = function(*arguments)
     assert gradient.shape == (10, 3)
 
 
-def test_a_ratio_is_of_common_rounds():
-    race = timing.Race({"a": np.array([4.0, 9.0, 1.0]), "b": np.array([2.0, 3.0])})
-    np.testing.assert_array_equal(race.ratios("a", "b"), [2.0, 3.0])
-    np.testing.assert_array_equal(race.ratios("b", "a"), [1 / 2, 1 / 3])
+def test_ratios_are_of_common_rounds():
+    timings = timing.Timings({"a": [4.0, 9.0, 1.0], "b": [2.0, 3.0]})
+    np.testing.assert_array_equal(timings.ratios("a", "b"), [2.0, 3.0])
+    np.testing.assert_array_equal(timings.ratios("b", "a"), [1 / 2, 1 / 3])
 
 
-def test_a_race_takes_timers_and_drops_the_slow():
+def test_interleaving_accepts_timers_and_drops_slow_candidates():
     class Slow:
         def timeit(self, number):
             return 5.0 * number
 
-    fast = timeit.Timer(lambda: None)
-    race = timing.race(
-        {"slow": Slow(), "fast": fast, "call": tf.no_op}, 6, 0, most_seconds=4.0
-    )
-    assert [len(race.seconds[name]) for name in race.names] == [3, 6, 6]
-    assert race.median("slow") == 5.0
+    candidates = {"slow": Slow(), "fast": timeit.Timer(lambda: None), "call": tf.no_op}
+    timings = timing.interleave(candidates, 6, 0, max_seconds=4.0)
+    assert [len(timings.seconds[name]) for name in timings.names] == [3, 6, 6]
+    assert timings.median("slow") == 5.0
 
 
-@pytest.mark.parametrize("name", peers.PARTS)
-def test_parts_are_the_same_for_all(name):
+@pytest.mark.parametrize("name", peers.PRIMITIVES)
+def test_primitives_agree_between_frameworks(name):
+    function, *arguments = overhead.primitives()[name]
     arguments = [
-        np.random.default_rng(i).normal(size=shape)
-        for i, shape in enumerate(peers.PARTS[name])
+        np.random.default_rng(i).normal(size=[min(n, 5) for n in x.shape])
+        for i, x in enumerate(arguments)
     ]
-    ours = tf.nest.flatten(parts.FUNCTIONS[name](*map(tf.constant, arguments)))
-    theirs = peer_parts.FUNCTIONS[name](*arguments)  # NumPy spells them alike
+    ours = tf.nest.flatten(function(*map(tf.constant, arguments)))
+    theirs = primitives.FUNCTIONS[name](*arguments)  # in NumPy
     for one, other in zip(ours, tf.nest.flatten(theirs), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-9)
 
 
-def test_a_profile_tells_kinds_apart():
-    def function(x, n):
-        x = tf.matmul(x, x)
-        steps = tf.while_loop(
-            lambda i, _: i < n, lambda i, x: (i + 1, tf.sin(x)), (0, x)
-        )
-        return tf.reduce_sum(steps[1] ** 2)
-
-    seconds, kinds = profile.profile(function, tf.ones([64, 64]), tf.constant(5))
-    assert set(kinds) == {"products", "elementwise", "sums"}
-    assert kinds["products"][0] == pytest.approx(1.0)
-    assert kinds["elementwise"][0] >= 5.0  # the sine runs in each round
-    assert seconds > 0.0 and all(spent > 0.0 for _, spent in kinds.values())
+def test_targets_are_of_workloads_that_exist():
+    assert {target.workload for target in workloads.TARGETS} <= set(workloads.NAMES)
+    assert len(set(workloads.TARGETS)) == len(workloads.TARGETS)
+    models = {workload.model for workload in workloads.WORKLOADS.values()} - {""}
+    assert models == set(peers.MODELS)
 
 
-def test_aims_are_on_works_that_exist():
-    names = {*works.WORKS, *small.WORKS}
-    assert {aim.work for aim in works.AIMS} <= names
-    assert len(set(works.AIMS)) == len(works.AIMS)
-    models = {work.model for work in works.WORKS.values()} - {""}
-    assert models == set(peers.MODELS) - {"posterior", "parts"}
+SECONDS = {  # of "made": twice as fast as the best peer, and slow in `inverse`
+    ("forward", "ours, XLA"): [1.0, 1.0, 8.0],
+    ("forward", "ours, graph"): [3.0, 3.0, 3.0],
+    ("forward", "TFP, XLA"): [4.0, 4.0, 9.0],
+    ("forward", "zuko"): [2.0, 2.0, 16.0],
+    ("forward", "lower bound, XLA"): [0.5, 0.5, 4.0],
+    ("inverse", "ours, XLA"): [9.0, 5.0, 40.0],
+    ("inverse", "ours, graph"): [10.0, 10.0, 10.0],
+    ("inverse", "TFP, graph"): [900.0, 1000.0],
+}
 
 
 @pytest.fixture
-def outcome():
-    """Of a "made": ours is twice as fast as the best peer, and slow in reverse."""
-    seconds = {
-        "forward": {
-            "ours, XLA": [1.0, 1.0, 8.0],
-            "ours, graph": [3.0, 3.0, 3.0],
-            "TFP, XLA": [4.0, 4.0, 9.0],
-            "zuko": [2.0, 2.0, 16.0],
-            "floor, XLA": [0.5, 0.5, 4.0],
-        },
-        "inverse": {
-            "ours, XLA": [9.0, 5.0, 40.0],
-            "ours, graph": [10.0, 10.0, 10.0],
-            "TFP, graph": [900.0, 1000.0],
-        },
-    }
-    need = works.WORKS["made"].needs["forward"]
-    return {
-        "sizes": "small",
-        "seconds": seconds,
-        "flops": {q: need.flops for q in seconds},
-        "bytes": {q: need.moved for q in seconds},
-        "first": {"forward": dict.fromkeys(["ours, XLA", "ours, graph"], [1.0, 2.0])},
-        "memory": {"ours, XLA": 2**20, "zuko": 2**21},
-        "absent": ["nflows is away."],
-    }
+def rows():
+    found = measurement._rows("made", timing.Timings(SECONDS))
+    return json.loads(json.dumps(found))
 
 
 @pytest.mark.parametrize(
-    "quantity, to, value",
+    "quantity, reference, value",
     [
         ("forward", "best", 1 / 2),
         ("forward", "TFP", 1 / 4),
-        ("forward", "floor", 2),
+        ("forward", "lower bound", 2),
         ("forward", "peers", 1 / 2),
+        ("forward", "zuko", 1 / 2),
         ("inverse", "forward", 5),
         # In rounds, 0.01 and 0.005: not the ratio of the medians.
         ("inverse", "TFP", 0.0075),
         ("inverse", "best", 0.0075),
         ("inverse", "peers", None),
-        ("step", "best", None),
-        ("memory", "peers", 1 / 2),
-        ("memory", "TFP", None),
     ],
 )
-def test_aims_take_the_faster_mode_and_ratios_in_rounds(outcome, quantity, to, value):
-    found = outcomes.value_of(works.Aim("made", quantity, 1.0, to), outcome)
-    assert found == (value if value is None else pytest.approx(value))
+def test_ratios_are_of_the_faster_mode_within_rounds(rows, quantity, reference, value):
+    [row] = [row for row in rows if row["quantity"] == quantity]
+    if value is None:
+        assert reference not in row["ratios"]
+    else:
+        assert row["ratios"][reference][0] == pytest.approx(value)
 
 
-def test_tables_and_picture_of_a_file(outcome, tmp_path, capsys):
-    eager = {"ours, eager": [1.0, 1.0], "TFP, eager": [2.0, 2.0]}
-    found = json.loads(
-        json.dumps(
-            {
-                "made": outcome,
-                "eager Radial": {"sizes": "one", "seconds": {"eager": eager}},
-            }
-        )
-    )
-    outcomes.print_all(found)
-    text = capsys.readouterr().out
-    assert "| `made`, inverse / forward | 4 | 5 | no |" in text
-    assert "| `made`, forward / best | 1 | 0.5 | yes |" in text
-    assert "| `eager Radial`, eager / TFP | 1 | 0.5 | yes |" in text
-    assert "| `made` | 1 MiB |  |  |  | zuko | 2 MiB |" in text
-    assert "nflows is away." in text
-    picture.draw(found, tmp_path / "picture.png")
-    assert (tmp_path / "picture.png").stat().st_size > 1000
+def test_memory_is_compared_by_the_leaner_mode():
+    memory = {"ours, XLA": 2**20, "ours, graph": 2**22, "zuko": 2**21}
+    assert measurement._memory_ratio(memory, "peers") == 1 / 2
+    assert measurement._memory_ratio(memory, "TFP") is None
+
+
+def test_the_table_names_targets_and_fastest_libraries(rows):
+    forward, inverse = table.table({"rows": rows}).splitlines()[2:]
+    assert "| 1e+03 ms ± 350 %, XLA | 4e+03 ms ± 62 % | 2e+03 ms" in forward
+    assert "zuko | 0.50 | 2.00 |" in forward
+    assert forward.endswith("| met |")
+    assert "forward: 5 of 4 missed, TFP: 0.0075 of 0.0067 missed" in inverse
+
+
+def test_the_readme_has_the_table_of_the_results(tmp_path, capsys):
+    picture = tmp_path / "picture.png"
+    arguments = ["--read", FOLDER / "results.json", "--picture", picture]
+    __main__.main([*map(str, arguments)])
+    printed = capsys.readouterr().out
+    text = (FOLDER / "README.md").read_text()
+    assert printed[printed.index("| workload") :] in text
+    met, missed = (printed[printed.index("---") :].count(w) for w in ("met", "missed"))
+    assert f"{met} of {met + missed} targets are met." in text
+    assert picture.stat().st_size > 1000
+
+
+def coupling():
+    network = MLP(2, [2, 2], (16,), seed=0)
+    perturb(network.trainable_variables)
+    return of_layer(Coupling(masks.half(4), network), normal([50, 4], 1))
+
+
+TINY = workloads.Workload(
+    "tiny",
+    coupling,
+    dict.fromkeys(workloads.QUANTITIES, LowerBound(copies=((50, 4),))),
+)
+
+
+@pytest.fixture
+def tiny():
+    with (
+        mock.patch.dict(workloads.WORKLOADS, {"tiny": TINY}),
+        mock.patch.object(workloads, "NAMES", ["tiny"]),
+        mock.patch.object(measurement, "measure_alone", measurement.measure),
+    ):
+        yield
+
+
+def test_the_command_measures_and_writes_results(tiny, capsys, tmp_path):
+    path = tmp_path / "found.json"
+    command = ["tiny", "--rounds", "2", "--sample", "0", "--json", str(path)]
+    __main__.main(command)
+    printed = capsys.readouterr().out
+    results = json.loads(path.read_text())
+    assert table.table(results) in printed
+    assert [row["quantity"] for row in results["rows"]] == ["forward", "inverse", "step"]
+    for row in results["rows"]:
+        assert all(seconds > 0.0 for seconds, _ in row["times"].values())
+        assert row["ratios"]["lower bound"][0] > 0.0
+        assert set(row["first_call"]) == {"XLA", "graph"}
+        assert row["run"] == 0
+    assert "TensorFlow" in results["runs"][0]
+
+
+def test_every_workload_is_listed(capsys):
+    __main__.main(["--list"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in lines] == workloads.NAMES
+
+
+def test_names_must_be_known(capsys):
+    with pytest.raises(SystemExit):
+        __main__.main(["nothing"])
+    assert "NAME must be one of ['planar', " in capsys.readouterr().err
+
+
+def test_an_unknown_device_ends_the_command():
+    expected = r"`--device` must be one of \[.*CPU:0.*\]; got GPU:7\."
+    with pytest.raises(SystemExit, match=expected):
+        __main__.main(["planar", "--device", "GPU:7"])
+
+
+def test_nodes_that_compute_elsewhere_are_an_error():
+    nodes_of = device.nodes_of
+    candidates = coupling()
+    # Graphs of a CPU, as a command sees them that expects them on a GPU.
+    with mock.patch.object(device, "nodes_of", lambda f, x, _: nodes_of(f, x, "CPU:0")):
+        expected = "All nodes of `tiny` must be on GPU:0; got .* on .*CPU:0"
+        with pytest.raises(RuntimeError, match=expected):
+            device.check_placement("tiny", candidates, "GPU:0")
+    function, *arguments = candidates["forward"]
+    nodes = nodes_of(function, arguments, "CPU:0")
+    assert not device.misplaced(nodes, "CPU:0")
+    assert 10 < len(device.misplaced(nodes, "GPU:0")) < len(nodes)
+
+
+def test_variables_must_be_on_the_device():
+    function, *arguments = coupling()["forward"]
+    with pytest.raises(RuntimeError, match="must be on GPU:0; got .* on .*CPU:0"):
+        device.nodes_of(function, arguments, "GPU:0")

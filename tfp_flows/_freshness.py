@@ -1,24 +1,25 @@
-"""A bijector cache that cannot answer with values, gradients or graphs of the past.
+"""Caches of bijectors that never return values, gradients or graphs of the past.
 
-TFP's cache looks a tensor up by identity. It does not see that a variable changed, that
-a gradient tape was opened, or that another graph is being built since the answer was
-made. Yet `log_prob` needs a cache: it asks each layer for the inverse and then for the
-log determinant, and one evaluation should serve both. `never_stale` gives a layer a
-cache of its own, which answers only where computing again would give the same values,
-recorded by the same tapes, in the same graph.
+TFP's cache looks a tensor up by identity. It does not notice that a variable changed,
+that a gradient tape was opened, or that another graph is under construction since the
+result was computed. Yet `log_prob` needs a cache: it calls the inverse of each layer
+and then its log determinant, and one evaluation should serve both. The cache here
+returns a result only where computing it again would give the same values, recorded by
+the same tapes, in the same graph.
 
-A composition of TFP's, such as `tfb.Chain`, is only as fresh as its parts, and some may
-be TFP's own. The first time that one with a layer of ours is evaluated, TFP's cache
-asks for a hash of the layer; then the composition and all of its parts get such caches,
-each as an attribute of the one object. No class of TFP is changed.
+A composition of TFP, such as `tfb.Chain`, is only as fresh as its components, some of
+which may be TFP's own. The first time that a composition with a layer of this package
+is evaluated, TFP's cache hashes the layer. The hash function then gives such caches to
+the composition and to its components, each as an attribute of the one object. No class
+of TFP is changed.
 
-What a cache cannot see: that a tape which recorded how an output was made is then told
-to `watch` that output as if it were an input; and values that a layer reads from what
-is no `tf.Variable` of its own. Of functions that TFP's bijectors take, it sees the
-trainable variables that they read.
+Two things go unnoticed: that a tape, which recorded how an output was computed, is then
+told to `watch` that output as if it were an input; and values that a layer reads from
+anything but its own variables and tensors. For functions passed to TFP's bijectors, the
+trainable variables that they read are found.
 
-Only this file and `_autodiff.py` know private parts of TFP and TensorFlow. Where a
-release lacks one of TensorFlow's, caches remember nothing: slower, and as right.
+Only this file and `_autodiff.py` use private parts of TFP and TensorFlow. If a release
+lacks one, caches stay empty: slower, with the same results.
 """
 
 import ctypes
@@ -26,7 +27,6 @@ import functools
 import itertools
 import os
 import sys
-import threading
 import types
 import warnings
 import weakref
@@ -34,12 +34,11 @@ import weakref
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows._traversal import components_of
-
 tfb, tfd = tfp.bijectors, tfp.distributions
 
 # A graph lives as long as an edge holds one of its tensors: a layer keeps this many.
-_MOST_EDGES = 8
+_MAX_EDGES = 8
+_COMPONENTS = (tfb.Bijector, tfd.Distribution)
 _unique = itertools.count()
 _FILES_OF_TFP = os.path.dirname(tfp.__file__)
 _EVALUATIONS = {
@@ -49,10 +48,11 @@ _EVALUATIONS = {
         *("inverse", "inverse_log_det_jacobian"),
     ]
 }
+_POINTER = ctypes.POINTER(ctypes.c_void_p)
 
 
 def _private_parts():
-    """Returns what is private to TensorFlow and Python; None if some of it is gone."""
+    """Returns private parts of TensorFlow and Python; None if one is missing."""
     try:
         from tensorflow.python.ops.gradients_util import PossibleTapeGradientTypes
 
@@ -66,11 +66,10 @@ def _private_parts():
         )
     except (AttributeError, ImportError) as error:
         warnings.warn(
-            "The layers of tfp_flows remember nothing, and so evaluate what `log_prob` "
-            f"needs twice, since TensorFlow {tf.__version__} lacks what tells when an "
-            f"answer still holds: {error}. Their values and gradients are as right. "
-            "A release that this version of tfp_flows was tested with is as fast as it "
-            "should be.",
+            "The caches of tfp_flows are turned off, because TensorFlow "
+            f"{tf.__version__} lacks a function that they need: {error}. Values and "
+            "gradients are unaffected, but some evaluations run twice. Install a "
+            "TensorFlow release that this version of tfp_flows was tested with.",
             stacklevel=2,
         )
         return None
@@ -80,64 +79,55 @@ _private = _private_parts()
 
 
 def never_stale(target):
-    """Replaces TFP's cache of bijectors by one that is never stale.
+    """Replace TFP's cache of bijectors by one that is never stale.
 
-    TFP's bijectors answer the same tensor out of a cache, in eager mode even after
-    their variables changed, or without the gradient if a tape was opened since. Layers
-    of this package do not, nor do compositions of TFP that hold one, such as
-    `tfb.Chain([tfb.Scale(variable), layer])`: those are made fresh as they are first
-    evaluated. This function is for those that TFP evaluates before any layer of this
-    package can notice: a bijector of TFP over a distribution, such as
-    `tfd.TransformedDistribution(flow, tfb.Scale(variable))`; a base that TFP transforms
-    itself, such as `tfd.MultivariateNormalDiag(variable, variable)`; and what holds no
-    layer of this package at all.
-
-    As a class decorator it is for who writes a bijector. `_forward(x)` may then leave
-    the log determinant that it computed on the way in
-    `self._cache.forward_attributes(x)["ildj"]`, with the sign of the inverse, and
-    `_inverse(y)` in `self._cache.inverse_attributes(y)["ildj"]`. TFP takes it from
-    there. A layer whose attribute `_conditioner_variables` is None depends on variables
-    that it does not know. Nothing is remembered of it.
+    In eager mode, TFP's bijectors look up the result for a tensor that they have seen,
+    even if their variables changed since, or without gradients if a tape was opened
+    since. A `tfp_flows.bijectors.Layer` does not, nor does a composition of TFP that
+    contains one, such as `tfb.Chain([tfb.Scale(variable), layer])`, nor a flow that a
+    builder of this package returns. Call this function for anything else: a bijector of
+    TFP over a distribution, such as
+    `tfd.TransformedDistribution(flow, tfb.Scale(variable))`; a base distribution that
+    TFP transforms itself, such as `tfd.MultivariateNormalDiag(variable, variable)`; and
+    any bijector without a layer of this package.
 
     Args:
-      target: bijector, of TFP or any other, or distribution, with all bijectors in it;
-        or subclass of `tfb.Bijector`, to decorate.
+      target: bijector or distribution, with all bijectors that it contains.
 
     Returns:
       target: the same object.
 
     Raises:
-      TypeError: `target` is none of those.
+      TypeError: `target` is neither.
+
+    Example:
+
+    >>> scale = tf.Variable(2.0)
+    >>> bijector, x = never_stale(tfb.Scale(scale)), tf.constant(1.0)
+    >>> y = bijector.forward(x)
+    >>> _ = scale.assign(3.0)
+    >>> bijector.forward(x).numpy().item()
+    3.0
     """
-    if isinstance(target, type) and issubclass(target, tfb.Bijector):
-        target._cache = _CacheOfInstance()
-        target.__hash__ = _hash
-        if target._is_increasing.__func__ is tfb.Bijector._is_increasing.__func__:
-            target._is_increasing = classmethod(_refuse_order)
-        return target
-    if not isinstance(target, (tfb.Bijector, tfd.Distribution)):
+    if not isinstance(target, _COMPONENTS):
         raise TypeError(
-            "`target` must be a bijector, a distribution or a subclass of "
-            f"`tfb.Bijector`; got {target!r}."
-        )
+            f"`target` must be a bijector or a distribution; got {target!r}.")
     for part in (target, *target.submodules):
         if isinstance(part, tfb.Bijector):
             _refresh(part)
     return target
 
 
-def _refuse_order(cls, **kwargs):
-    """What TFP asks a layer for a `cdf`, and gets from one that maps events."""
-    raise NotImplementedError(
-        "`cdf`, `quantile` and the like must be asked of an increasing map of numbers; "
-        f"got {cls.__name__}, a map of events. Count samples instead: "
-        "`np.mean(np.all(flow.sample(n) <= x, axis=-1))`."
-    )
+def components_of(part):
+    """Returns the bijectors and distributions among the arguments of a constructor."""
+    arguments = list((getattr(part, "parameters", None) or {}).values())
+    leaves = tf.nest.flatten(arguments)
+    return [leaf for leaf in leaves if isinstance(leaf, _COMPONENTS)]
 
 
 def _refresh(bijector):
     """Gives a bijector of TFP a cache of its own, unless it has one."""
-    if isinstance(type(bijector)._cache, _CacheOfInstance):
+    if isinstance(type(bijector)._cache, FreshCache):
         return
     known = vars(bijector).get("_cache")
     if not isinstance(known, _CacheOfTFP) or known.owner() is not bijector:
@@ -145,12 +135,12 @@ def _refresh(bijector):
         vars(bijector)["_cache"] = _CacheOfTFP(bijector)
 
 
-def _hash(bijector):
-    """Hash by which a composition of TFP's learns that it holds a layer of ours.
+def hash_of_layer(bijector):
+    """Hash function of layers, which TFP's cache of a composition calls.
 
-    The keys of TFP's cache hash a composition, and so its layers. This one is then made
-    fresh, and no such key agrees with another; all others who hash a layer get the hash
-    that TFP gives.
+    The keys of TFP's cache hash a composition, and so its layers. The composition gets
+    a fresh cache then, and a key that matches no other. All other callers receive the
+    hash of TFP.
     """
     frame = sys._getframe(1)
     while frame is not None and frame.f_code.co_filename.startswith(_FILES_OF_TFP):
@@ -161,54 +151,52 @@ def _hash(bijector):
     return tfb.Bijector.__hash__(bijector)
 
 
-class _CacheOfInstance:
-    """Descriptor: `bijector._cache` is the cache of that instance."""
+class FreshCache:
+    """Descriptor: `layer._cache` is the cache of that instance.
+
+    Once made, the cache is in the dictionary of the instance, where Python finds it
+    without calling this.
+
+    Args:
+      kind: subclass of `Cache`.
+    """
+
+    def __init__(self, kind):
+        self._kind = kind
 
     def __get__(self, bijector, bijector_class=None):
         if bijector is None:
             return self
-        memory = vars(bijector).get("_cache_memory")
-        if memory is None or memory.owner() is not bijector:  # `copy.copy` shares it
-            memory = vars(bijector)["_cache_memory"] = _Memory(bijector)
-            for part in components_of(bijector):
-                never_stale(part)
-        return _Cache(bijector, memory)
-
-
-class _Memory:
-    """What a cache remembers; a copy of a bijector starts with an empty one."""
-
-    def __init__(self, owner=None):
-        self.owner = (lambda: None) if owner is None else weakref.ref(owner)
-        self.edges = []
-        self.pending = {}  # inputs under evaluation, by thread, with their attributes
-        self.inputs = None  # all that the values depend on, but for the source
-
-    def __reduce__(self):
-        return _Memory, ()
+        cache = vars(bijector)["_cache"] = self._kind(bijector)
+        for part in components_of(bijector):
+            never_stale(part)
+        return cache
 
 
 class _Edge:
     """An input and its output, what else is known of them, and when that holds."""
 
-    def __init__(
-        self, direction, source, target, witness, kwargs, attributes, state, drop
-    ):
+    def __init__(self, direction, source, target, witness, kwargs, attributes, drop):
         self.direction = direction
         self.source = source
         self.target = weakref.ref(target, drop)
         self.witness = witness
         self.kwargs = kwargs
         self.attributes = attributes
-        self.state = state
+        self.graph = self.tapes = self.versions = self.reads = None
 
 
-class _Cache:
-    """The four methods of TFP's cache that `tfb.Bijector` calls."""
+class Cache:
+    """The four methods of TFP's cache that `tfb.Bijector` calls.
 
-    def __init__(self, bijector, memory):
-        self._bijector = bijector
-        self._memory = memory
+    Args:
+      bijector: the bijector whose results are kept. It is not kept alive.
+    """
+
+    def __init__(self, bijector):
+        self.owner = weakref.ref(bijector)
+        self.edges = []
+        self._inputs = None  # all that values depend on, but for the source
 
     def forward(self, x, **kwargs):
         return self._apply("_forward", x, kwargs)
@@ -217,84 +205,91 @@ class _Cache:
         return self._apply("_inverse", y, kwargs)
 
     def forward_attributes(self, x, **kwargs):
-        return self._attributes("_forward", x, kwargs)
+        edge = self.find("_forward", x, kwargs) if self.edges else None
+        return {} if edge is None else edge.attributes
 
     def inverse_attributes(self, y, **kwargs):
-        return self._attributes("_inverse", y, kwargs)
+        edge = self.find("_inverse", y, kwargs) if self.edges else None
+        return {} if edge is None else edge.attributes
+
+    def find(self, direction, tensor, kwargs):
+        """Returns the edge with the result for a tensor, or None if none holds."""
+        for edge in self.edges:
+            if edge.direction == direction:
+                if edge.source is not tensor:
+                    continue
+            elif edge.target() is not tensor:
+                continue
+            target = edge.target()
+            if target is None or kwargs.keys() != edge.kwargs.keys():
+                continue
+            same = True
+            for name in kwargs:
+                same = same and kwargs[name] is edge.kwargs[name]
+            if not same:
+                continue
+            state = _state((edge.source, target, edge.witness), self._inputs)
+            if state is not None and state[0] is edge.graph and (
+                state[1] == edge.tapes and state[2] == edge.versions
+            ):
+                return edge
+        return None
 
     def _apply(self, direction, source, kwargs):
-        edge = self._find(direction, source, kwargs)
+        edge = self.find(direction, source, kwargs) if self.edges else None
         if edge is not None:
             return edge.target() if edge.direction == direction else edge.source
-        attributes = {}
-        key = threading.get_ident(), id(source)
-        self._memory.pending[key] = attributes
-        try:
-            target = self._evaluate(direction, source, kwargs)
-        finally:
-            del self._memory.pending[key]
-        if (
-            self._remembers()
-            and tf.is_tensor(source)
-            and tf.is_tensor(target)
-            and (target is not source)
+        target, attributes = self._evaluate(direction, source, kwargs)
+        if target is not source and tf.is_tensor(source) and tf.is_tensor(target) and (
+            _private is not None and self._remembers()
         ):
             self._keep(direction, source, target, kwargs, attributes)
         return target
 
     def _evaluate(self, direction, source, kwargs):
-        return getattr(self._bijector, direction)(source, **kwargs)
+        """Returns the value, and attributes such as the log determinant, `ildj`."""
+        bijector = self.owner()
+        if direction == "_forward":
+            return bijector._forward(source, **kwargs), {}
+        return bijector._inverse(source, **kwargs), {}
 
     def _remembers(self):
-        return getattr(self._bijector, "_conditioner_variables", []) is not None
+        """Returns whether results may be kept."""
+        return True
 
     def _keep(self, direction, source, target, kwargs, attributes):
-        memory = self._memory
-        if memory.inputs is None:  # now even those made on the first call are there
-            memory.inputs = _inputs_of(self._bijector)
-        # Nobody else has it, to watch it by another tape than those that are open now.
+        if self._inputs is None:  # variables made in the first call exist by now
+            self._inputs = self._find_inputs()
+        # The caller does not have it, and so cannot have another tape watch it.
         witness = tf.identity(target)
-        state = _state((source, target, witness), memory.inputs)
+        state = _state((source, target, witness), self._inputs)
         if state is None:
             return
+        cache = weakref.ref(self)
 
         def drop(target_ref):
-            memory.edges = [e for e in memory.edges if e.target is not target_ref]
+            owner = cache()
+            if owner is not None:
+                owner.edges = [e for e in owner.edges if e.target is not target_ref]
 
-        edge = _Edge(
-            direction, source, target, witness, kwargs, attributes, state, drop
-        )
-        kept = [e for e in memory.edges if not e.state.is_past(state)]
-        memory.edges = [edge, *kept[: _MOST_EDGES - 1]]
+        edge = _Edge(direction, source, target, witness, kwargs, attributes, drop)
+        edge.graph, edge.tapes, edge.versions, edge.reads = state
+        if self.edges:
+            kept = _without_past(self.edges, edge, self._inputs)
+            self.edges = [edge, *kept[: _MAX_EDGES - 1]]
+        else:
+            self.edges = [edge]
 
-    def _attributes(self, direction, source, kwargs):
-        pending = self._memory.pending.get((threading.get_ident(), id(source)))
-        if pending is not None:
-            return pending
-        edge = self._find(direction, source, kwargs)
-        return {} if edge is None else edge.attributes
-
-    def _find(self, direction, tensor, kwargs):
-        for edge in self._memory.edges:
-            target = edge.target()
-            key = edge.source if edge.direction == direction else target
-            if (
-                key is tensor
-                and target is not None
-                and edge.kwargs.keys() == kwargs.keys()
-                and all(edge.kwargs[name] is kwargs[name] for name in kwargs)
-            ):
-                tensors = edge.source, target, edge.witness
-                if edge.state == _state(tensors, self._memory.inputs):
-                    return edge
-        return None
+    def _find_inputs(self):
+        """Returns a list of the variables and tensors that the bijector reads."""
+        bijector = self.owner()
+        parameters = (bijector.parameters or {}).values()
+        tensors = [p for p in parameters if isinstance(p, tf.Tensor)]
+        return [*bijector.variables, *tensors]
 
 
-class _CacheOfTFP(_Cache):
-    """The cache of one bijector that is none of ours, as an attribute of it."""
-
-    def __init__(self, bijector):
-        self._memory = _Memory(bijector)
+class _CacheOfTFP(Cache):
+    """The cache of one bijector that is not a layer, as an attribute of it."""
 
     def __deepcopy__(self, memo):
         return _CacheOfTFP(memo[id(self._bijector)])
@@ -311,95 +306,109 @@ class _CacheOfTFP(_Cache):
         return any(map(_is_opaque, (self._bijector.parameters or {}).values()))
 
     @property
-    def owner(self):
-        return self._memory.owner
-
-    @property
     def _bijector(self):
         bijector = self.owner()  # no reference: it would outlive its last user
         if bijector is None:
             raise RuntimeError(
-                "A bijector must be copied by its method `copy`, or by `copy.deepcopy`;"
-                " got one that `copy.copy` made of another, which is gone."
+                "A bijector must be copied by its method `copy` or by `copy.deepcopy`; "
+                "got a copy that `copy.copy` made of a bijector that is deleted."
             )
         return bijector
 
     def _remembers(self):
-        return not self._is_composition  # its parts do, and each is evaluated once
+        return not self._is_composition  # its components do: each is evaluated once
 
     def _evaluate(self, direction, source, kwargs):
-        if not self._has_functions:
+        if self._bijector is None or not self._has_functions:
             return super()._evaluate(direction, source, kwargs)
-        with tf.GradientTape() as tape:  # which sees the variables that they read
-            target = super()._evaluate(direction, source, kwargs)
-        inputs = self._memory.inputs or _inputs_of(self._bijector)
+        with tf.GradientTape() as tape:  # which finds the variables that they read
+            result = super()._evaluate(direction, source, kwargs)
+        inputs = self._find_inputs() if self._inputs is None else self._inputs
         known = set(map(id, inputs))
         new = [v for v in tape.watched_variables() if id(v) not in known]
-        self._memory.inputs = [*inputs, *new]
-        return target
+        self._inputs = [*inputs, *new]
+        return result
 
 
 def _is_opaque(value):
     return callable(value) and not isinstance(value, (type, tf.Module))
 
 
-def _inputs_of(bijector):
-    """Returns a list of the variables and tensors that a bijector computes with."""
-    parameters = (bijector.parameters or {}).values()
-    tensors = [p for p in parameters if isinstance(p, tf.Tensor)]
-    return [*bijector.variables, *tensors]
-
-
-class _State(tuple):
-    """Graph, tapes and versions; holds the values read, so that no address returns."""
-
-    def __new__(cls, parts, reads):
-        state = super().__new__(cls, parts)
-        state.reads = reads
-        return state
-
-    def is_past(self, now):
-        """Returns whether variables have changed, so that it will not be again."""
-        return self[0] == now[0] and self[2] != now[2]
-
-
 def _state(tensors, inputs):
-    """Returns what must be the same for an answer to hold; None if none will hold."""
-    if _private is None:
-        return None
-    values = [v if isinstance(v, tf.Tensor) else v.value() for v in inputs]
-    # How many tapes would record an operation on it: 0, 1, or 2 for more than one and
-    # for a persistent one. From 2 on, nobody can tell whether they are still the same.
-    tapes = [_private.count_tapes([t]) for t in (*tensors, *values)]
-    if max(tapes) > 1:
-        return None
-    reads = [value for value, v in zip(values, inputs) if value is not v]
-    if tf.executing_eagerly():
-        return _State((None, tuple(tapes), tuple(map(_address, reads))), reads)
-    graph = tf.constant(0).graph
-    return _State((id(graph), tuple(tapes), tuple(map(_count_writes, reads))), graph)
+    """Returns what must stay the same for a result to hold; None if it can't be told.
 
-
-def _address(value):
-    """Address of the values of an eager tensor, on whatever device they are.
-
-    A variable shares its buffer with those who read it, and takes another one for new
-    values while one of them is alive.
+    Returns:
+      graph: graph under construction, or None in eager mode.
+      tapes: for each tensor and each value read, how many tapes would record an
+        operation on it.
+      versions: for each value read from a variable, what changes if it is written.
+      reads: what must be kept so that no version comes back.
     """
-    dtype = value.dtype
-    if not (dtype.is_floating or dtype.is_integer or dtype.is_bool or dtype.is_complex):
-        return object()  # asked for that of strings, TensorFlow ends the process
-    try:
-        capsule = _private.to_dlpack(value)
-    except (NotImplementedError, RuntimeError, ValueError, tf.errors.OpError):
-        return object()  # a device or dtype of which it cannot be told
-    data = _private.data_of_capsule(capsule, b"dltensor")
-    return ctypes.cast(data, ctypes.POINTER(ctypes.c_void_p))[0]
+    count_tapes = _private.count_tapes
+    tapes, reads = [], []
+    for tensor in tensors:
+        tapes.append(count_tapes([tensor]))
+    for variable in inputs:
+        value = variable
+        if not isinstance(value, tf.Tensor):
+            value = variable.value()
+            reads.append(value)
+        tapes.append(count_tapes([value]))
+    # It counts 0, 1, or 2 for several tapes and for a persistent one, of which it
+    # can't be told whether they are still the same.
+    if tapes and max(tapes) > 1:
+        return None
+    versions = []
+    if not tf.executing_eagerly():
+        for read in reads:  # number of operations in this graph that may write it
+            while read.op.type != "ReadVariableOp":
+                read = read.op.inputs[0]
+            writes = 0
+            for use in read.op.inputs[0].consumers():
+                writes += use.type != "ReadVariableOp"
+            versions.append(writes)
+        return tf.constant(0).graph, tapes, versions, None
+    for value in reads:
+        # Address of its buffer: a variable shares this with those who read it, and
+        # takes another one for new values while one of them is alive.
+        address = None
+        if value.dtype in _ADDRESSED:
+            try:
+                capsule = _private.to_dlpack(value)
+                data = _private.data_of_capsule(capsule, b"dltensor")
+                address = ctypes.cast(data, _POINTER)[0]
+            except (NotImplementedError, RuntimeError, ValueError, tf.errors.OpError):
+                pass  # a device that has no addresses
+        if address is None:
+            return None
+        versions.append(address)
+    return None, tapes, versions, reads
 
 
-def _count_writes(read):
-    """Number of operations so far, in this graph, that may write a variable."""
-    while read.op.type != "ReadVariableOp":
-        read = read.op.inputs[0]
-    uses = read.op.inputs[0].consumers()
-    return sum(use.type != "ReadVariableOp" for use in uses)
+# TensorFlow ends the process if it is called for the address of strings.
+_ADDRESSED = {
+    tf.bool, *(tf.uint8, tf.int8, tf.uint16, tf.int16, tf.uint32, tf.int32),
+    *(tf.uint64, tf.int64, tf.float16, tf.bfloat16, tf.float32, tf.float64),
+    *(tf.complex64, tf.complex128),
+}
+
+
+def _without_past(edges, new, inputs):
+    """Returns the edges that may be found again, now that a new one is kept.
+
+    Those of graphs whose construction has ended are not, nor those from before a
+    variable was written.
+    """
+    versions, graph = {new.graph: new.versions}, new.graph
+    while graph is not None:
+        graph = getattr(graph, "outer_graph", None)
+        versions.setdefault(graph, None)
+    if new.graph is not None and any(edge.graph is None for edge in edges):
+        with tf.init_scope():
+            if tf.executing_eagerly():
+                state = _state((), inputs)
+                versions[None] = state and state[2]
+    return [
+        edge for edge in edges
+        if edge.graph in versions and versions[edge.graph] in (None, edge.versions)
+    ]

@@ -100,7 +100,12 @@ def broadcast_batch(axes, **parameters):
     Returns:
       tensors: list of tensors, all with the same batch axes.
     """
-    tensors = [tf.convert_to_tensor(value) for value in parameters.values()]
+    tensors, plain = [], True
+    for name, value in parameters.items():
+        tensors.append(tf.convert_to_tensor(value))
+        plain = plain and tensors[-1].shape.rank == len(axes[name])
+    if plain:
+        return tensors
     ranks = [len(axes[name]) for name in parameters]
     batches = [t.shape[: t.shape.rank - rank] for t, rank in zip(tensors, ranks)]
     if all(batch == batches[0] and batch.is_fully_defined() for batch in batches):
@@ -148,7 +153,10 @@ def check_input(bijector, x, **parameter):
             f"The last axis of the input must be as long as that of `{name}`; "
             f"got shapes {x.shape} and {value.shape}."
         )
-    check_broadcasts(x.shape[:-1], batch, "The axes of the input before its last one")
+    if batch.rank != 0:
+        check_broadcasts(
+            x.shape[:-1], batch, "The axes of the input before its last one"
+        )
 
 
 def check_broadcasts(shape, batch, subject):
@@ -177,6 +185,8 @@ def assert_each(bijector, is_init, checks):
     Returns:
       assertions: list of assertion ops.
     """
+    if not (is_init or bijector.validate_args):
+        return []
     return [
         assertion
         for name, (check, words) in checks.items()
@@ -206,6 +216,8 @@ def assert_that(bijector, is_init, names, check, message):
       ValueError: numbers or arrays fail.
       tf.errors.InvalidArgumentError: tensors or references fail, in eager mode.
     """
+    if not (is_init or bijector.validate_args):
+        return []
     values = [getattr(bijector, name) for name in names]
     given = [bijector.parameters[name] for name in names]
     if all(map(_is_number, given)):

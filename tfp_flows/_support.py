@@ -16,7 +16,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows._flow import TRANSFORMED, Flow
-from tfp_flows._traversal import layers_of
+from tfp_flows._layer import Layer, flatten
 
 tfb, tfd = tfp.bijectors, tfp.distributions
 
@@ -100,7 +100,7 @@ def _bounds_of(distribution):
     for layer, way in _layers_of(distribution):
         plain = type(layer).__module__.startswith("tensorflow_probability.")
         if isinstance(layer, _NETWORKS) or not (
-            plain or getattr(layer, "_bounds_its_domain", False)
+            plain or isinstance(layer, Layer) and layer.restricts_support
         ):
             break
         layers.append(layer if way == "inverse" else tfb.Invert(layer))
@@ -117,7 +117,7 @@ def _layers_of(distribution):
         ):
             distribution = distribution.distribution
         elif isinstance(distribution, TRANSFORMED):
-            yield from layers_of(distribution.bijector, "inverse")
+            yield from flatten(distribution.bijector, "inverse")
             distribution = distribution.distribution
         else:
             return

@@ -1,281 +1,251 @@
-"""Walks through flows: layers in order, starts from data, contexts bound to layers."""
+"""Traversal of flows: data-dependent initialization, contexts and batch statistics."""
+
+from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows._dtypes import holds_whole_numbers
+from tfp_flows._freshness import components_of
+from tfp_flows._layer import OPPOSITE, Layer, TakesContext, flatten, modules_of
 
 tfb, tfd = tfp.bijectors, tfp.distributions
 
-OTHER = dict(forward="inverse", inverse="forward")
-_CHAIN, _INVERT = (kind.__mro__[1] for kind in (tfb.Chain, tfb.Invert))
-_PARTS = (tfb.Bijector, tfd.Distribution)
+_COMPONENTS = (tfb.Bijector, tfd.Distribution)
 _WRAPPERS = tuple(kind.__mro__[1] for kind in (tfd.Independent, tfd.Sample))
+_TRANSFORMED = tfd.TransformedDistribution.__mro__[1]
 
 
-def layers_of(bijector, direction):
-    """Returns a list of the layers of a bijector, each with the way data go through it.
-
-    Args:
-      bijector: layer, or `tfb.Chain` and `tfb.Invert` of such.
-      direction: "forward" or "inverse", the way through all of them.
-    """
-    if isinstance(bijector, _INVERT):
-        return layers_of(bijector.bijector, OTHER[direction])
-    if isinstance(bijector, _CHAIN):
-        parts = bijector.bijectors
-        ordered = parts if direction == "inverse" else parts[::-1]
-        return [layer for part in ordered for layer in layers_of(part, direction)]
-    return [(bijector, direction)]
-
-
-def start_layers(bijector, values, direction):
-    """Starts what is to be started in a bijector, in the order in which data pass.
+def initialize_layers(
+    layers: list[tuple[tfb.Bijector, str]], values: tf.Tensor
+) -> tf.Tensor:
+    """Initializes layers from data, in the order of use.
 
     Args:
-      bijector: layer, or `tfb.Chain` and `tfb.Invert` of such.
-      values: data as they come to it.
-      direction: "forward" or "inverse", the way that they go.
+      layers: list of pairs, layer and direction from data to latents, as `flatten`
+        returns it.
+      values: data as they come to the first.
 
     Returns:
-      values: data as they leave it, after the start.
+      values: result of the last, after the initialization.
 
     Raises:
-      TypeError: what is to be started is within a bijector that is none of those.
+      TypeError: a layer to initialize is inside of another bijector of TFP.
     """
-    for layer, way in layers_of(bijector, direction):
-        if hasattr(layer, "initialize_from_data"):
-            values = layer.initialize_from_data(values, way)
-        elif any(hasattr(part, "initialize_from_data") for part in layer.submodules):
+    for layer, own in layers:
+        if isinstance(layer, Layer):
+            values = layer.initialize_from_data(values, own)
+        elif is_initializable(layer):
             raise TypeError(
-                "A start from data reaches layers in `tfb.Chain`, `tfb.Invert` and "
-                f"those of `tfp_flows.bijectors`; got some within {layer!r}."
+                "`flow` must have its layers to initialize in `tfb.Chain`, `tfb.Invert`"
+                f" and layers of `tfp_flows.bijectors`; got some inside of {layer!r}."
             )
         else:
-            values = getattr(layer, way)(values)
+            method = layer.inverse if own == "inverse" else layer.forward
+            values = method(values)
     return values
 
 
-def modules_of(module):
-    """Returns a list of a module and those in it, those in patterns of `Scan` too."""
-    found = [module, *module.submodules]
-    for part in list(found):
-        pattern = getattr(part, "layer", None)  # which shows none of its variables
-        if isinstance(pattern, tfb.Bijector):
-            found += modules_of(pattern)
-    return found
-
-
-def flags_of_start(module):
-    """Returns the flags of a module that tell whether there was a start from data.
+def initialized_flags(module: tf.Module) -> list[tf.Variable]:
+    """Returns the variables that are true once a flow was initialized, each once.
 
     Args:
       module: bijector or distribution.
-
-    Returns:
-      flags: list of boolean variables, each once.
     """
-    flags = [getattr(part, "initialized", None) for part in modules_of(module)]
+    flags = [part.initialized for part in modules_of(module) if isinstance(part, Layer)]
     return list({id(flag): flag for flag in flags if flag is not None}.values())
 
 
-def can_start(module):
-    """Tells whether a module has a layer, or a network, that starts from data."""
+def is_initializable(module: tf.Module) -> bool:
+    """Returns whether a layer in it, or a network, is initialized from data."""
     return any(
-        hasattr(part, "initialized") or getattr(part, "actnorm", None) is True
-        for part in modules_of(module)
-    )
+        part.needs_initialization
+        for part in modules_of(module) if isinstance(part, Layer))
 
 
 @tf.autograph.experimental.do_not_convert  # it would be converted layer by layer
-def initialize_from_data(flow, batch, direction="inverse"):
-    """Starts a flow; `tfp_flows.normalization.initialize_from_data` says how."""
+def initialize_from_data(flow: Any, batch: Any, direction: str = "inverse") -> None:
+    """Initializes a flow; see `tfp_flows.normalization.initialize_from_data`."""
     bijector = whole_bijector_of(flow)
     if not isinstance(bijector, tfb.Bijector):
         raise TypeError(
             "`flow` must be a bijector or a `tfd.TransformedDistribution`; "
             f"got {flow!r}."
         )
-    if direction not in OTHER:
+    if direction not in OPPOSITE:
         raise ValueError(
             f"`direction` must be 'forward' or 'inverse'; got {direction!r}."
         )
-    if not can_start(bijector):
+    if not is_initializable(bijector):
         raise ValueError(
-            f"`flow` must have layers such as `ActNorm` to start; got {flow!r}."
+            "`flow` must have layers to initialize, such as `ActNorm`; got "
+            f"{flow!r}."
         )
     if holds_whole_numbers(batch):
         raise TypeError(
-            "`batch` must be floating, such as `dequantize` returns; got "
-            f"{tf.convert_to_tensor(batch).dtype.name}. Give it as in training."
+            "`batch` must be floating, such as the result of `dequantize`; got "
+            f"{tf.convert_to_tensor(batch).dtype.name}. Pass data as in training."
         )
     batch = tf.convert_to_tensor(batch, dtype_hint=flow.dtype)
     if tf.executing_eagerly() and not np.all(np.isfinite(batch)):
         raise ValueError("`batch` must be finite; got NaN or infinity in it.")
     check = tf.debugging.assert_all_finite(batch, "`batch` must be finite.")
     with tf.control_dependencies([check]):
-        start_layers(bijector, tf.identity(batch), direction)
-        for flag in flags_of_start(bijector):
+        initialize_layers(flatten(bijector, direction), tf.identity(batch))
+        for flag in initialized_flags(bijector):
             flag.assign(True)
 
 
-def bind_context(part, context, rebind=True):
-    """Binds a context to all layers of a part of a flow.
+def bind_context(part: Any, context: Any, rebind: bool = True) -> Any:
+    """Conditions all layers of a flow, or of a component of one, on a context.
 
     Args:
       part: bijector or distribution.
-      context: tensor `[..., context_size]`.
-      rebind: whether layers that have a context already get this one instead.
+      context: tensor of shape `[..., context_size]`.
+      rebind: whether it replaces the context of layers that have one.
 
     Returns:
-      bound: copy on the same variables, or `part` if nothing in it takes a context.
+      conditioned: copy on the same variables, or `part` if nothing in it takes a
+        context.
     """
-    if getattr(part, "context_size", 0):
-        keeps = not rebind and getattr(part, "context", None) is not None
+    if isinstance(part, TakesContext) and part.context_size:
+        keeps = not rebind and part.context is not None
         return part if keeps else part.copy(context=context)
     changed = {}
     for name, value in part.parameters.items():
-        bound = _with_parts(value, lambda p: bind_context(p, context, rebind))
+        bound = _map_components(lambda p: bind_context(p, context, rebind), value)
         if bound is not value:
             changed[name] = bound
     return part.copy(**changed) if changed else part
 
 
-def unbound_layer(flow):
-    """Returns a layer of a flow that lacks its context, or None if none lacks one.
+def unconditioned_layer(flow: Any) -> TakesContext | None:
+    """Returns a layer of a flow that lacks its context, or None.
 
-    Only what the flow is made of counts: a copy that has a context remembers, in a
-    private attribute of TFP, the original that has none.
+    Only arguments of constructors count: a copy with a context keeps, in a private
+    attribute of TFP, the original without one.
 
     Args:
       flow: bijector or distribution.
     """
-    if getattr(flow, "context_size", 0):
-        return flow if getattr(flow, "context", None) is None else None
+    if isinstance(flow, TakesContext) and flow.context_size:
+        return flow if flow.context is None else None
     for part in components_of(flow):
-        found = unbound_layer(part)
+        found = unconditioned_layer(part)
         if found is not None:
             return found
     return None
 
 
-def unbound_context_size(flow):
-    """Returns the length of the context that a flow lacks, or 0 if it lacks none."""
-    layer = unbound_layer(flow)
+def missing_context_size(flow: Any) -> int:
+    """Returns the length of the context that a flow lacks; 0 if it lacks none."""
+    layer = unconditioned_layer(flow)
     return 0 if layer is None else layer.context_size
 
 
-def unbound_context_ndims(flow):
-    """Returns the rank of a context that a flow lacks: 1 for vectors, more for maps."""
-    layer = unbound_layer(flow)
-    network = getattr(layer, "conditioner", getattr(layer, "network", None))
-    return getattr(network, "context_ndims", 1)
+def missing_context_ndims(flow: Any) -> int:
+    """Returns the rank of one context that a flow lacks: 1 for vectors."""
+    layer = unconditioned_layer(flow)
+    return 1 if layer is None else layer.context_ndims
 
 
-def components_of(part):
-    """Returns the bijectors and distributions among the arguments that made a part."""
-    arguments = list((getattr(part, "parameters", None) or {}).values())
-    return [leaf for leaf in tf.nest.flatten(arguments) if isinstance(leaf, _PARTS)]
-
-
-def _with_parts(value, function):
-    """Returns an argument in which those parts are replaced, or the same if none is."""
+def _map_components(function, value):
+    """Maps bijectors and distributions in an argument; the same if none changes."""
     old = tf.nest.flatten(value)
-    new = [function(leaf) if isinstance(leaf, _PARTS) else leaf for leaf in old]
+    new = [function(leaf) if isinstance(leaf, _COMPONENTS) else leaf for leaf in old]
     if all(each is other for each, other in zip(new, old)):
         return value
     return tf.nest.pack_sequence_as(value, new)
 
 
-def with_batch_statistics(flow, batch):
-    """Binds statistics; `tfp_flows.normalization.with_batch_statistics` says how.
+def with_batch_statistics(flow: Any, batch: Any) -> Any:
+    """Sets statistics; see `tfp_flows.normalization.with_batch_statistics`.
 
     Args:
       flow: bijector, or distribution that has one.
       batch: data, as they come to the inverse.
     """
     bijector = _bijector_of(flow)
-    parts = _parts_with_statistics(bijector)
-    last = max(i for i, part in enumerate(parts) if _has_statistics(part))
-    # Held by the result, for the layers to answer from their caches.
+    layers = _layers_with_statistics(bijector)
+    last = max(i for i, layer in enumerate(layers) if _changes(layer))
+    # Kept by the result, so that the caches of the layers have results for them.
     values = [tf.convert_to_tensor(batch, dtype_hint=flow.dtype)]
-    for i, part in enumerate(parts[: last + 1]):
-        if _has_statistics(part):
-            parts[i] = part.with_batch_statistics(values[-1])
+    for i, layer in enumerate(layers[: last + 1]):
+        if _changes(layer):
+            layers[i] = layer.with_batch_statistics(values[-1])
         if i < last:
-            values.append(parts[i].inverse(values[-1]))
-    bound = tfb.Chain(parts, name=bijector.name)
-    bound = bound if flow is bijector else flow.copy(bijector=bound)
-    bound._values_of_batch = values
-    return bound
+            values.append(layers[i].inverse(values[-1]))
+    chain = tfb.Chain(layers, name=bijector.name)
+    batch_flow = chain if flow is bijector else flow.copy(bijector=chain)
+    batch_flow._values_of_batch = values
+    return batch_flow
 
 
-def update_moving_statistics(flow, bound, decay=0.99):
-    """Moves statistics; `tfp_flows.normalization.update_moving_statistics` says how."""
+def update_moving_statistics(flow: Any, bound: Any, decay: float = 0.99) -> None:
+    """Updates statistics; see `tfp_flows.normalization.update_moving_statistics`."""
     if not 0.0 <= decay <= 1.0:
         raise ValueError(f"`decay` must be in [0, 1]; got {decay}.")
-    parts, bound_parts = (
-        _parts_with_statistics(_bijector_of(each)) for each in (flow, bound)
+    layers, bound_layers = (
+        _layers_with_statistics(_bijector_of(each)) for each in (flow, bound)
     )
-    if len(parts) != len(bound_parts):
+    if len(layers) != len(bound_layers):
         raise ValueError(
-            "`bound` must be made of `flow` by `with_batch_statistics`; "
-            f"got {len(bound_parts)} layers for {len(parts)}."
+            "`bound` must be the result of `with_batch_statistics` for `flow`; "
+            f"got {len(bound_layers)} layers for {len(layers)}."
         )
-    for part, bound_part in zip(parts, bound_parts):
-        if _has_statistics(part):
+    for layer, bound_layer in zip(layers, bound_layers):
+        if _changes(layer):
             for variable, value in [
-                (part.mean, bound_part.mean),
-                (part.variance, bound_part.variance),
+                (layer.mean, bound_layer.mean),
+                (layer.variance, bound_layer.variance),
             ]:
                 variable.assign_sub((1.0 - decay) * (variable - value))
 
 
-def has_statistics(flow):
-    """Tells whether a flow has layers that normalize by the statistics of batches."""
+def has_batch_statistics(flow: Any) -> bool:
+    """Returns whether a flow has layers that normalize by statistics of batches."""
     bijector = _bijector_of(flow)
     return bijector is not None and any(
-        _has_statistics(layer) for layer, _ in layers_of(bijector, "inverse")
+        _changes(layer) for layer, _ in flatten(bijector, "inverse")
     )
 
 
-def whole_bijector_of(flow):
-    """Returns what leads from data to noise, or what is given if it is no distribution.
+def whole_bijector_of(flow: Any) -> Any:
+    """Returns the bijector from latents to data; other values than distributions as is.
 
-    That of a distribution which is transformed twice is the chain of both bijectors;
+    For a distribution that is transformed twice, it is the chain of both bijectors;
     `tfd.Independent` and `tfd.Sample` add none. None if there is no bijector.
     """
     if not isinstance(flow, tfd.Distribution):
         return flow
     found = []
-    while isinstance(flow, tfd.Distribution):
-        bijector = getattr(flow, "bijector", None)
-        if isinstance(bijector, tfb.Bijector):
-            found.append(bijector)
-        elif not isinstance(flow, _WRAPPERS):
-            break
-        flow = getattr(flow, "distribution", None)
+    while isinstance(flow, (_TRANSFORMED, *_WRAPPERS)):
+        if isinstance(flow, _TRANSFORMED):
+            found.append(flow.bijector)
+        flow = flow.distribution
     return tfb.Chain(found) if len(found) > 1 else found[0] if found else None
 
 
 def _bijector_of(flow):
-    """Returns the bijector of a distribution, if it has one, or what is given."""
+    """Returns the bijector of a distribution, if it has one; other values as is."""
     if not isinstance(flow, tfd.Distribution):
         return flow
-    bijector = getattr(flow, "bijector", None)
-    return bijector if isinstance(bijector, tfb.Bijector) else None
+    return flow.bijector if isinstance(flow, _TRANSFORMED) else None
 
 
-def _has_statistics(part):
-    return hasattr(part, "with_batch_statistics")
+def _changes(layer):
+    return isinstance(layer, Layer) and layer.has_batch_statistics
 
 
-def _parts_with_statistics(bijector):
-    """Returns a list of the layers of a flow, out of chains of chains."""
-    layers = layers_of(bijector, "inverse")
-    if not any(_has_statistics(layer) for layer, _ in layers):
+def _layers_with_statistics(bijector):
+    """Returns a list of the layers of a flow, out of nested chains."""
+    layers = flatten(bijector, "inverse")
+    if not any(_changes(layer) for layer, _ in layers):
         raise ValueError(
-            f"The flow must be a `tfb.Chain` with `BatchNorm` layers; got {bijector!r}."
+            "`flow` must be a `tfb.Chain` with `BatchNorm` layers; got "
+            f"{bijector!r}."
         )
-    return [part if way == "inverse" else tfb.Invert(part) for part, way in layers]
+    return [layer if own == "inverse" else tfb.Invert(layer) for layer, own in layers]

@@ -1,214 +1,274 @@
-"""Speed of layers and the solver, as ratios within one run.
+"""Layers and stacks of layers that the benchmarks time: ours, and those of TFP.
 
-    python -m tests.benchmarks.layers [--only planar_stack,solver]
-
-prints the tables of `README.md`. A time is the median of all rounds, with the
-interquartile range in percent behind `±`; a ratio is taken in each round first.
+Each function creates variables, and returns candidates by quantity: see `workloads`.
 """
 
-from unittest import mock
-
-import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tests.benchmarks import report, timing
-from tests.benchmarks.report import compare, normal, table
-from tfp_flows import bijectors
-from tfp_flows.bijectors import _triangular_solve
-from tfp_flows.bijectors.activations import as_activation
-from tfp_flows.root_finding import solve_increasing
+from tests.benchmarks.candidates import (
+    both_ways,
+    divergence,
+    normal,
+    of_layer,
+    perturb,
+    training,
+)
+from tests.benchmarks.peers import HIDDEN_CHANNELS, MODELS
+from tfp_flows import bijectors, flows, masks
+from tfp_flows.bijectors import matrices, transformers
+from tfp_flows.networks import ConvNet
 
 tfb = tfp.bijectors
 
-SIZE = 64
+THIN = [10000, 64]
 
 
-def planar_stack(options):
-    """A stack of 16 layers against a chain of them, and against two matrix products."""
-    u, w, b = _planar_parameters(16)
-    stack = bijectors.PlanarStack(u, w, b)
-    layers = [bijectors.Planar(*map(tf.Variable, p)) for p in zip(u, w, b)]
-    chain = tfb.Chain(layers[::-1])
-    x = normal([10000, SIZE], 3)
-    y = stack.forward(x)
-    candidates = {
-        "two products": (lambda x: x + (x @ tf.transpose(w)) @ u, x),
-        "stack, forward": (_forward(stack), x),
-        "chain, forward": (_forward(chain), x),
-        "stack, inverse": (_inverse(stack), y),
-        "chain, inverse": (_inverse(chain), y),
+def planar():
+    u, w, b = _planar_parameters(1, 64)
+    layer = bijectors.Planar(*(tf.Variable(p[0]) for p in (u, w, b)))
+    return of_layer(layer, normal(THIN, 3))
+
+
+def planar_stack(name="planar_stack"):
+    model = MODELS[name]
+    parameters = _planar_parameters(model.num_layers, model.size)
+    layer = bijectors.PlanarStack(*map(tf.Variable, parameters))
+    return of_layer(layer, normal([model.batch_size, model.size], 3))
+
+
+def planar_stack_large():
+    return planar_stack("planar_stack_large")
+
+
+def planar_amortized():
+    """Parameters are arguments, one set per example; a step takes gradients only."""
+    model = MODELS["planar_amortized"]
+    rows, number, size = model.batch_size, model.num_layers, model.size
+    x = normal([rows, size], 3)
+    u, w = normal([rows, number, size], 0), normal([rows, number, size], 1)
+    parameters = u * size**-0.5, w * size**-0.5, normal([rows, number], 2)
+
+    def forward(x, *parameters):
+        return both_ways(bijectors.PlanarStack(*parameters), 1)[0](x)
+
+    def inverse(y, *parameters):
+        return both_ways(bijectors.PlanarStack(*parameters), 1)[1](y)
+
+    def step(x, *parameters):
+        with tf.GradientTape() as tape:
+            tape.watch(parameters)
+            loss = divergence(*forward(x, *parameters))
+        return tape.gradient(loss, parameters)
+
+    return {
+        "forward": (forward, x, *parameters),
+        "inverse": (inverse, x, *parameters),
+        "step": (step, x, *parameters),
     }
-    ratios = [
-        ("chain, forward", "stack, forward", "at least 3"),
-        ("stack, forward", "two products", "at most 3"),
-        ("chain, inverse", "stack, inverse", ""),
-        ("stack, inverse", "stack, forward", ""),
-    ]
-    compare(candidates, ratios, options)
 
 
-def inverses(options):
-    """The inverse against forward, and the share of the solver in it."""
-    candidates, ratios = {}, []
-    for name, layer, batch_size, aim in _single_layers():
-        x = normal([batch_size, SIZE], 4)
-        y = layer.forward(x)
-        forward, inverse, solver = (
-            f"{name}, {part}" for part in ("forward", "inverse", "solver")
-        )
-        candidates[forward] = _forward(layer), x
-        candidates[inverse] = _inverse(layer), y
-        ratios.append((inverse, forward, aim))
-        if name.startswith(("planar", "Sylvester")):
-            candidates[solver] = _solver_alone(layer, y)
-            ratios.append((solver, inverse, ""))
-    compare(candidates, ratios, options)
+def planar_vi():
+    """A step of reverse KL to an energy, from latents that the step samples."""
+    model = MODELS["planar_vi"]
+    flow = flows.planar(model.size, model.num_layers, seed=0)
+    perturb(flow.trainable_variables)
+    forward, _ = both_ways(flow, 1)
+
+    def loss(seed):
+        latents = tf.random.stateless_normal([model.batch_size, model.size], seed)
+        z, log_det = forward(latents)
+        return tf.reduce_mean(_two_rings(z) - log_det)
+
+    return {"step": (training(loss, flow.trainable_variables), tf.constant([0, 1]))}
 
 
-def solver(options):
-    """Our root finder against Chandrupatla's on the planar equation."""
-    accuracies = []
-    candidates, ratios = {}, []
-    for dtype in (tf.float32, tf.float64):
-        for batch_size in (1000, 10000):
-            problem = _planar_equations(dtype, batch_size)
-            label = f"{dtype.name}, B = {batch_size}"
-            for name, function in _ROOT_FINDERS.items():
-                candidates[f"{name}, {label}"] = function, *problem
-                root = timing.compiled(function)(*problem)
-                accuracies.append([f"{name}, {label}", *_accuracy(root, *problem)])
-            ours, public, chandrupatla = (f"{name}, {label}" for name in _ROOT_FINDERS)
-            ratios.append((chandrupatla, ours, ""))
-            ratios.append((chandrupatla, public, ""))
-    compare(candidates, ratios, options)
-    headers = ["residual in units of `eps (abs(a) + abs(c))`", "median", "largest"]
-    table([*headers, "NaN"], accuracies)
+def _two_rings(z):
+    """The first energy of Rezende and Mohamed (2015), table 1."""
+    first, _ = tf.unstack(z, axis=-1)
+    ring = ((tf.norm(z, axis=-1) - 2.0) / 0.4) ** 2 / 2.0
+    left, right = (-(((first + c) / 0.6) ** 2) / 2.0 for c in (2.0, -2.0))
+    return ring - tf.math.reduce_logsumexp(tf.stack([left, right]), axis=0)
 
 
-SECTIONS = [planar_stack, inverses, solver]
+def radial_stack():
+    flow = flows.radial(64, MODELS["radial_stack"].num_layers, seed=0)
+    for i, variable in enumerate(flow.trainable_variables):  # off the identity
+        variable.assign_add(0.3 * normal(variable.shape, i))
+    return of_layer(flow, normal(THIN, 3))
 
 
-def _planar_parameters(num_layers):
-    """`u`, `w` and `b` as variables: `w'x` of a normal `x` and `w'u` are of order 1."""
-    matrix = [num_layers, SIZE]
-    u, w, b = normal(matrix, 0), normal(matrix, 1) / SIZE**0.5, normal(matrix[:1], 2)
-    return tf.Variable(u), tf.Variable(w), tf.Variable(b)
-
-
-def _single_layers():
-    """Yields name, layer, number of samples, and the aim for inverse over forward."""
-    planar = bijectors.Planar(*(tf.Variable(p[0]) for p in _planar_parameters(1)))
-    sylvester = _sylvester(32)
-    center = tf.Variable(normal([SIZE], 7))
-    radial = bijectors.Radial(center, tf.Variable(1.0), tf.Variable(2.0))
-    prelu = bijectors.PReLU(tf.Variable(0.5))
-    yield "planar", planar, 1000, "at most 4"
-    yield "planar, B = 10000", planar, 10000, ""
-    yield "Sylvester", sylvester, 1000, "at most 20"
-    yield "Sylvester, B = 10000", sylvester, 10000, ""
-    yield "radial", radial, 1000, ""
-    yield "PReLU", prelu, 1000, ""
-
-
-def _sylvester(num_columns):
-    """A layer with `R_tilde Q'x` of order 1 for a normal `x`."""
-    square = [num_columns, num_columns]
-    q = tf.Variable(bijectors.orthonormal.qr_basis(normal([SIZE, num_columns], 8)))
+def sylvester():
+    """A layer with `R_tilde Q'x` of order 1 for normal `x`."""
+    model = MODELS["sylvester"]
+    size, columns = model.size, model.num_columns
+    q = tf.Variable(bijectors.orthonormal.qr_basis(normal([size, columns], 8)))
     r, r_tilde = (
         tf.Variable(
-            bijectors.orthonormal.triangular_factor(normal(square, seed) * scale)
+            bijectors.orthonormal.triangular_factor(
+                normal([columns, columns], seed) * scale
+            )
         )
-        for seed, scale in [(9, 1.0), (10, num_columns**-0.5)]
+        for seed, scale in [(9, 1.0), (10, columns**-0.5)]
     )
-    return bijectors.Sylvester(q, r, r_tilde, tf.Variable(normal([num_columns], 11)))
+    layer = bijectors.Sylvester(q, r, r_tilde, tf.Variable(normal([columns], 11)))
+    return of_layer(layer, normal([model.batch_size, size], 3))
 
 
-def _forward(bijector):
-    return lambda x: (bijector.forward(x), bijector.forward_log_det_jacobian(x))
+def sylvester_stack():
+    model = MODELS["sylvester"]
+    flow = flows.sylvester(model.size, 16, model.num_columns, seed=0)
+    perturb(flow.trainable_variables)
+    return of_layer(flow, normal([model.batch_size, model.size], 3))
 
 
-def _inverse(bijector):
-    return lambda y: (bijector.inverse(y), bijector.inverse_log_det_jacobian(y))
+def prelu():
+    slope = tf.Variable(tf.exp(0.3 * normal([64], 0)))
+    return of_layer(bijectors.PReLU(slope), normal(THIN, 3))
 
 
-def _solver_alone(layer, y):
-    """Returns the solver as the layer's inverse calls it, and the tensors it gets."""
-    with mock.patch.object(
-        _triangular_solve, "solve", wraps=_triangular_solve.solve
-    ) as spy:
-        layer.inverse(tf.identity(y))  # a new tensor, which no cache knows
-    u, d, activation, margin = spy.call_args.args
-    solve = lambda u, d, margin: _triangular_solve.solve(u, d, activation, margin)
-    return solve, u, d, margin
+def actnorm():
+    shift, log_scale = _channelwise("actnorm")
+    return of_layer(bijectors.ActNorm(shift, log_scale), _images("actnorm"))
 
 
-def _planar_equations(dtype, batch_size):
-    """Returns `c`, `kappa` and `1 + kappa` of equations `a + kappa tanh(a) = c`."""
-    random = np.random.default_rng(12)
-    least = -6.0 if dtype == tf.float32 else -14.0
-    kappa = np.expm1(random.uniform(least, 5.0, batch_size))
-    c = random.normal(size=batch_size) * np.exp(random.uniform(-3.0, 3.0, batch_size))
-    c, kappa = tf.constant(c, dtype), tf.constant(kappa, dtype)
-    return c, kappa, 1.0 + kappa
+def tfp_actnorm():
+    shift, log_scale = _channelwise("actnorm")
+    return _affine(shift, log_scale, _images("actnorm"))
 
 
-def _bracket(c, kappa, margin):
-    """Returns the bracket of `Activation.solve`."""
-    middle = c - kappa * tf.math.tanh(c)
-    other = c + (middle - c) / margin
-    low = tf.maximum(tf.minimum(c, c / margin), tf.minimum(middle, other))
-    high = tf.minimum(tf.maximum(c, c / margin), tf.maximum(middle, other))
-    return low, high
+def conv1x1():
+    return of_layer(
+        bijectors.InvertibleConv1x1(tf.Variable(_rotation())), _images("conv1x1")
+    )
 
 
-def _left_side(kappa, margin):
-    def function(a):
-        h = tf.math.tanh(a)
-        return a + kappa * h, h**2 + margin * (1.0 - h**2)
-
-    return function
+def conv1x1_plu():
+    return of_layer(_plu(_rotation()), _images("conv1x1"))
 
 
-def _solve_by_activation(c, kappa, margin):
-    return as_activation("tanh").solve(c, kappa, margin)
+def tfp_conv1x1():
+    """The layer within `tfb.Glow`."""
+    layer = tfb.ScaleMatvecLU(*map(tf.Variable, tf.linalg.lu(_rotation())))
+    return of_layer(layer, _images("conv1x1"), variables=[layer.lower_upper])
 
 
-def _solve_increasing(c, kappa, margin):
-    low, high = _bracket(c, kappa, margin)
-    return solve_increasing(_left_side(kappa, margin), c, low, high)
+def glow_step():
+    return of_layer(tfb.Invert(glow_layer()), _images("glow_step"))
 
 
-def _chandrupatla(c, kappa, margin):
-    eps = np.finfo(c.dtype.as_numpy_dtype).eps
-    low, high = _bracket(c, kappa, margin)
-    # By rounding the root may be outside, and both ends have the same sign.
-    room = 4.0 * eps * (tf.abs(low) + tf.abs(high))
-    return tfp.math.find_root_chandrupatla(
-        lambda a: a + kappa * tf.math.tanh(a) - c,
-        low - room,
-        high + room,
-        position_tolerance=2.0 * float(eps),
-        value_tolerance=0.0,
-        max_iterations=100,
-    ).estimated_root
+def glow_layer():
+    """Returns a `GlowStep` that is not the identity."""
+    channels = MODELS["glow_step"].shape[-1]
+    network = ConvNet(channels // 2, channels // 2, HIDDEN_CHANNELS, seed=0)
+    for i, variable in enumerate(network.trainable_variables):
+        variable.assign_add(0.01 * normal(variable.shape, i))
+    return bijectors.GlowStep(
+        bijectors.ActNorm(*_channelwise("glow_step")),
+        _plu(_rotation()),
+        bijectors.Coupling(
+            masks.channelwise(channels), network, transformers.SigmoidAffine()
+        ),
+    )
 
 
-_ROOT_FINDERS = {
-    "`Activation.solve`": _solve_by_activation,
-    "`solve_increasing`": _solve_increasing,
-    "Chandrupatla": _chandrupatla,
-}
+def diagonal_scale():
+    layer = bijectors.DiagonalScale(tf.Variable(0.1 * normal([64], 1)))
+    return of_layer(layer, normal(THIN, 3))
 
 
-def _accuracy(root, c, kappa, _):
-    """Returns median and largest residual in rounding units, and the number of NaN."""
-    eps = np.finfo(root.dtype.as_numpy_dtype).eps
-    a, c, kappa = (tensor.numpy().astype(np.float64) for tensor in (root, c, kappa))
-    residual = np.abs(a + kappa * np.tanh(a) - c) / (eps * (np.abs(a) + np.abs(c)))
-    found = residual[~np.isnan(residual)]
-    return f"{np.median(found):.2g}", f"{np.max(found):.3g}", len(a) - len(found)
+def tfp_diagonal_scale():
+    scale = tfp.util.TransformedVariable(tf.exp(0.1 * normal([64], 1)), tfb.Exp())
+    return of_layer(tfb.ScaleMatvecDiag(scale), normal(THIN, 3))
 
 
-if __name__ == "__main__":
-    report.main(__doc__, SECTIONS)
+def batch_norm():
+    mean, log_variance, shift, log_scale = (0.1 * normal([64], i) for i in range(4))
+    layer = tfb.Invert(
+        bijectors.BatchNorm(
+            tf.Variable(mean, trainable=False),
+            tf.Variable(tf.exp(log_variance), trainable=False),
+            tf.Variable(shift),
+            tf.Variable(log_scale),
+        )
+    )
+    return of_layer(layer, normal(THIN, 3))
+
+
+def tfp_batch_norm():
+    """The arithmetic of `tfb.BatchNormalization`, which needs a layer of Keras 2."""
+    shift, log_scale = (tf.Variable(0.1 * normal([64], i)) for i in (2, 3))
+    return _affine(shift, log_scale, normal(THIN, 3))
+
+
+def logit():
+    return of_layer(bijectors.Logit(), *_pixel_values())
+
+
+def tfp_logit():
+    layer = tfb.Chain([tfb.Invert(tfb.Sigmoid()), tfb.Shift(0.05), tfb.Scale(0.9)])
+    return of_layer(layer, *_pixel_values())
+
+
+def squeeze():
+    return of_layer(bijectors.Squeeze(), _images("actnorm"), _squeezed())
+
+
+def tfp_squeeze():
+    height, width, channels = MODELS["actnorm"].shape
+    height, width = height // 2, width // 2
+    blocks = [height, 2, width, 2, channels]
+    layer = tfb.Chain(
+        [
+            tfb.Reshape([height, width, 4 * channels], [height, width, 2, 2, channels]),
+            tfb.Transpose([0, 2, 1, 3, 4]),
+            tfb.Reshape(blocks, MODELS["actnorm"].shape),
+        ]
+    )
+    return of_layer(layer, _images("actnorm"), _squeezed())
+
+
+def _planar_parameters(num_layers, size):
+    """`u`, `w` and `b`: `w'x` of a normal `x` and `w'u` are of order 1."""
+    matrix = [num_layers, size]
+    return normal(matrix, 0), normal(matrix, 1) / size**0.5, normal(matrix[:1], 2)
+
+
+def _images(name):
+    model = MODELS[name]
+    return normal([model.batch_size, *model.shape], 3)
+
+
+def _squeezed():
+    height, width, channels = MODELS["actnorm"].shape
+    batch_size = MODELS["actnorm"].batch_size
+    return normal([batch_size, height // 2, width // 2, 4 * channels], 4)
+
+
+def _pixel_values():
+    x = tf.nn.sigmoid(_images("actnorm"))
+    return x, bijectors.Logit().forward(x)
+
+
+def _channelwise(name):
+    channels = MODELS[name].shape[-1]
+    return [tf.Variable(0.1 * normal([channels], seed)) for seed in (1, 2)]
+
+
+def _rotation():
+    return matrices.random_orthogonal(MODELS["conv1x1"].shape[-1], seed=0)
+
+
+def _plu(weight):
+    factors = {
+        name: tf.Variable(value, trainable=name not in ("permutation", "sign"))
+        for name, value in matrices.plu_factors(weight).items()
+    }
+    return bijectors.InvertibleConv1x1PLU(**factors)
+
+
+def _affine(shift, log_scale, x):
+    scale = tfp.util.DeferredTensor(log_scale, tf.exp)
+    return of_layer(
+        tfb.Chain([tfb.Shift(shift), tfb.Scale(scale)]), x, variables=[shift, log_scale]
+    )

@@ -60,9 +60,9 @@ def test_checks_what_its_layers_check():
 
 def test_errors():
     step = glow_step(4, 0, tf.float64)
-    with pytest.raises(TypeError, match="`actnorm` must be such a layer"):
+    with pytest.raises(TypeError, match="`actnorm` must be an instance of `ActNorm`"):
         GlowStep(PReLU(0.5), step.convolution, step.coupling)
-    with pytest.raises(TypeError, match="`coupling` must be such a layer"):
+    with pytest.raises(TypeError, match="`coupling` must be an instance of `Coupling`"):
         GlowStep(step.actnorm, step.convolution, step.actnorm)
     with pytest.raises(ValueError, match="`actnorm` must take events of rank 3; got"):
         GlowStep(step.actnorm.copy(event_ndims=1), step.convolution, step.coupling)
@@ -71,7 +71,7 @@ def test_errors():
         (step.actnorm, other.convolution, step.coupling),
         (step.actnorm, step.convolution, other.coupling),
     ]:
-        with pytest.raises(ValueError, match="must be of as many channels; got 4, "):
+        with pytest.raises(ValueError, match="must have the same number of channels; got 4, "):
             GlowStep(*layers)
     with pytest.raises(ValueError, match="must have length 4, the number of channels"):
         step.forward(np.zeros([1, 2, 2, 3]))

@@ -247,7 +247,7 @@ def test_errors():
     with pytest.raises(ValueError, match=r"\(4, 8, 1\), .*; got .*\(1, 8, 4, 1\)"):
         fixed.inverse(X.transpose(0, 2, 1, 3))
     function = Coupling(masks.channelwise(4), lambda kept: kept)
-    with pytest.raises(ValueError, match="`recompute` must be false where a condition"):
+    with pytest.raises(ValueError, match="`recompute` must be False with plain functions"):
         MultiScale([tfb.Chain([squeeze, function])], recompute=True)
     with pytest.raises(ValueError, match="got such that come as its `x`"):
         layer.initialize_from_data(X, "forward")

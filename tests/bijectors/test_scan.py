@@ -348,7 +348,7 @@ def test_errors():
     layer = _radial(center=tf.zeros([3], tf.float64))
     for stacked, message in [
         ({}, "`stacked` must have something"),
-        ({"center": np.zeros([2, 3])}, r"paths of leaves .*'center'.*; got 'center'"),
+        ({"middle": np.zeros([2, 3])}, r"paths of leaves .*'center'.*; got 'middle'"),
         ({"center": np.zeros([2, 4])}, r"shape \[K, ...\].* \(3,\), after K; got \(2"),
         ({"center": np.zeros([0, 3])}, r"after K; got \(0, 3\)"),
     ]:

@@ -2,6 +2,7 @@
 
 from tfp_flows import _builders
 from tfp_flows._freshness import never_stale
+from tfp_flows._layer import Layer
 from tfp_flows.bijectors import matrices, orthonormal, transformers
 from tfp_flows.bijectors._trainable import make_trainable
 from tfp_flows.bijectors.activations import Activation, LeakyReLU
@@ -35,6 +36,7 @@ __all__ = [
     "InverseAutoregressive",
     "InvertibleConv1x1",
     "InvertibleConv1x1PLU",
+    "Layer",
     "LeakyReLU",
     "Logit",
     "MaskedAutoregressive",

@@ -28,7 +28,7 @@ from tfp_flows.bijectors._conditioner import (
     context_ndims_of,
     parameters_for,
 )
-from tfp_flows.bijectors._pytree import inputs_of, replaced
+from tfp_flows.bijectors._pytree import inputs_of, replace_leaves
 
 
 def evaluate(bijector, z):
@@ -63,7 +63,7 @@ def _map_of(bijector):
     def bind(*inputs):
         context = inputs[0] if contexts else None
         new = {**numbers, **dict(zip(tensors, inputs[len(contexts) :]))}
-        network = replaced(conditioner, new) if new else conditioner
+        network = replace_leaves(conditioner, new) if new else conditioner
 
         def parameters(z):
             shape = _event_shape(bijector, z)

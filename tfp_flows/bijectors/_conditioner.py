@@ -23,8 +23,9 @@ def adopt(bijector, conditioner, transformer, context, context_size):
     Raises:
       TypeError, ValueError: as `check_conditioner` and `check_context`.
     """
-    bijector._conditioner_variables = check_conditioner(conditioner, transformer)
+    bijector.hidden_variables = check_conditioner(conditioner, transformer)
     bijector.conditioner, bijector.transformer = conditioner, transformer
+    bijector.context_ndims = context_ndims_of(conditioner)
     dtype = dtype_of(conditioner)
     bijector.context, bijector.context_size = check_context(
         conditioner, context, context_size, dtype
@@ -71,7 +72,7 @@ def check_conditioner(conditioner, transformer):
         return []
     if not hasattr(conditioner, "variables"):
         return None
-    return [getattr(variable, "value", variable) for variable in conditioner.variables]
+    return [without_keras(variable) for variable in conditioner.variables]
 
 
 def check_transformer(transformer):

@@ -57,23 +57,6 @@ def with_batch_of_both(*parts):
     ]
 
 
-def channels_kept(prior):
-    """Returns how many first channels of an image a coupling keeps.
-
-    Raises:
-      ValueError: it is no coupling that keeps such, and only such.
-    """
-    mask = getattr(prior, "mask", np.zeros([]))
-    kept = int(np.sum(mask))
-    if mask.shape[:-1] != (1, 1) or not mask[..., :kept].all() or not kept:
-        raise ValueError(
-            "Each of `priors` must be a `Coupling` with a mask of shape [1, 1, "
-            "channels], true for the first channels, at least one; "
-            f"got {prior!r} with a mask of shape {mask.shape}, {kept} times true."
-        )
-    return kept
-
-
 def _take(x, key):
     return x[..., key] if isinstance(key, slice) else tf.gather(x, key, axis=-1)
 

@@ -58,23 +58,24 @@ def constrained(u, w, b, activation, constraint):
 
 def forward(layers, activation, x):
     """Returns `y` and the log determinant there."""
-    return _in_parts(_forward, layers, activation, x)
-
-
-def _forward(layers, activation, x):
     u_hat, w, b, margin = layers
+    if w.shape[-2] > _MOST_AT_ONCE:
+        return _in_parts(forward, layers, activation, x)
     if w.shape.rank > 2:
         return _in_turn(layers, activation, x)
-    a = _triangular_solve.project(w, x)
-    a += _triangular_solve.rows_first(b, 1, a)
+    # Rows first, as in `_triangular_solve`, with the batch axes as one.
+    a = tf.matmul(w, tf.reshape(x, [-1, w.shape[-1]]), transpose_b=True)
+    a += b[:, tf.newaxis]
     if w.shape[-2] > 1:
         gram = tf.matmul(w, u_hat, transpose_b=True)
         gram -= tf.linalg.band_part(gram, 0, -1)  # w_k'u_hat_j of the layers j < k
         gram = _triangular_solve.rows_first(gram, 2, a)
         a = _triangular_solve.solve(-gram, a, activation, lower=True)
-    h, log_det = _triangular_solve.activate(activation, a, margin)
-    log_det = _triangular_solve.per_sample(log_det, w, x)
-    return x + _triangular_solve.expand(h, u_hat, x), log_det
+    h, slope, lack = activation.evaluate(a)
+    log_stretch = activation.log_stretch(lack, slope, margin[:, tf.newaxis])
+    shape = tf.shape(x)
+    log_det = tf.reshape(tf.reduce_sum(log_stretch, axis=0), shape[:-1])
+    return x + tf.reshape(tf.matmul(h, u_hat, transpose_a=True), shape), log_det
 
 
 def _in_turn(layers, activation, x):

@@ -21,7 +21,7 @@ RAW = ".pretransformed_input"  # where a deferred tensor has what it is made of
 _OF_MODULES = {"_name", "_scope_name", "_name_scope", "_recipe", "_cache_memory"}
 
 
-def parts_of(value):
+def children_of(value):
     """Returns the parts of a value by their paths from it; None if it has none."""
     if isinstance(value, tfp.util.DeferredTensor):
         parts = {RAW: value.pretransformed_input}
@@ -71,7 +71,7 @@ def leaves_of(layer, opened=(), check=True):
         if is_leaf(value) and path + RAW not in opened:
             leaves[path] = value
             return
-        parts = parts_of(value)
+        parts = children_of(value)
         if check and (parts is None or isinstance(value, tfp.util.DeferredTensor)):
             _check_opaque(getattr(value, "transform_fn", value), path)
         for name, part in (parts or {}).items():
@@ -88,7 +88,7 @@ def objects_of(layer):
     def walk(value, path):
         if is_leaf(value):
             objects[path] = value
-        for name, part in (parts_of(value) or {}).items():
+        for name, part in (children_of(value) or {}).items():
             walk(part, join(path, name))
 
     walk(layer, "")
@@ -105,7 +105,7 @@ def _is_plain(value):
     reference = isinstance(value, (tf.Variable, tfp.util.DeferredTensor))
     if tf.is_tensor(value) and not reference:
         return True  # TensorFlow keeps small constants
-    return isinstance(value, tuple) or parts_of(value) is None and not reference
+    return isinstance(value, tuple) or children_of(value) is None and not reference
 
 
 def inputs_of(network):
@@ -116,7 +116,7 @@ def inputs_of(network):
 
     Returns:
       tensors: dictionary of floating tensors, of variables as they are now.
-      numbers: dictionary of `Read`, in graphs, for variables of whole numbers.
+      numbers: dictionary of `VariableSnapshot`, in graphs, for integer variables.
     """
     of_keras = hasattr(network, "built") or hasattr(network, "changes_in_training")
     if not isinstance(network, tf.Module) or of_keras:
@@ -126,11 +126,11 @@ def inputs_of(network):
         if tf.as_dtype(leaf.dtype).is_floating:
             tensors[path] = tf.convert_to_tensor(leaf)
         elif isinstance(leaf, tf.Variable) and not tf.executing_eagerly():
-            numbers[path] = Read(leaf)
+            numbers[path] = VariableSnapshot(leaf)
     return tensors, numbers
 
 
-class Read:
+class VariableSnapshot:
     """Stands for a variable of whole numbers that was read before a loop.
 
     Within the gradient of a loop nobody can read a variable. The values as they are
@@ -150,7 +150,7 @@ class Read:
         return self._value
 
 
-def replaced(value, new, path="", made=None):
+def replace_leaves(value, new, path="", made=None):
     """Returns a value with other leaves; itself where it has none of them.
 
     Args:
@@ -167,9 +167,9 @@ def replaced(value, new, path="", made=None):
     elif is_leaf(value) and not isinstance(value, tfp.util.DeferredTensor):
         result = value
     else:
-        parts = parts_of(value) or {}
+        parts = children_of(value) or {}
         again = {
-            name: replaced(part, new, join(path, name), made)
+            name: replace_leaves(part, new, join(path, name), made)
             for name, part in parts.items()
         }
         changed = {n: part for n, part in again.items() if part is not parts[n]}
@@ -186,7 +186,9 @@ def _with_parts(value, again, changed):
     if isinstance(value, tfb.Bijector):
         return value.copy(
             **{
-                name[1:]: tf.convert_to_tensor(part) if isinstance(part, Read) else part
+                name[1:]: tf.convert_to_tensor(part)
+                if isinstance(part, VariableSnapshot)
+                else part
                 for name, part in changed.items()
             }
         )

@@ -2,11 +2,12 @@
 
 import tensorflow as tf
 
-from tfp_flows._traversal import start_layers
-from tfp_flows.bijectors._pytree import leaves_of, replaced
+from tfp_flows._layer import flatten
+from tfp_flows._traversal import initialize_layers
+from tfp_flows.bijectors._pytree import leaves_of, replace_leaves
 
 
-def start_in_turn(scan, values, direction):
+def initialize_scan(scan, values, direction):
     """Starts the layers of a `Scan`, and sets what is stacked.
 
     The pattern has the values of each layer in turn, sets them, and gives them back.
@@ -32,7 +33,8 @@ def start_in_turn(scan, values, direction):
             for path, (_, stack) in pairs.items()
             if path not in lent
         }
-        values = start_layers(replaced(scan.layer, given), values, direction)
+        layers = flatten(replace_leaves(scan.layer, given), direction)
+        values = initialize_layers(layers, values)
         for path, (leaf, _) in lent.items():
             found[path][k] = tf.identity(leaf)
     for path, (_, stack) in lent.items():

@@ -7,7 +7,8 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows._closures import cells_of
-from tfp_flows.bijectors._pytree import is_leaf, join, parts_of
+from tfp_flows._layer import Layer, modules_of
+from tfp_flows.bijectors._pytree import children_of, is_leaf, join
 
 tfb = tfp.bijectors
 
@@ -24,7 +25,10 @@ def stack_layers(layers):
     for layer in layers:
         if not isinstance(layer, tfb.Bijector):
             raise TypeError(f"Each of `layers` must be a bijector; got {layer!r}.")
-        if any(hasattr(p, "with_batch_statistics") for p in [layer, *layer.submodules]):
+        if any(
+            isinstance(part, Layer) and part.has_batch_statistics
+            for part in modules_of(layer)
+        ):
             raise ValueError(
                 "`layers` must not normalize by statistics of batches, which each "
                 f"needs from the one before; got {layer!r}."
@@ -56,7 +60,7 @@ def _differing(values, path, owned, known):
     first = values[0]
     if len(values) > 1 and all(value is first for value in values):
         return
-    parts = [parts_of(value) for value in values]
+    parts = [children_of(value) for value in values]
     for i, (value, own) in enumerate(zip(values, parts)):
         if (
             type(value) is not type(first)

@@ -8,13 +8,12 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows._freshness import never_stale
+from tfp_flows._layer import Layer
 
 tfb = tfp.bijectors
 
 
-@never_stale
-class Spline(tfb.Bijector):
+class Spline(Layer):
     """Equations 4 to 8 of Durkan et al. (2019), https://arxiv.org/abs/1906.04032.
 
     In a bin, let `u` be the share of its width before `x`, `v` that of its height below
@@ -64,20 +63,20 @@ class Spline(tfb.Bijector):
         return True
 
     def _forward(self, x):
-        y, log_slope = self._evaluate(x, forward=True)
-        self._cache.forward_attributes(x)["ildj"] = -log_slope
-        return y
+        return self._forward_and_log_det(x)[0]
 
     def _inverse(self, y):
-        x, log_slope = self._evaluate(y, forward=False)
-        self._cache.inverse_attributes(y)["ildj"] = -log_slope
-        return x
-
-    def _forward_log_det_jacobian(self, x):
-        return self._evaluate(x, forward=True)[1]
+        return self._inverse_and_log_det(y)[0]
 
     def _inverse_log_det_jacobian(self, y):
-        return -self._evaluate(y, forward=False)[1]
+        return self._inverse_and_log_det(y)[1]
+
+    def _forward_and_log_det(self, x):
+        return self._evaluate(x, forward=True)
+
+    def _inverse_and_log_det(self, y):
+        x, log_slope = self._evaluate(y, forward=False)
+        return x, -log_slope
 
     def _evaluate(self, point, forward):
         """Returns what a direction makes of a point, and the log slope of forward."""

@@ -62,7 +62,7 @@ class Activation:
 
     def log_stretch(self, lack, slope, margin):
         """Returns `log(1 + kappa h')`, as `stretch`."""
-        return tf.math.log(self.stretch(lack, slope, margin))
+        return tf.math.log((lack + margin * slope) / self.max_slope)
 
     def solve(self, c, kappa, margin):
         """Solves `a + kappa h(a) = c` for `a`, without gradients.

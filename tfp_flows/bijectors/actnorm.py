@@ -6,7 +6,7 @@ import weakref
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows._freshness import never_stale
+from tfp_flows._layer import Layer
 from tfp_flows._parameters import (
     FINITE,
     as_parameters,
@@ -24,8 +24,7 @@ _AXES = dict(shift="C", log_scale="C")
 _warned_of = weakref.WeakValueDictionary()  # `initialized` variables, by `id`
 
 
-@never_stale
-class ActNorm(tfb.Bijector):
+class ActNorm(Layer):
     """Activation normalization: scales and shifts each channel.
 
     `y = x exp(log_scale) + shift` at each pixel, with log determinant
@@ -77,7 +76,7 @@ class ActNorm(tfb.Bijector):
         if event_ndims < 1:
             raise ValueError(f"`event_ndims` must be at least 1; got {event_ndims}.")
         if initialized is not None and not (
-            hasattr(initialized, "assign") and initialized.dtype == tf.bool
+            isinstance(initialized, tf.Variable) and initialized.dtype == tf.bool
         ):
             raise TypeError(
                 f"`initialized` must be a boolean `tf.Variable`; got {initialized!r}."
@@ -91,6 +90,8 @@ class ActNorm(tfb.Bijector):
             parameters=parameters,
             name=name,
         )
+
+    needs_initialization = True
 
     @classmethod
     def _parameter_properties(cls, dtype):
@@ -147,8 +148,9 @@ class ActNorm(tfb.Bijector):
         """
         values = tf.convert_to_tensor(values, dtype_hint=self.dtype)
         check_pixels(self, values, self.event_ndims, self.shift.shape[-1])
-        for name in _AXES:
-            parameter = getattr(self, name)
+        for name, parameter in dict(
+            shift=self.shift, log_scale=self.log_scale
+        ).items():
             if not isinstance(parameter, tf.Variable) or parameter.shape.rank != 1:
                 raise TypeError(
                     f"`{name}` must be a `tf.Variable` of shape [C] for data-dependent "

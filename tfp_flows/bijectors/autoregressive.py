@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows._freshness import never_stale
+from tfp_flows._layer import Layer
 from tfp_flows.bijectors._autoregressive_map import evaluate, solve
 from tfp_flows.bijectors._conditioner import adopt, context_properties
 from tfp_flows.bijectors.transformers import Affine
@@ -12,8 +12,7 @@ from tfp_flows.bijectors.transformers import Affine
 tfb = tfp.bijectors
 
 
-@never_stale
-class MaskedAutoregressive(tfb.Bijector):
+class MaskedAutoregressive(Layer):
     """Transforms each element as those of the *output* before it tell: fast densities.
 
     `x_i = (y_i - m_i) exp(-s_i)` with `m_i` and `s_i` from a network that sees
@@ -75,20 +74,20 @@ class MaskedAutoregressive(tfb.Bijector):
         return context_properties()
 
     def _forward(self, x):
-        y, ildj = solve(self, x)
-        self._cache.forward_attributes(x)["ildj"] = ildj
-        return y
+        return self._forward_and_log_det(x)[0]
 
     def _inverse(self, y):
-        x, ildj = evaluate(self, y)
-        self._cache.inverse_attributes(y)["ildj"] = ildj
-        return x
-
-    def _forward_log_det_jacobian(self, x):
-        return -solve(self, x)[1]
+        return self._inverse_and_log_det(y)[0]
 
     def _inverse_log_det_jacobian(self, y):
-        return evaluate(self, y)[1]
+        return self._inverse_and_log_det(y)[1]
+
+    def _forward_and_log_det(self, x):
+        y, log_det = solve(self, x)
+        return y, -log_det
+
+    def _inverse_and_log_det(self, y):
+        return evaluate(self, y)
 
     def _transform(self, parameters, y):
         t = self.transformer(parameters)
@@ -98,8 +97,7 @@ class MaskedAutoregressive(tfb.Bijector):
         return self.transformer(parameters).forward(x)
 
 
-@never_stale
-class InverseAutoregressive(tfb.Bijector):
+class InverseAutoregressive(Layer):
     """Transforms each element as those of the *input* before it tell: fast samples.
 
     `y_i = x_i exp(s_i) + m_i` with `m_i` and `s_i` from a network that sees
@@ -156,20 +154,20 @@ class InverseAutoregressive(tfb.Bijector):
         return context_properties()
 
     def _forward(self, x):
-        y, fldj = evaluate(self, x)
-        self._cache.forward_attributes(x)["ildj"] = -fldj
-        return y
+        return self._forward_and_log_det(x)[0]
 
     def _inverse(self, y):
-        x, fldj = solve(self, y)
-        self._cache.inverse_attributes(y)["ildj"] = -fldj
-        return x
-
-    def _forward_log_det_jacobian(self, x):
-        return evaluate(self, x)[1]
+        return self._inverse_and_log_det(y)[0]
 
     def _inverse_log_det_jacobian(self, y):
-        return -solve(self, y)[1]
+        return self._inverse_and_log_det(y)[1]
+
+    def _forward_and_log_det(self, x):
+        return evaluate(self, x)
+
+    def _inverse_and_log_det(self, y):
+        x, log_det = solve(self, y)
+        return x, -log_det
 
     def _transform(self, parameters, x):
         t = self.transformer(parameters)

@@ -3,7 +3,7 @@
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows._freshness import never_stale
+from tfp_flows._layer import Layer
 from tfp_flows._parameters import (
     FINITE,
     as_parameters,
@@ -20,8 +20,7 @@ tfb = tfp.bijectors
 _AXES = dict(mean="C", variance="C", shift="C", log_scale="C")
 
 
-@never_stale
-class BatchNorm(tfb.Bijector):
+class BatchNorm(Layer):
     """Batch normalization: normalizes each feature by given statistics.
 
     `inverse` maps data to latents:
@@ -100,6 +99,8 @@ class BatchNorm(tfb.Bijector):
             name=name,
         )
 
+    has_batch_statistics = True
+
     @classmethod
     def _parameter_properties(cls, dtype):
         parameter = dict(event_ndims=1, shape_fn=lambda shape: shape[-1:])
@@ -153,7 +154,9 @@ class BatchNorm(tfb.Bijector):
     def _read(self, x):
         """Returns mean, shift and the log-scale of `forward`, with event axes."""
         self._check(x)
-        parameters = {name: getattr(self, name) for name in _AXES}
+        parameters = dict(
+            mean=self.mean, variance=self.variance, shift=self.shift,
+            log_scale=self.log_scale)
         mean, variance, shift, log_scale = (
             per_pixel(value, self.event_ndims)
             for value in broadcast_batch(_AXES, **parameters)

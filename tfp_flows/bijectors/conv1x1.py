@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows._freshness import never_stale
+from tfp_flows._layer import Layer
 from tfp_flows._parameters import (
     FINITE,
     as_parameters,
@@ -21,8 +21,7 @@ tfb = tfp.bijectors
 _PLU_AXES = dict(lower="CC", upper="CC", sign="C", log_magnitude="C")
 
 
-@never_stale
-class InvertibleConv1x1(tfb.Bijector):
+class InvertibleConv1x1(Layer):
     """Invertible 1x1 convolution: multiplies the channels of each pixel by a matrix.
 
     `y = weight x` at each pixel, with log determinant `H W log |det weight|`: Kingma
@@ -90,11 +89,13 @@ class InvertibleConv1x1(tfb.Bijector):
         return multiply_pixels(x, weight, self.event_ndims)
 
     def _inverse(self, y):
+        return self._inverse_and_log_det(y)[0]
+
+    def _inverse_and_log_det(self, y):
         check_pixels(self, y, self.event_ndims, self.weight.shape[-1])
-        inverse, log_det = self._inverse_and_log_det()
+        inverse, log_det = self._inverted_weight()
         ildj = -over_pixels(self, log_det, y, self.event_ndims)
-        self._cache.inverse_attributes(y)["ildj"] = ildj
-        return multiply_pixels(y, inverse, self.event_ndims)
+        return multiply_pixels(y, inverse, self.event_ndims), ildj
 
     def _forward_log_det_jacobian(self, x):
         check_pixels(self, x, self.event_ndims, self.weight.shape[-1])
@@ -103,19 +104,24 @@ class InvertibleConv1x1(tfb.Bijector):
     def _inverse_log_det_jacobian(self, y):
         return -self._forward_log_det_jacobian(y)  # independent of the input
 
+    @property
+    def num_channels(self):
+        """Static number of channels, or None."""
+        return self.weight.shape[-1]
+
     def matrix(self):
         """Matrix of the layer, shape `[..., C, C]`."""
         return tf.convert_to_tensor(self.weight)
 
     def inverse_matrix(self):
         """Inverse of the matrix, shape `[..., C, C]`."""
-        return self._inverse_and_log_det()[0]
+        return self._inverted_weight()[0]
 
     def log_abs_det(self):
         """`log |det weight|`, shape `[...]`."""
-        return self._inverse_and_log_det()[1]
+        return self._inverted_weight()[1]
 
-    def _inverse_and_log_det(self):
+    def _inverted_weight(self):
         weight = tf.convert_to_tensor(self.weight)
         inverse, log_det = inverse_and_log_det(weight)
         if tf.executing_eagerly() and not np.all(_is_inverse(inverse, weight)):
@@ -128,8 +134,7 @@ class InvertibleConv1x1(tfb.Bijector):
         return inverse, log_det
 
 
-@never_stale
-class InvertibleConv1x1PLU(tfb.Bijector):
+class InvertibleConv1x1PLU(Layer):
     """`InvertibleConv1x1` in PLU form, whose matrix is always invertible.
 
     `weight = P L (U + diag(sign exp(log_magnitude)))` with a permutation `P`, a unit
@@ -246,6 +251,11 @@ class InvertibleConv1x1PLU(tfb.Bijector):
 
     def _inverse_log_det_jacobian(self, y):
         return -self._forward_log_det_jacobian(y)  # independent of the input
+
+    @property
+    def num_channels(self):
+        """Static number of channels, or None."""
+        return self.sign.shape[-1]
 
     def matrix(self):
         """Matrix of the layer, shape `[..., C, C]`."""

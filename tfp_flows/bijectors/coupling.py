@@ -5,7 +5,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows._autodiff import with_shape
-from tfp_flows._freshness import never_stale
+from tfp_flows._layer import Layer
 from tfp_flows._parameters import check_broadcasts
 from tfp_flows.bijectors import _last_axis_sums, transformers
 from tfp_flows.bijectors._conditioner import (
@@ -20,8 +20,7 @@ from tfp_flows.bijectors._mask_split import Split
 tfb = tfp.bijectors
 
 
-@never_stale
-class Coupling(tfb.Bijector):
+class Coupling(Layer):
     """Transforms some elements, by what a network makes of the others.
 
     `y_kept = x_kept` and `y_changed = T(x_changed; network(x_kept))`, with `T` acting
@@ -87,28 +86,31 @@ class Coupling(tfb.Bijector):
             name=name,
         )
 
+    @property
+    def needs_initialization(self):
+        return getattr(self.conditioner, "needs_initialization", False)
+
     @classmethod
     def _parameter_properties(cls, dtype):
         return context_properties()
 
     def _forward(self, x):
-        y, log_det = self._value_and_log_det(x, "forward")
-        self._cache.forward_attributes(x)["ildj"] = -log_det
-        return y
+        return self._forward_and_log_det(x)[0]
 
     def _inverse(self, y):
-        x, log_det = self._value_and_log_det(y, "inverse")
-        self._cache.inverse_attributes(y)["ildj"] = log_det
-        return x
-
-    def _forward_log_det_jacobian(self, x):
-        return self._value_and_log_det(x, "forward")[1]
+        return self._inverse_and_log_det(y)[0]
 
     def _inverse_log_det_jacobian(self, y):
-        return self._value_and_log_det(y, "inverse")[1]
+        return self._inverse_and_log_det(y)[1]
 
-    def _value_and_log_det(self, x, direction):
-        """Returns what a direction makes of `x`, and the log determinant of that."""
+    def _forward_and_log_det(self, x):
+        return self._evaluate(x, "forward")
+
+    def _inverse_and_log_det(self, y):
+        return self._evaluate(y, "inverse")
+
+    def _evaluate(self, x, direction):
+        """Returns result and log determinant of a direction."""
         self._check(x)
         x = checked_input(self, self._with_known_event(x))
         if self._split is None:
@@ -129,8 +131,12 @@ class Coupling(tfb.Bijector):
                 self.mask[..., np.newaxis], tf.zeros_like(parameters), parameters
             )
         transform = self.transformer(parameters)
-        result = getattr(transform, direction)(x)
-        log_dets = getattr(transform, f"{direction}_log_det_jacobian")(x, event_ndims=0)
+        if direction == "forward":
+            result = transform.forward(x)
+            log_dets = transform.forward_log_det_jacobian(x, event_ndims=0)
+        else:
+            result = transform.inverse(x)
+            log_dets = transform.inverse_log_det_jacobian(x, event_ndims=0)
         # Constant ones lack the axes along which they are.
         return result, log_dets + tf.zeros_like(result)
 
@@ -148,14 +154,14 @@ class Coupling(tfb.Bijector):
         Raises:
           TypeError, ValueError: as the network.
         """
-        if hasattr(self.conditioner, "initialize_from_data"):
+        if self.needs_initialization:
             values = tf.convert_to_tensor(values, dtype_hint=self.dtype)
             self._check(values)
             values = self._with_known_event(values)
             check_has_context(self)
             context = [] if self.context is None else [self.context]
             self.conditioner.initialize_from_data(self._kept(values), *context)
-        return getattr(self, direction)(values)
+        return super().initialize_from_data(values, direction)
 
     def _kept(self, x):
         """Returns what the network sees."""

@@ -3,7 +3,7 @@
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows._freshness import never_stale
+from tfp_flows._layer import Layer
 from tfp_flows._parameters import (
     FINITE,
     as_parameters,
@@ -16,8 +16,7 @@ from tfp_flows.bijectors import _last_axis_sums
 tfb = tfp.bijectors
 
 
-@never_stale
-class DiagonalScale(tfb.Bijector):
+class DiagonalScale(Layer):
     """Diagonal scaling layer: multiplies each element by a learned scale.
 
     `y = x exp(log_scale)`, with log determinant `sum_d log_scale_d`: the last layer of

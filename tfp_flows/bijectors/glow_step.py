@@ -3,21 +3,20 @@
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows._freshness import never_stale
-from tfp_flows._traversal import start_layers
+from tfp_flows._layer import OPPOSITE, Layer
+from tfp_flows._traversal import initialize_layers
 from tfp_flows.bijectors._pixelwise import (
     check_pixels,
     multiply_pixels,
     over_pixels,
     per_pixel,
 )
-from tfp_flows.bijectors.actnorm import warn_before_start
+from tfp_flows.bijectors.actnorm import ActNorm, warn_before_start
+from tfp_flows.bijectors.conv1x1 import InvertibleConv1x1, InvertibleConv1x1PLU
+from tfp_flows.bijectors.coupling import Coupling
 
-tfb = tfp.bijectors
 
-
-@never_stale
-class GlowStep(tfb.Bijector):
+class GlowStep(Layer):
     """Step of flow of Glow: activation normalization, 1x1 convolution and coupling.
 
     From data to latents, `x = coupling^-1(W (y - shift) exp(-log_scale))`: figure 2a of
@@ -58,14 +57,15 @@ class GlowStep(tfb.Bijector):
         self, actnorm, convolution, coupling, validate_args=False, name="glow_step"
     ):
         parameters = dict(locals())
-        for argument, layer, needs in [
-            ("actnorm", actnorm, "log_scale"),
-            ("convolution", convolution, "inverse_matrix"),
-            ("coupling", coupling, "mask"),
+        for argument, layer, kinds in [
+            ("actnorm", actnorm, (ActNorm,)),
+            ("convolution", convolution, (InvertibleConv1x1, InvertibleConv1x1PLU)),
+            ("coupling", coupling, (Coupling,)),
         ]:
-            if not (isinstance(layer, tfb.Bijector) and hasattr(layer, needs)):
+            if not isinstance(layer, kinds):
                 raise TypeError(
-                    f"`{argument}` must be such a layer of `tfp_flows.bijectors`; "
+                    f"`{argument}` must be an instance of "
+                    f"{' or '.join(f'`{kind.__name__}`' for kind in kinds)}; "
                     f"got {layer!r}."
                 )
             if layer.forward_min_event_ndims != 3:
@@ -73,26 +73,26 @@ class GlowStep(tfb.Bijector):
                     f"`{argument}` must take events of rank 3; "
                     f"got rank {layer.forward_min_event_ndims}."
                 )
-        sizes = [
-            getattr(convolution, "weight", actnorm.shift).shape[-1],
-            getattr(convolution, "sign", actnorm.shift).shape[-1],
-            actnorm.shift.shape[-1],
-        ]
-        if len(set(sizes)) > 1 or coupling.mask.shape[-1] not in (1, sizes[0]):
+        channels = actnorm.shift.shape[-1]
+        others = convolution.num_channels, coupling.mask.shape[-1]
+        if others[0] != channels or others[1] not in (1, channels):
             raise ValueError(
-                "The layers must be of as many channels; got "
-                f"{sizes[2]}, {min(sizes[:2])} and {coupling.mask.shape[-1]}."
+                "`actnorm`, `convolution` and `coupling` must have the same number of "
+                f"channels; got {channels}, {others[0]} and {others[1]}."
             )
         self.actnorm, self.convolution = actnorm, convolution
         self.coupling = coupling
-        self._conditioner_variables = coupling._conditioner_variables
         super().__init__(
             forward_min_event_ndims=3,
             dtype=actnorm.dtype,
-            validate_args=validate_args,
+            # The layers are not called by the methods that would run their checks.
+            validate_args=any(
+                [validate_args, actnorm.validate_args, convolution.validate_args]),
             parameters=parameters,
             name=name,
         )
+
+    needs_initialization = True
 
     @classmethod
     def _parameter_properties(cls, dtype):
@@ -111,29 +111,28 @@ class GlowStep(tfb.Bijector):
         ]
 
     def _forward(self, x):
-        y, log_det = self._value_and_log_det(x, "forward")
-        self._cache.forward_attributes(x)["ildj"] = -log_det
-        return y
+        return self._forward_and_log_det(x)[0]
 
     def _inverse(self, y):
-        x, log_det = self._value_and_log_det(y, "inverse")
-        self._cache.inverse_attributes(y)["ildj"] = log_det
-        return x
-
-    def _forward_log_det_jacobian(self, x):
-        return self._value_and_log_det(x, "forward")[1]
+        return self._inverse_and_log_det(y)[0]
 
     def _inverse_log_det_jacobian(self, y):
-        return self._value_and_log_det(y, "inverse")[1]
+        return self._inverse_and_log_det(y)[1]
 
-    def _value_and_log_det(self, x, direction):
-        """Returns what a direction makes of `x`, and the log determinant of that."""
+    def _forward_and_log_det(self, x):
+        return self._evaluate(x, "forward")
+
+    def _inverse_and_log_det(self, y):
+        return self._evaluate(y, "inverse")
+
+    def _evaluate(self, x, direction):
+        """Returns result and log determinant of a direction."""
         check_pixels(self, x, 3, self.actnorm.shift.shape[-1])
         if direction == "forward":
-            y, log_det = self.coupling._value_and_log_det(x, direction)
+            y, log_det = self.coupling._forward_and_log_det(x)
             return self._map_pixels(y, direction), log_det + self._log_det(y)
         y = self._map_pixels(x, direction)
-        result, log_det = self.coupling._value_and_log_det(y, direction)
+        result, log_det = self.coupling._inverse_and_log_det(y)
         return result, log_det - self._log_det(y)
 
     def _map_pixels(self, x, direction):
@@ -169,5 +168,9 @@ class GlowStep(tfb.Bijector):
         Raises:
           TypeError, ValueError: as for the layers.
         """
-        chain = tfb.Chain([self.actnorm, tfb.Invert(self.convolution), self.coupling])
-        return start_layers(chain, values, direction)
+        layers = [
+            (self.actnorm, "inverse"), (self.convolution, "forward"),
+            (self.coupling, "inverse")]
+        if direction == "forward":
+            layers = [(layer, OPPOSITE[own]) for layer, own in reversed(layers)]
+        return initialize_layers(layers, values)

@@ -6,14 +6,13 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows._freshness import never_stale
+from tfp_flows._layer import Layer
 from tfp_flows.bijectors import _last_axis_sums
 
 tfb = tfp.bijectors
 
 
-@never_stale
-class Logit(tfb.Bijector):
+class Logit(Layer):
     """Logit layer: maps values in a range to the real line.
 
     `y = log(p / (1 - p))`, `p = alpha + (1 - 2 alpha) (x - low) / (high - low)`,
@@ -59,7 +58,7 @@ class Logit(tfb.Bijector):
             name=name,
         )
 
-    _bounds_its_domain = True
+    restricts_support = True
 
     @classmethod
     def _parameter_properties(cls, dtype):

@@ -2,21 +2,28 @@
 
 import math
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows._autodiff import with_shape
-from tfp_flows._freshness import never_stale
-from tfp_flows._traversal import start_layers
-from tfp_flows.bijectors._mask_split import channels_kept, with_batch_of_both
-from tfp_flows.bijectors._recomputation import evaluate, evaluate_again
+from tfp_flows._layer import (
+    OPPOSITE,
+    Layer,
+    flatten,
+    modules_of,
+    value_and_log_det,
+)
+from tfp_flows._traversal import initialize_layers
+from tfp_flows.bijectors._mask_split import with_batch_of_both
+from tfp_flows.bijectors.coupling import Coupling
+from tfp_flows.bijectors._recomputation import recomputed_value_and_log_det
 from tfp_flows.bijectors.squeeze import squeeze, unsqueeze
 
 tfb = tfp.bijectors
 
 
-@never_stale
-class MultiScale(tfb.Bijector):
+class MultiScale(Layer):
     """Factors out a part of the channels at each level, and goes on with the others.
 
     On the way from data to noise each level applies its bijector, which squeezes; then
@@ -73,19 +80,23 @@ class MultiScale(tfb.Bijector):
                 "`priors` must have one entry less than `bijectors`; "
                 f"got {len(self.priors)} and {len(self.bijectors)}."
             )
-        self._kept = [channels_kept(prior) for prior in self.priors]
+        self._kept = [_num_masked_channels(prior) for prior in self.priors]
         self.recompute, self.event_shape = recompute, event_shape
         unknown = [
-            module.name
-            for module in self.submodules
-            if getattr(module, "_conditioner_variables", []) is None
+            part.name for part in modules_of(self)
+            if isinstance(part, Layer) and part.hidden_variables is None
         ]
         if unknown and recompute:
             raise ValueError(
-                "`recompute` must be false where a conditioner is a plain function, of "
-                f"which nobody knows what it depends on; got such in {unknown}."
+                "`recompute` must be False with plain functions as conditioners, whose "
+                f"variables cannot be tracked; got True, and {', '.join(unknown)}. Use "
+                "a `tf.Module`."
             )
-        self._conditioner_variables = None if unknown else []
+        # By level, its layers from data to latents; past `tf.Module` and checkpoints.
+        vars(self)["_levels"] = [
+            [pair for part in parts for pair in flatten(part, "inverse")]
+            for parts in [*zip(self.bijectors, self.priors), self.bijectors[-1:]]
+        ]
         super().__init__(
             forward_min_event_ndims=3,
             dtype=_dtype_of(self.submodules),
@@ -93,6 +104,14 @@ class MultiScale(tfb.Bijector):
             parameters=parameters,
             name=name,
         )
+
+    _TF_MODULE_IGNORED_PROPERTIES = Layer._TF_MODULE_IGNORED_PROPERTIES | {"_levels"}
+
+    @property
+    def needs_initialization(self):
+        return any(
+            part.needs_initialization for part in self.submodules
+            if isinstance(part, Layer))
 
     @classmethod
     def _parameter_properties(cls, dtype):
@@ -104,24 +123,23 @@ class MultiScale(tfb.Bijector):
         }
 
     def _forward(self, x):
-        y, log_det = self._value_and_log_det(x, "forward")
-        self._cache.forward_attributes(x)["ildj"] = -log_det
-        return y
+        return self._forward_and_log_det(x)[0]
 
     def _inverse(self, y):
-        x, log_det = self._value_and_log_det(y, "inverse")
-        self._cache.inverse_attributes(y)["ildj"] = log_det
-        return x
-
-    def _forward_log_det_jacobian(self, x):
-        return self._value_and_log_det(x, "forward")[1]
+        return self._inverse_and_log_det(y)[0]
 
     def _inverse_log_det_jacobian(self, y):
-        return self._value_and_log_det(y, "inverse")[1]
+        return self._inverse_and_log_det(y)[1]
 
-    def _value_and_log_det(self, x, direction):
-        """Returns what a direction makes of `x`, and the log determinant of that."""
-        run = evaluate_again if self.recompute else evaluate
+    def _forward_and_log_det(self, x):
+        return self._evaluate(x, "forward")
+
+    def _inverse_and_log_det(self, y):
+        return self._evaluate(y, "inverse")
+
+    def _evaluate(self, x, direction):
+        """Returns result and log determinant of a direction."""
+        run = recomputed_value_and_log_det if self.recompute else value_and_log_det
         self._check(x)
         if self.event_shape and not x.shape[-3:].is_fully_defined():
             x = with_shape(x, [*x.shape[:-3], *self.event_shape])  # lost in graphs
@@ -131,25 +149,26 @@ class MultiScale(tfb.Bijector):
         return self.merge_levels(latents), log_det
 
     def _to_latents(self, y, run):
-        latents, log_det = [], 0.0
-        for i, level in enumerate(self._levels()):
-            y, change = run(level, y, "inverse")
-            log_det += change
+        latents, total = [], 0.0
+        for i, layers in enumerate(self._levels):
+            y, log_det = run(layers, y, 3)
+            total += log_det
             if i < len(self.priors):
                 kept = self._kept[i]
                 latents.append(y[..., kept:])
                 y = y[..., :kept]
-        return [*latents, y], log_det
+        return [*latents, y], total
 
     def _to_data(self, x, run):
         *latents, y = self.split_levels(x)
-        log_det = 0.0
-        for i, level in reversed(list(enumerate(self._levels()))):
+        total = 0.0
+        for i, layers in reversed(list(enumerate(self._levels))):
             if i < len(self.priors):
                 y = tf.concat(with_batch_of_both(y, latents[i]), axis=-1)
-            y, change = run(level, y, "forward")
-            log_det += change
-        return y, log_det
+            opposite = [(layer, OPPOSITE[own]) for layer, own in reversed(layers)]
+            y, log_det = run(opposite, y, 3)
+            total += log_det
+        return y, total
 
     def _check(self, x):
         expected = tf.TensorShape(self.event_shape or [None, None, None])
@@ -158,11 +177,6 @@ class MultiScale(tfb.Bijector):
                 f"The input must be images of shape {expected}, with any axes before; "
                 f"got shape {x.shape}."
             )
-
-    def _levels(self):
-        """Returns the bijectors, each after its prior where it has one."""
-        chains = map(tfb.Chain, zip(self.bijectors, self.priors))
-        return [*chains, self.bijectors[-1]]
 
     def split_levels(self, x):
         """Returns the latents of the levels, the level of the data first.
@@ -251,8 +265,25 @@ class MultiScale(tfb.Bijector):
             )
         values = tf.convert_to_tensor(values, dtype_hint=self.dtype)
         self._check(values)
-        run = lambda *level: (start_layers(*level), 0.0)
+        run = lambda layers, values, _: (initialize_layers(layers, values), 0.0)
         return self.merge_levels(self._to_latents(values, run)[0])
+
+
+def _num_masked_channels(prior):
+    """Returns how many channels, the first ones, a coupling leaves unchanged.
+
+    Raises:
+      ValueError: it is not a coupling with such a mask.
+    """
+    mask = prior.mask if isinstance(prior, Coupling) else np.zeros([])
+    number = int(np.sum(mask))
+    if mask.shape[:-1] != (1, 1) or not mask[..., :number].all() or not number:
+        raise ValueError(
+            "Each of `priors` must be a `Coupling` with a mask of shape [1, 1, "
+            "channels] that is true for the first channels, at least one; "
+            f"got {prior!r} with a mask of shape {mask.shape}, {number} times true."
+        )
+    return number
 
 
 def _dtype_of(modules):

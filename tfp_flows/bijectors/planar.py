@@ -3,7 +3,7 @@
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows._freshness import never_stale
+from tfp_flows._layer import Layer
 from tfp_flows._parameters import (
     FINITE,
     as_parameters,
@@ -22,8 +22,7 @@ _AXES = dict(u="D", w="D", b="")
 _STACK_AXES = dict(u="KD", w="KD", b="K")
 
 
-@never_stale
-class Planar(tfb.Bijector):
+class Planar(Layer):
     """Planar flow layer: shifts each point along `u` by a function of `w'x + b`.
 
     `y = x + u_hat h(a)`, `a = w'x + b`: equation 10 of Rezende and Mohamed (2015),
@@ -105,20 +104,20 @@ class Planar(tfb.Bijector):
         return _assertions(self, is_init)
 
     def _forward(self, x):
-        y, log_det = _planar_math.forward(self._layers(x), self._h, x)
-        self._cache.forward_attributes(x)["ildj"] = -log_det
-        return y
+        return self._forward_and_log_det(x)[0]
 
     def _inverse(self, y):
-        x, log_det = _planar_math.inverse(self._layers(y), self._h, y)
-        self._cache.inverse_attributes(y)["ildj"] = -log_det
-        return x
-
-    def _forward_log_det_jacobian(self, x):
-        return _planar_math.forward(self._layers(x), self._h, x)[1]
+        return self._inverse_and_log_det(y)[0]
 
     def _inverse_log_det_jacobian(self, y):
-        return -_planar_math.inverse(self._layers(y), self._h, y)[1]
+        return self._inverse_and_log_det(y)[1]
+
+    def _forward_and_log_det(self, x):
+        return _planar_math.forward(self._layers(x), self._h, x)
+
+    def _inverse_and_log_det(self, y):
+        x, log_det = _planar_math.inverse(self._layers(y), self._h, y)
+        return x, -log_det
 
     def _layers(self, x):
         check_input(self, x, w=self.w)
@@ -127,8 +126,7 @@ class Planar(tfb.Bijector):
         return _planar_math.constrained(u, w, b, self._h, self.constraint)
 
 
-@never_stale
-class PlanarStack(tfb.Bijector):
+class PlanarStack(Layer):
     """Composition of `K` planar layers, evaluated by two matrix products.
 
     `y = x + U_hat' h(a)`, `a_k = w_k'x + b_k + sum_{j<k} (w_k'u_hat_j) h(a_j)`. Layer 0
@@ -191,20 +189,20 @@ class PlanarStack(tfb.Bijector):
         return _assertions(self, is_init)
 
     def _forward(self, x):
-        y, log_det = _planar_math.forward(self._layers(x), self._h, x)
-        self._cache.forward_attributes(x)["ildj"] = -log_det
-        return y
+        return self._forward_and_log_det(x)[0]
 
     def _inverse(self, y):
-        x, log_det = _planar_math.inverse(self._layers(y), self._h, y)
-        self._cache.inverse_attributes(y)["ildj"] = -log_det
-        return x
-
-    def _forward_log_det_jacobian(self, x):
-        return _planar_math.forward(self._layers(x), self._h, x)[1]
+        return self._inverse_and_log_det(y)[0]
 
     def _inverse_log_det_jacobian(self, y):
-        return -_planar_math.inverse(self._layers(y), self._h, y)[1]
+        return self._inverse_and_log_det(y)[1]
+
+    def _forward_and_log_det(self, x):
+        return _planar_math.forward(self._layers(x), self._h, x)
+
+    def _inverse_and_log_det(self, y):
+        x, log_det = _planar_math.inverse(self._layers(y), self._h, y)
+        return x, -log_det
 
     def _layers(self, x):
         check_input(self, x, w=self.w)

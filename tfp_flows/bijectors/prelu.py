@@ -3,7 +3,7 @@
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows._freshness import never_stale
+from tfp_flows._layer import Layer
 from tfp_flows._parameters import (
     POSITIVE,
     as_parameters,
@@ -14,8 +14,7 @@ from tfp_flows._parameters import (
 tfb = tfp.bijectors
 
 
-@never_stale
-class PReLU(tfb.Bijector):
+class PReLU(Layer):
     """Parametric ReLU: scales negative elements by a learned slope.
 
     `y = x` for `x >= 0` and `y = slope x` for `x < 0`, elementwise: equation 1 of He et

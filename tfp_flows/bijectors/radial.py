@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows._freshness import never_stale
+from tfp_flows._layer import Layer
 from tfp_flows._parameters import (
     FINITE,
     POSITIVE,
@@ -19,8 +19,7 @@ from tfp_flows.bijectors import _last_axis_sums
 tfb = tfp.bijectors
 
 
-@never_stale
-class Radial(tfb.Bijector):
+class Radial(Layer):
     """Radial flow layer: expands or contracts space around a point.
 
     `y = center + (x - center) (rho + gain) / (rho + 1)`, `rho = |x - center| / radius`:
@@ -124,24 +123,25 @@ class Radial(tfb.Bijector):
         )
 
     def _forward(self, x):
-        offset, rho = self._polar(x)
-        stretch = _mixture(rho, self.gain)
-        self._cache.forward_attributes(x)["ildj"] = -_log_det(rho, stretch, x)
-        return self.center + _last_axis_sums.scale(offset, stretch)
+        return self._forward_and_log_det(x)[0]
 
     def _inverse(self, y):
-        offset, rho = self._polar_of_preimage(y)
-        stretch = _mixture(rho, self.gain)
-        self._cache.inverse_attributes(y)["ildj"] = -_log_det(rho, stretch, y)
-        return self.center + _last_axis_sums.scale(offset, 1.0 / stretch)
+        return self._inverse_and_log_det(y)[0]
 
     def _inverse_log_det_jacobian(self, y):
-        _, rho = self._polar_of_preimage(y)
-        return -_log_det(rho, _mixture(rho, self.gain), y)
+        return self._inverse_and_log_det(y)[1]
 
-    def _forward_log_det_jacobian(self, x):
-        _, rho = self._polar(x)
-        return _log_det(rho, _mixture(rho, self.gain), x)
+    def _forward_and_log_det(self, x):
+        offset, rho = self._polar(x)
+        stretch = _mixture(rho, self.gain)
+        y = self.center + _last_axis_sums.scale(offset, stretch)
+        return y, _log_det(rho, stretch, x)
+
+    def _inverse_and_log_det(self, y):
+        offset, rho = self._polar_of_preimage(y)
+        stretch = _mixture(rho, self.gain)
+        x = self.center + _last_axis_sums.scale(offset, 1.0 / stretch)
+        return x, -_log_det(rho, stretch, y)
 
     def _polar_of_preimage(self, y):
         """Returns `y - center`, and `rho` of the preimage of `y`."""

@@ -4,21 +4,19 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows._autodiff import with_shape
-from tfp_flows._freshness import never_stale
+from tfp_flows._layer import Layer, flatten, value_and_log_det
 from tfp_flows._parameters import check_broadcasts, is_reference, without_keras
-from tfp_flows._traversal import can_start
+from tfp_flows._traversal import is_initializable
 from tfp_flows.bijectors import _scan_slices
-from tfp_flows.bijectors._pytree import Read, leaves_of, replaced
-from tfp_flows.bijectors._recomputation import evaluate
-from tfp_flows.bijectors._scan_initialization import start_in_turn
+from tfp_flows.bijectors._pytree import VariableSnapshot, leaves_of, replace_leaves
+from tfp_flows.bijectors._scan_initialization import initialize_scan
 from tfp_flows.bijectors._scan_loop import scan
 from tfp_flows.bijectors._scan_stacking import stack_layers
 
 tfb = tfp.bijectors
 
 
-@never_stale
-class Scan(tfb.Bijector):
+class Scan(Layer):
     """`K` equal layers in a row, for whose graph it is the same how many they are.
 
     `y = layer_{K-1}(... layer_1(layer_0(x)))`: layer 0 acts first, and is nearest to
@@ -57,7 +55,7 @@ class Scan(tfb.Bijector):
     """
 
     # The pattern shows none of its variables; those that count are shown by others.
-    _TF_MODULE_IGNORED_PROPERTIES = tfb.Bijector._TF_MODULE_IGNORED_PROPERTIES | {
+    _TF_MODULE_IGNORED_PROPERTIES = Layer._TF_MODULE_IGNORED_PROPERTIES | {
         "layer",
         "_parameters",
     }
@@ -90,7 +88,6 @@ class Scan(tfb.Bijector):
             for path, value in [*stacked.items(), *shared.items()]
             if is_reference(value)
         }
-        self._conditioner_variables = None if _is_unknown(layer) else []
         super().__init__(
             forward_min_event_ndims=ndims,
             dtype=layer.dtype,
@@ -138,27 +135,34 @@ class Scan(tfb.Bijector):
         return dict(layer=layer, _stacked_last=_scan_slices.properties())
 
     @property
+    def untracked_layers(self):
+        return (self.layer,)
+
+    @property
+    def needs_initialization(self):
+        return is_initializable(self.layer)
+
+    @property
     def _stacked_last(self):
         return _scan_slices.stacked_last(self)
 
     def _forward(self, x):
-        y, log_det = self._value_and_log_det(x, "forward")
-        self._cache.forward_attributes(x)["ildj"] = -log_det
-        return y
+        return self._forward_and_log_det(x)[0]
 
     def _inverse(self, y):
-        x, log_det = self._value_and_log_det(y, "inverse")
-        self._cache.inverse_attributes(y)["ildj"] = log_det
-        return x
-
-    def _forward_log_det_jacobian(self, x):
-        return self._value_and_log_det(x, "forward")[1]
+        return self._inverse_and_log_det(y)[0]
 
     def _inverse_log_det_jacobian(self, y):
-        return self._value_and_log_det(y, "inverse")[1]
+        return self._inverse_and_log_det(y)[1]
 
-    def _value_and_log_det(self, x, direction):
-        """Returns what a direction makes of `x`, and the log determinant of that."""
+    def _forward_and_log_det(self, x):
+        return self._evaluate(x, "forward")
+
+    def _inverse_and_log_det(self, y):
+        return self._evaluate(y, "inverse")
+
+    def _evaluate(self, x, direction):
+        """Returns result and log determinant of a direction."""
         ndims = self.forward_min_event_ndims
         x = self._with_all_batch_axes(x, direction)
         shared = {
@@ -171,16 +175,16 @@ class Scan(tfb.Bijector):
             {}
             if tf.executing_eagerly()
             else {
-                path: Read(leaf)
+                path: VariableSnapshot(leaf)
                 for path, leaf in self.shared.items()
                 if isinstance(leaf, tf.Variable) and leaf.dtype.is_integer
             }
         )
 
         def step(x, *tensors):
-            layer = replaced(self.layer, {**numbers, **dict(zip(paths, tensors))})
+            layer = replace_leaves(self.layer, {**numbers, **dict(zip(paths, tensors))})
             with tf.GradientTape() as tape:
-                result = evaluate(layer, x, direction, ndims)
+                result = value_and_log_det(flatten(layer, direction), x, ndims)
             _check_none(tape.watched_variables())
             return result
 
@@ -199,7 +203,9 @@ class Scan(tfb.Bijector):
                 f"got shape {x.shape}."
             )
         event = x.shape[x.shape.rank - ndims :]
-        after = getattr(self.layer, f"{direction}_event_shape")(event)
+        after = (
+            self.layer.forward_event_shape(event) if direction == "forward"
+            else self.layer.inverse_event_shape(event))
         if not after.is_compatible_with(event):
             raise ValueError(
                 "`layer` must keep the shape of an event; "
@@ -236,9 +242,9 @@ class Scan(tfb.Bijector):
           TypeError, ValueError: as the layers; TypeError if what they would set is not
             stacked as variables.
         """
-        if not can_start(self.layer):
-            return getattr(self, direction)(values)
-        return start_in_turn(self, values, direction)
+        if not self.needs_initialization:
+            return super().initialize_from_data(values, direction)
+        return initialize_scan(self, values, direction)
 
 
 def _as_stack(path, value, leaves):
@@ -273,14 +279,6 @@ def _number_of(stacked):
             f"got {numbers}."
         )
     return next(iter(numbers.values()))
-
-
-def _is_unknown(layer):
-    """Returns whether a conditioner is a plain function, which may read anything."""
-    return any(
-        getattr(part, "_conditioner_variables", []) is None
-        for part in [layer, *layer.submodules]
-    )
 
 
 def _check_none(variables):

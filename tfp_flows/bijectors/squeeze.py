@@ -4,13 +4,12 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows._autodiff import with_shape
-from tfp_flows._freshness import never_stale
+from tfp_flows._layer import Layer
 
 tfb = tfp.bijectors
 
 
-@never_stale
-class Squeeze(tfb.Bijector):
+class Squeeze(Layer):
     """Squeeze layer: reshapes blocks of pixels into channels (space to depth).
 
     `x` has shape `[..., H, W, C]` and `y` has shape `[..., H / f, W / f, f f C]`, where

@@ -4,7 +4,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows._autodiff import with_shape
-from tfp_flows._freshness import never_stale
+from tfp_flows._layer import Layer
 from tfp_flows._parameters import (
     FINITE,
     as_parameters,
@@ -23,8 +23,7 @@ tfb = tfp.bijectors
 _AXES = dict(q="DM", r="MM", r_tilde="MM", b="M")
 
 
-@never_stale
-class Sylvester(tfb.Bijector):
+class Sylvester(Layer):
     """Sylvester flow layer: a residual network with one hidden layer of `M` units.
 
     `y = x + Q R h(t)`, `t = R_tilde Q'x + b`: equation 13 of van den Berg et al.
@@ -140,23 +139,15 @@ class Sylvester(tfb.Bijector):
         )
 
     def _forward(self, x):
-        y, log_det = self._evaluate(x)
-        self._cache.forward_attributes(x)["ildj"] = -log_det
-        return y
+        return self._forward_and_log_det(x)[0]
 
     def _inverse(self, y):
-        x, log_det = self._solve(y)
-        self._cache.inverse_attributes(y)["ildj"] = -log_det
-        return x
-
-    def _forward_log_det_jacobian(self, x):
-        return self._evaluate(x)[1]
+        return self._inverse_and_log_det(y)[0]
 
     def _inverse_log_det_jacobian(self, y):
-        return -self._solve(y)[1]
+        return self._inverse_and_log_det(y)[1]
 
-    def _evaluate(self, x):
-        """Returns `y` and the log determinant there."""
+    def _forward_and_log_det(self, x):
         if self.experimental_batch_shape().rank != 0:
             return self._evaluate_each(x)
         w, v, _, b, margin = self._read(x)
@@ -166,8 +157,13 @@ class Sylvester(tfb.Bijector):
         log_det = _triangular_solve.per_sample(log_det, w, x)
         return x + _triangular_solve.expand(h, v, x), log_det
 
+    def _inverse_and_log_det(self, y):
+        w, v, u, b, margin = self._read(y)
+        x, log_det = _triangular_solve.invert(y, w, v, u, b, self._h, margin)
+        return x, -log_det
+
     def _evaluate_each(self, x):
-        """As `_evaluate`, for per-example matrices, without forming their products.
+        """As `_forward_and_log_det`, for per-example matrices, without their products.
 
         A product is worth its cost for one matrix that all examples share. For
         per-example matrices it would be `M` times the work.
@@ -181,11 +177,6 @@ class Sylvester(tfb.Bijector):
         h, slope, lack = self._h.evaluate(t)
         log_det = tf.reduce_sum(self._h.log_stretch(lack, slope, margin), axis=-1)
         return x + _times(q, _times(r, h)), log_det
-
-    def _solve(self, y):
-        """Returns `x` and the log determinant of forward there."""
-        w, v, u, b, margin = self._read(y)
-        return _triangular_solve.invert(y, w, v, u, b, self._h, margin)
 
     def _read(self, x):
         """Returns `R_tilde Q'`, `R'Q'`, `U`, `b` and `1 + U_mm L`."""

@@ -13,7 +13,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows._builders import register
-from tfp_flows._freshness import never_stale
+from tfp_flows._layer import Layer
 from tfp_flows.bijectors._spline import Spline
 
 __all__ = [
@@ -201,8 +201,7 @@ def _softmax(x):
     return powers / tf.reduce_sum(powers, axis=-1, keepdims=True)
 
 
-@never_stale
-class _ScaleAndShift(tfb.Bijector):
+class _ScaleAndShift(Layer):
     """`y = x exp(log_scale) + shift`; a chain of two does more, in part in float32."""
 
     def __init__(self, log_scale, shift, validate_args=False, name="scale_and_shift"):

@@ -6,6 +6,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows._autodiff import with_shape
+from tfp_flows._layer import TakesContext
 from tfp_flows.bijectors import _last_axis_sums
 from tfp_flows.bijectors._conditioner import (
     check_context,
@@ -18,7 +19,7 @@ from tfp_flows.flows._level_heads import Categorical, LogisticMixture
 tfd = tfp.distributions
 
 
-class DiscreteAutoregressive(tfd.Distribution):
+class DiscreteAutoregressive(TakesContext, tfd.Distribution):
     """The distribution of `discrete_autoregressive`, with the same arguments."""
 
     def __init__(
@@ -48,6 +49,7 @@ class DiscreteAutoregressive(tfd.Distribution):
             self._head = LogisticMixture(num_levels, mixture_size)
         self._check_number(getattr(network, "num_parameters", None))
         self._shape = _event_shape_of(network, event_shape)
+        self.context_ndims = context_ndims_of(network)
         self.context, self.context_size = check_context(network, context, None, dtype)
         super().__init__(
             # With an integer dtype TFP would cut off the decimals of an array.

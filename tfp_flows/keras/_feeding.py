@@ -139,11 +139,11 @@ def start(model, inputs):
     distribution = model.distribution
     missing = {
         id(flag)
-        for flag in _traversal.flags_of_start(distribution)
+        for flag in _traversal.initialized_flags(distribution)
         if not bool(flag.numpy())
     }
     bijector = _traversal.whole_bijector_of(distribution)
-    flags = [] if bijector is None else _traversal.flags_of_start(bijector)
+    flags = [] if bijector is None else _traversal.initialized_flags(bijector)
     reached = missing & {id(flag) for flag in flags}
     if reached != missing:
         warnings.warn(

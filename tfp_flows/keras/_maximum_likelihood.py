@@ -241,7 +241,7 @@ class MaximumLikelihood(keras.Model):
 
     def _averages_rows(self):
         """Tells whether the density of a row depends on others in training."""
-        return _traversal.has_statistics(self.distribution) or any(
+        return _traversal.has_batch_statistics(self.distribution) or any(
             isinstance(layer, keras.layers.BatchNormalization)
             and not layer.synchronized
             for layer in self._flatten_layers()

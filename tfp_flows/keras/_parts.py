@@ -8,7 +8,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows._builders import call_of
-from tfp_flows._traversal import layers_of
+from tfp_flows._traversal import flatten
 from tfp_flows.keras._weights import complain
 
 tfb, tfd = tfp.bijectors, tfp.distributions
@@ -170,7 +170,7 @@ def _leaves(flow):
         outer = [] if bijector is None else _leaves(bijector)
         return outer + _leaves(inner)
     leaves = []
-    for layer, _ in layers_of(flow, "inverse"):
+    for layer, _ in flatten(flow, "inverse"):
         if hasattr(layer, "priors"):  # of a `MultiScale`
             for part in [*layer.bijectors, *layer.priors]:
                 leaves += _leaves(part)

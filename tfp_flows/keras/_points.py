@@ -218,7 +218,7 @@ def _check_pixels(model, x):
     bijector = _traversal.whole_bijector_of(model.distribution)
     if bijector is None or vars(model).get("_warned_of_pixels"):
         return
-    layers = _traversal.layers_of(bijector, "inverse")
+    layers = _traversal.flatten(bijector, "inverse")
     number = getattr(layers[0][0], "num_pixel_values", None) if layers else None
     if number is None:
         return

@@ -47,8 +47,8 @@ class BijectorLayer(keras.layers.Layer):
         kwargs.setdefault("dtype", _points.dtype_of(bijector).name)
         super().__init__(autocast=False, **kwargs)
         self.bijector, self.direction, self.log_det = bijector, direction, log_det
-        self.context_size = _traversal.unbound_context_size(bijector)
-        self._context_ndims = _traversal.unbound_context_ndims(bijector)
+        self.context_size = _traversal.missing_context_size(bijector)
+        self._context_ndims = _traversal.missing_context_ndims(bijector)
         self._parts = parts_of(bijector)
 
     def build(self, input_shape):
@@ -96,7 +96,7 @@ class BijectorLayer(keras.layers.Layer):
         batch_norm = (
             training
             and direction == "inverse"
-            and (_traversal.has_statistics(bijector))
+            and (_traversal.has_batch_statistics(bijector))
         )
         if batch_norm:
             bound = _traversal.with_batch_statistics(bijector, x)

@@ -86,8 +86,8 @@ class DensityModel(MaximumLikelihood):
             kwargs["dtype"] = _points.dtype_of(distribution).name
         super().__init__(_points.dtype_of(distribution), **kwargs)
         self.distribution, self.seed = distribution, int(seed)
-        self.context_size = _traversal.unbound_context_size(distribution)
-        self.context_ndims = _traversal.unbound_context_ndims(distribution)
+        self.context_size = _traversal.missing_context_size(distribution)
+        self.context_ndims = _traversal.missing_context_ndims(distribution)
         self._parts = parts_of(distribution, _feeding.hidden_variables_of(self))
         # Past Keras, which would take it for a part to save.
         vars(self)["_columns"] = {}  # names of those of tables, by the place of these
@@ -108,7 +108,7 @@ class DensityModel(MaximumLikelihood):
         x, context = _points.as_points(self, inputs)
         distribution = self.bound(context)
         with phase(training) as entered:
-            if training and _traversal.has_statistics(distribution):
+            if training and _traversal.has_batch_statistics(distribution):
                 bound = _traversal.with_batch_statistics(distribution, x)
                 log_prob = _support.log_prob(bound, x)
                 update(

@@ -53,7 +53,7 @@ class DistributionLayer(keras.layers.Layer):
                 "`family` must be a flow with a context or a callable that returns a "
                 f"`tfd.Distribution`; got {family!r}."
             )
-        size = _traversal.unbound_context_size(family) if flow else 0
+        size = _traversal.missing_context_size(family) if flow else 0
         if flow and not size:
             raise ValueError(
                 "`family` must take a context, which the input of the layer is; got "

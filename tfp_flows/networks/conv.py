@@ -130,6 +130,11 @@ class ConvNet(tf.Module):
     def __call__(self, x, context=None):
         return self._run(x, context, Convolution.__call__)
 
+    @property
+    def needs_initialization(self):
+        """Whether there is something for `initialize_from_data` to set."""
+        return self.actnorm
+
     def initialize_from_data(self, x, context=None):
         """Sets the actnorms so that hidden layers have mean 0 and deviation 1.
 
@@ -267,6 +272,11 @@ class ResidualConvNet(tf.Module):
 
     def __call__(self, x, context=None):
         return self._run(x, context, Convolution.__call__)
+
+    @property
+    def needs_initialization(self):
+        """Whether there is something for `initialize_from_data` to set."""
+        return self.actnorm
 
     def initialize_from_data(self, x, context=None):
         """Sets the actnorms from a batch, as `ConvNet.initialize_from_data` does."""

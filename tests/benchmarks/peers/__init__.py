@@ -1,31 +1,31 @@
-"""Other people's flows, called on demand by a process that times them.
+"""Flows of other libraries, in processes that time them on request.
 
     python -m tests.benchmarks.peers maf zuko
     python -m tests.benchmarks.peers planar_stack "textbook jax" --only forward,inverse
 
-runs in an environment that has PyTorch or JAX, and knows nothing of TensorFlow; this
-file needs none of them. `__main__` says what goes between the two processes.
+run in an environment that has PyTorch or JAX, without TensorFlow. This file needs none
+of them. `__main__` describes the protocol between the processes.
 
-The quantities of a model are those of these that a library offers:
+A library has some of the following quantities of a model:
 
 - A layer or stack (`planar`, `planar_stack`, `radial_stack`, `sylvester`, `prelu`,
-  `actnorm`, `conv1x1`, `glow_step`): "forward" is the layer as its paper has it, value
+  `actnorm`, `conv1x1`, `glow_step`): "forward" is the layer as in its paper, value
   and log determinant, "inverse" its inverse with log determinant, "step" a step of
-  maximum likelihood where `forward` leads to standard normal noise.
-- `planar_amortized`, with parameters for each point: "forward", and "step", the
-  gradients of the divergence from a standard normal by all parameters, without an
-  update.
-- `made`, one affine autoregressive layer: "forward" takes one pass of the network,
+  maximum likelihood where `forward` maps data to standard normal latents.
+- `planar_amortized`, with parameters per example: "forward", and "step", the gradients
+  of the divergence from a standard normal with respect to all parameters.
+- `made`, one affine autoregressive layer: "forward" takes one network evaluation,
   "inverse" is the sequential direction.
 - `maf`, `real_nvp`, `nice`, `neural_spline`, `glow`: "log_prob", "sample", and "step"
   of maximum likelihood.
-- `iaf`: "sample" draws with the density, "step" lessens the divergence from a standard
-  normal, "log_prob" is the sequential direction.
-- `planar_vi`: "step" lessens the divergence from the first energy of Rezende and
-  Mohamed (2015).
-- `posterior`: see `textbook`; `parts`: see `PARTS`.
+- `iaf`: "sample" includes the density, "step" is of reverse KL to a standard normal,
+  "log_prob" is the sequential direction.
+- `planar_vi`: "step" is of reverse KL to the first energy of Rezende and Mohamed (2015).
+- `posterior_*`, amortized posteriors after van den Berg et al. (2018): "sample" is one
+  sample with density of each posterior, "step" the gradients of reverse KL.
+- `primitives`: see `PRIMITIVES`.
 
-A "step" is the loss, the gradients and Adam. Noise is standard normal.
+A "step" is the loss, the gradients and Adam, where not stated otherwise.
 """
 
 import dataclasses
@@ -47,20 +47,25 @@ STEP_IMAGE = (32, 32, 48)
 NUMBER_OF_STEP_IMAGES = 32
 
 SPLINE_BOUND = 5.0
+NUM_COLUMNS = 32
+# Of amortized posteriors.
+NUM_REFLECTIONS = 8
+POSTERIOR_HIDDEN_UNITS = 320
+POSTERIORS = ["planar", "radial", "orthogonal", "householder", "triangular", "iaf"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """What is raced: a kind of flow and its sizes.
+    """A kind of flow and its sizes.
 
     Args:
-      kind: name that the libraries know it by; several models share one.
+      kind: name of its kind in the libraries; several models share one.
       shape: that of an event, channels last.
       batch_size: number of events.
       num_layers: number of layers.
       hidden_units: widths of the hidden layers of each network.
       num_columns: `M` of Sylvester layers.
-      num_bins: number of pieces of a spline.
+      num_bins: number of bins of a spline.
     """
 
     kind: str
@@ -68,7 +73,7 @@ class Model:
     batch_size: int
     num_layers: int = 1
     hidden_units: tuple = HIDDEN_UNITS
-    num_columns: int = 32
+    num_columns: int = NUM_COLUMNS
     num_bins: int = 8
 
     @property
@@ -101,11 +106,16 @@ MODELS = {
     "nice": Model("nice", (784,), 100, 4, hidden_units=5 * (1000,)),
     "neural_spline": Model("neural_spline", (SIZE,), BATCH_SIZE, 4, (128, 128)),
     "glow": Model("glow", IMAGE, NUMBER_OF_IMAGES, NUM_STEPS),
-    "posterior": Model("posterior", (SIZE,), 100),
-    "parts": Model("parts", (SIZE,), LARGE_BATCH_SIZE),
+    **{
+        f"posterior_{kind}": Model(f"posterior_{kind}", (SIZE,), 100, 16)
+        for kind in POSTERIORS
+    },
+    "primitives": Model("primitives", (SIZE,), LARGE_BATCH_SIZE),
 }
-# Shapes of the arguments of each part, see `tests.benchmarks.parts`.
-PARTS = {
+# Shapes of the arguments of each primitive: `call` adds 1 to a number, which measures the
+# overhead of a compiled call; `copy` adds 1 to an array; `row sums` does so, too, and
+# multiplies each row with a vector; `channel sums` are the gradient of a scale.
+PRIMITIVES = {
     "call": [[1]],
     "copy": [[LARGE_BATCH_SIZE, SIZE]],
     "product": [[BATCH_SIZE, 256], [256, 256]],
@@ -115,7 +125,7 @@ PARTS = {
 
 _VECTORS = ["made", "maf", "iaf", "real_nvp", "nice", "neural_spline"]
 _BY_HAND = ["planar", "planar_amortized", "planar_vi", "radial", "sylvester", "prelu"]
-_BY_HAND += ["actnorm", "conv1x1", "parts"]
+_BY_HAND += ["actnorm", "conv1x1", "primitives"]
 # The kinds of models that each module of this package builds.
 KINDS = {
     "zuko": _VECTORS,
@@ -143,7 +153,7 @@ KINDS = {
         "prelu",
         "conv1x1",
     ],
-    "textbook": [*_BY_HAND, "posterior"],
+    "textbook": [*_BY_HAND, *(f"posterior_{kind}" for kind in POSTERIORS)],
     "flowjax": [*_VECTORS, "planar", "planar_amortized", "planar_vi"],
     "distrax": ["real_nvp", "nice", "neural_spline", "actnorm", "conv1x1", "glow_step"],
     "textbook jax": _BY_HAND,
@@ -154,7 +164,6 @@ LIBRARIES = [
     for library in KINDS
     for name in ([library] if library in IN_JAX else [library, f"{library} compiled"])
 ]
-TEXTBOOKS = ["textbook", "textbook compiled"]
 
 
 def libraries(model):

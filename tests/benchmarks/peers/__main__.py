@@ -1,9 +1,8 @@
-"""Calls a flow of one library as often as it is asked to, and answers with the time.
+"""Times a flow of one library on request.
 
-Prints one line of JSON: `quantities`, a list of names, and `memory`, the most bytes
-that the process held in a call of each beyond what it held before, where Linux tells.
-To each line `QUANTITY COUNT` that it then reads, it answers with the seconds that so
-many calls took.
+Prints one line of JSON: `quantities`, a list of names, and `memory`, the peak of a call
+of each in bytes above what the process held before, where Linux reports it. For each
+line `QUANTITY COUNT` of the input it prints the seconds that `COUNT` calls took.
 """
 
 import argparse
@@ -30,7 +29,7 @@ def main():
     if options.library not in peers.libraries(options.model):
         parser.error(f"{options.library} has no {options.model}")
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: peers.THREADS])
-    # What libraries print must not come between the lines of the protocol.
+    # What libraries print must not mix with the lines of the protocol.
     answers, sys.stdout = sys.stdout, sys.stderr
     library, *compiled = options.library.split(" compiled")
     builder = importlib.import_module(
@@ -40,7 +39,7 @@ def main():
     if options.only:
         only = options.only.split(",")
         calls = {name: call for name, call in calls.items() if name in only}
-    # JAX keeps what it has freed, so that a later call seems to need nothing.
+    # JAX keeps freed memory, so that a later call seems to need none.
     peaks = _first_calls(calls, options.library not in peers.IN_JAX)
     first_line = {"quantities": list(calls), "memory": peaks}
     print(json.dumps(first_line), file=answers, flush=True)
@@ -49,16 +48,16 @@ def main():
         print(_seconds(calls[quantity], int(count)), file=answers, flush=True)
 
 
-def _first_calls(calls, tells):
+def _first_calls(calls, measures_memory):
     """Removes the calls that fail, and returns the peaks of memory of the others.
 
-    None of them where `tells` is false.
+    No peaks unless `measures_memory`.
     """
     peaks = {}
     for name, call in list(calls.items()):
         try:
             call()  # compiles
-            peak = memory.peak_of(call) if tells else None
+            peak = memory.peak_of(call) if measures_memory else None
         except Exception as error:
             print(f"{name}: {type(error).__name__}: {error}", file=sys.stderr)
             del calls[name]

@@ -1,16 +1,16 @@
-"""The memory that a call takes, as Linux tells it."""
+"""Peak memory of a call, from Linux."""
 
 import ctypes
 import re
 
 
 def peak_of(call):
-    """Returns the most bytes that the process held in a call beyond those before it.
+    """Returns the peak of a call in bytes, above what the process held before.
 
-    None where the system does not tell.
+    None where the system does not report it.
     """
     try:
-        ctypes.CDLL(None).malloc_trim(0)  # what was freed would serve again, unseen
+        ctypes.CDLL(None).malloc_trim(0)  # freed memory would be reused unseen
         with open("/proc/self/clear_refs", "w") as file:
             file.write("5")
         before = _peak()

@@ -1,41 +1,36 @@
-"""Amortized posteriors by the formulas of papers: see `tests.benchmarks.textbook`.
+"""Amortized posteriors in PyTorch, layer by layer, by the formulas of their papers.
 
-Constraints within each layer, batched products for each image, and Bjorck's iteration
-for all layers at once, up to 100 times, with a look at the residual each time.
+Constraints are applied within each layer; products are batched over examples. Bjorck's
+iteration runs for all layers at once, up to 100 times, and checks its residual each time.
 """
 
 import torch
 from torch.nn import functional
 
 from tests.benchmarks import peers
-from tests.benchmarks.peers import formulas
-from tests.benchmarks.textbook import (
-    BATCH_SIZE,
-    HIDDEN_UNITS,
-    KINDS,
+from tests.benchmarks.peers import (
     NUM_COLUMNS,
     NUM_REFLECTIONS,
-    NUMBERS_OF_LAYERS,
     SIZE,
+    formulas,
 )
 
+HIDDEN_UNITS = peers.POSTERIOR_HIDDEN_UNITS
+BATCH_SIZE = 100
 
-def calls(compiled):
-    """Returns calls by "KIND K sample" and "KIND K step".
+
+def calls(model, compiled):
+    """Returns calls of "sample" and "step".
 
     Args:
+      model: `peers.Model`.
       compiled: whether PyTorch compiles them.
     """
     torch.set_num_threads(peers.THREADS)
     torch.manual_seed(0)
-    found = {}
-    for kind in KINDS:
-        for number in NUMBERS_OF_LAYERS:
-            posterior = _Posterior(kind, number)
-            sample, step = _calls_of(posterior, compiled)
-            found[f"{kind} {number} sample"] = sample
-            found[f"{kind} {number} step"] = step
-    return found
+    kind = model.kind.removeprefix("posterior_")
+    sample, step = _calls_of(_Posterior(kind, model.num_layers), compiled)
+    return {"sample": sample, "step": step}
 
 
 def _calls_of(posterior, compiled):
@@ -59,7 +54,7 @@ def _calls_of(posterior, compiled):
 
 
 class _Posterior(torch.nn.Module):
-    """Normal noise of each image, through so many layers of a kind."""
+    """A normal for each example, transformed by `number` layers of a kind."""
 
     def __init__(self, kind, number):
         super().__init__()
@@ -87,7 +82,7 @@ class _Posterior(torch.nn.Module):
         return z, log_prob
 
     def _layers(self):
-        """Yields functions of points, which return value and log determinant."""
+        """Yields functions of a batch, which return value and log determinant."""
         if self.kind == "iaf":
             for network in self.networks:
                 yield lambda z, network=network: network(z, self.values[0])
@@ -110,18 +105,18 @@ _SHAPES = {
 
 
 def _prepared(kind, values):
-    """Returns values with the orthogonal factors in place of what they come from."""
+    """Returns values, with orthogonal factors instead of their parameters."""
     if kind == "orthogonal":
         return [_bjorck(values[0]), *values[1:]]
     if kind == "householder":
         return [[_reflections(v) for v in values[0]], *values[1:]]
     if kind == "triangular":
         eye = torch.eye(SIZE)[:, :NUM_COLUMNS]
-        in_turn = [
+        alternating = [
             (eye.flip(0) if i % 2 else eye).expand(BATCH_SIZE, -1, -1)
             for i in range(len(values[0]))
         ]
-        return [in_turn, *values]
+        return [alternating, *values]
     return values
 
 
@@ -146,7 +141,7 @@ def _reflections(v):
 
 
 class _Made(torch.nn.Module):
-    """A gated layer of one hidden layer, which returns points in reversed order."""
+    """A gated layer with one hidden layer; it reverses the order of the elements."""
 
     def __init__(self):
         super().__init__()

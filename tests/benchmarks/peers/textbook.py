@@ -1,17 +1,17 @@
-"""The papers' formulas by hand in PyTorch, for what no library has, or not so well."""
+"""The formulas of the papers in PyTorch, where libraries lack a layer."""
 
 import torch
 from torch.nn import functional
 
-from tests.benchmarks.peers import formulas, parts, posteriors, torch_calls
+from tests.benchmarks.peers import formulas, posteriors, primitives, torch_calls
 
 
 def calls(model, compiled):
     """See `torch_calls.prepared`."""
-    if model.kind == "posterior":
-        return posteriors.calls(compiled)
-    if model.kind == "parts":
-        return parts.torch_calls(compiled)
+    if model.kind.startswith("posterior_"):
+        return posteriors.calls(model, compiled)
+    if model.kind == "primitives":
+        return primitives.torch_calls(compiled)
     return _calls(model, compiled)
 
 

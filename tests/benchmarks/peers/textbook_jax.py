@@ -5,15 +5,15 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from tests.benchmarks.peers import jax_calls, parts
+from tests.benchmarks.peers import jax_calls, primitives
 
 NUM_NEWTON_STEPS = 60
 
 
 def calls(model, compiled):
     """See `jax_calls.prepared`."""
-    if model.kind == "parts":
-        return parts.jax_calls()
+    if model.kind == "primitives":
+        return primitives.jax_calls()
     return _calls(model, compiled)
 
 

@@ -1,4 +1,4 @@
-"""What a work can't do without: its matrix products, convolutions and copies."""
+"""Lower bound of a workload: its matrix products, convolutions and copies alone."""
 
 import dataclasses
 import itertools
@@ -6,19 +6,18 @@ import math
 
 import tensorflow as tf
 
-from tests.benchmarks.report import normal
-from tests.benchmarks.training import Adam
+from tests.benchmarks.candidates import Adam, normal
 
 ITEM = 4  # bytes of a float32
 
 
 @dataclasses.dataclass(frozen=True)
-class Need:
-    """The arithmetic and the data of a work, as numbers and as a function that runs.
+class LowerBound:
+    """The necessary arithmetic and memory traffic, as numbers and as a function.
 
-    The products of a chain follow one another, and so do the chains, as layers do: each
-    begins with as much of the last result as it is wide. There is no activation, no
-    bias, no scale between them.
+    The products of a chain are sequential, and so are the chains, as layers are: each
+    takes as many columns of the last result as it has inputs. It has no activations,
+    biases or scales.
 
     Args:
       products: chains of matrix products, each the number of rows and the widths:
@@ -27,8 +26,8 @@ class Need:
         channels, and pairs of a kernel's size and the channels that it gives.
       copies: shapes that are read, and written once.
       reads: shapes that are only read.
-      training: whether the gradients by inputs and weights, and the update of the
-        weights by Adam are needed, too.
+      training: whether to include the gradients with respect to inputs and weights, and
+        the update of the weights by Adam.
     """
 
     products: tuple = ()
@@ -38,18 +37,18 @@ class Need:
     training: bool = False
 
     def for_training(self):
-        """Returns what a training step of the same work needs."""
+        """Returns the lower bound of a training step of the same workload."""
         return dataclasses.replace(self, training=True)
 
     @property
     def flops(self):
-        """Multiplications and additions: a step has those of three passes."""
+        """Multiplications and additions; a step has those of three passes."""
         passes = 3 if self.training else 1
         return passes * sum(2 * _rows(x) * math.prod(w) for x, w, _ in self._all())
 
     @property
     def moved(self):
-        """Bytes that go in and out: operands and results of each product, and copies.
+        """Bytes read and written: operands and results of each product, and copies.
 
         The update reads gradient, weight and two moments, and writes all but the first.
         """
@@ -61,7 +60,7 @@ class Need:
         return ITEM * (passes * products + copies + update)
 
     def candidate(self):
-        """Returns a function of all that is needed, with its arguments.
+        """Returns a function of the necessary operations, with its arguments.
 
         In training, the gradients are those of half the sum of squares of the result.
         """
@@ -128,7 +127,7 @@ def _rows(shape):
 
 
 def _chained(inputs, weights):
-    """Returns the result of the last chain, and of those that nothing continues."""
+    """Returns the results of chains whose output is not the input of another."""
     results, x = [], None
     for start, chain in zip(inputs, weights):
         if x is not None and x.shape[:-1] == start.shape[:-1]:

@@ -1,4 +1,4 @@
-"""Parts of what flows do, in PyTorch and JAX: see `tests.benchmarks.parts`."""
+"""Primitives of flows in PyTorch and JAX: see `tests.benchmarks.peers`."""
 
 from tests.benchmarks import peers
 
@@ -12,14 +12,14 @@ FUNCTIONS = {
 
 
 def torch_calls(compiled):
-    """Returns calls without arguments by part."""
+    """Returns calls without arguments by primitive."""
     import torch
 
     torch.set_num_threads(peers.THREADS)
 
     def call(name):
         function = torch.compile(FUNCTIONS[name]) if compiled else FUNCTIONS[name]
-        arguments = [torch.randn(*shape) for shape in peers.PARTS[name]]
+        arguments = [torch.randn(*shape) for shape in peers.PRIMITIVES[name]]
 
         def without_gradients():
             with torch.no_grad():
@@ -27,16 +27,16 @@ def torch_calls(compiled):
 
         return without_gradients
 
-    return {name: call(name) for name in peers.PARTS}
+    return {name: call(name) for name in peers.PRIMITIVES}
 
 
 def jax_calls():
-    """Returns calls without arguments by part."""
+    """Returns calls without arguments by primitive."""
     import jax
 
     def call(name):
         function, key = jax.jit(FUNCTIONS[name]), jax.random.key(0)
-        arguments = [jax.random.normal(key, shape) for shape in peers.PARTS[name]]
+        arguments = [jax.random.normal(key, shape) for shape in peers.PRIMITIVES[name]]
         return lambda: jax.block_until_ready(function(*arguments))
 
-    return {name: call(name) for name in peers.PARTS}
+    return {name: call(name) for name in peers.PRIMITIVES}

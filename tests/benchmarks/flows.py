@@ -1,6 +1,6 @@
-"""Flows as the benchmarks time them: our recipes, and what the pages of TFP suggest.
+"""Flows that the benchmarks time: ours, and what the documentation of TFP suggests.
 
-Each function makes variables, and returns candidates by quantity: see `works`.
+Each function creates variables, and returns candidates by quantity: see `workloads`.
 """
 
 import functools
@@ -14,31 +14,35 @@ from tests.benchmarks import peers
 from tests.benchmarks.candidates import (
     both_ways,
     divergence,
-    move,
+    normal,
     of_flow,
     of_layer,
+    perturb,
     training,
 )
 from tests.benchmarks.peers import HIDDEN_CHANNELS, MODELS, NUM_LEVELS, NUM_VALUES
-from tests.benchmarks.report import normal
 from tfp_flows import bijectors, flows, normalization
 from tfp_flows.bijectors import transformers
 from tfp_flows.networks import MADE
 
 tfb, tfd = tfp.bijectors, tfp.distributions
 
+_SYLVESTER = {
+    kind: kind for kind in ("orthogonal", "householder", "triangular")
+}
+
 
 def made():
-    """One layer, which takes one pass by `forward`."""
+    """One layer, with one network evaluation in `forward`."""
     model = MODELS["made"]
     network = MADE(model.size, 2, model.hidden_units, seed=0)
-    move(network.trainable_variables)
+    perturb(network.trainable_variables)
     return of_layer(bijectors.InverseAutoregressive(network), _batch("made"))
 
 
 def tfp_made():
     layer, variables, masks = _tfp_autoregressive("made")
-    move(variables, 0.03, masks)
+    perturb(variables, 0.03, masks)
     return of_layer(tfb.Invert(layer), _batch("made"), variables=variables, masks=masks)
 
 
@@ -57,11 +61,11 @@ def tfp_maf(name="maf"):
 
 
 def tfp_maf_large():
-    return _densities(tfp_maf("maf_large"))  # samples take a minute
+    return _densities(tfp_maf("maf_large"))  # a sample takes a minute
 
 
 def iaf():
-    """Samples come with their densities, and are what a step is made of."""
+    """A sample comes with its density; a step is of reverse KL."""
     flow = _of_sizes(
         functools.partial(flows.iaf, transformer=transformers.Affine()), "iaf"
     )
@@ -70,7 +74,7 @@ def iaf():
 
 def tfp_iaf():
     flow, *parts = _tfp_stack(
-        "iaf", _tfp_autoregressive, turn=lambda layer: tfb.Invert(layer)
+        "iaf", _tfp_autoregressive, wrap=lambda layer: tfb.Invert(layer)
     )
     return _of_posterior(flow, *parts)
 
@@ -123,7 +127,7 @@ def glow():
 
 
 def glow_flow(num_steps=MODELS["glow"].num_layers, x=None, **modes):
-    """Returns a Glow of our recipe after its start from data."""
+    """Returns `flows.glow`, initialized from data."""
     flow = flows.glow(
         peers.IMAGE, NUM_LEVELS, num_steps, HIDDEN_CHANNELS, seed=0, **modes
     )
@@ -143,15 +147,59 @@ def tfp_glow():
         grab_after_block=[0.5] * (NUM_LEVELS - 1) + [0.0],
         seed=0,
     )
-    noise = tfd.Sample(tfd.Normal(0.0, 1.0), [math.prod(peers.IMAGE)])
+    latents = tfd.Sample(tfd.Normal(0.0, 1.0), [math.prod(peers.IMAGE)])
     values = [tfb.Scale(float(NUM_VALUES)), tfb.Shift(0.5), layer]
-    flow = tfd.TransformedDistribution(noise, tfb.Chain(values))
+    flow = tfd.TransformedDistribution(latents, tfb.Chain(values))
     x = pixels()
-    flow.log_prob(x)  # its start from data
+    flow.log_prob(x)  # data-dependent initialization
     candidates = of_flow(flow, x)
-    forward, _ = both_ways(flow.bijector, 1)  # its noise is a vector
+    forward, _ = both_ways(flow.bijector, 1)  # its latents are a vector
     candidates["forward"] = forward, normal([len(x), math.prod(peers.IMAGE)], 8)
     return candidates
+
+
+def glow_scan():
+    """A training step whose levels are one `Scan` each."""
+    return _step_only(glow_flow(scan=True), pixels())
+
+
+def glow_recompute():
+    """A training step that recomputes activations by exact inverses."""
+    return _step_only(glow_flow(recompute=True), pixels())
+
+
+def amortized_posterior(kind):
+    """One posterior per example: sample with density, and a gradient of reverse KL.
+
+    The gradient is with respect to the parameters that an encoder predicts, and to the
+    weights of "iaf".
+    """
+    columns = dict(num_columns=peers.NUM_COLUMNS)
+    options = {
+        "orthogonal": columns,
+        "triangular": columns,
+        "householder": dict(columns, num_reflections=peers.NUM_REFLECTIONS),
+        "iaf": dict(hidden_units=(peers.POSTERIOR_HIDDEN_UNITS,)),
+    }.get(kind, {})
+    model = MODELS[f"posterior_{kind}"]
+    posterior = flows.amortized_posterior(
+        model.size, _SYLVESTER.get(kind, kind), model.num_layers, seed=0, **options
+    )
+    variables = list(posterior.trainable_variables)
+    parameters = 0.3 * normal([model.batch_size, posterior.num_parameters], 1)
+    prior = tfd.Sample(tfd.Normal(0.0, 1.0), model.size)
+
+    def sample(parameters):
+        return posterior(parameters).experimental_sample_and_log_prob(seed=[0, 1])
+
+    def step(parameters):
+        with tf.GradientTape() as tape:
+            tape.watch(parameters)
+            z, log_prob = sample(parameters)
+            loss = tf.reduce_mean(log_prob - prior.log_prob(z))
+        return tape.gradient(loss, [parameters, *variables])
+
+    return {"sample": (sample, parameters), "step": (step, parameters)}
 
 
 def pixels(batch_size=peers.NUMBER_OF_IMAGES):
@@ -160,16 +208,20 @@ def pixels(batch_size=peers.NUMBER_OF_IMAGES):
     )
 
 
+def _step_only(flow, x):
+    return {"step": of_flow(flow, x)["step"]}
+
+
 def _batch(name):
     model = MODELS[name]
     return normal([model.batch_size, *model.shape], 6)
 
 
 def _of_sizes(make, name):
-    """Returns a flow of a recipe, with networks that do something."""
+    """Returns a flow of a builder, whose layers are not the identity."""
     model = MODELS[name]
     flow = make(model.size, model.num_layers, model.hidden_units, seed=0)
-    move(flow.trainable_variables)
+    perturb(flow.trainable_variables)
     return flow
 
 
@@ -178,7 +230,7 @@ def _densities(candidates):
 
 
 def _of_posterior(flow, variables, masks=None):
-    """Candidates of a flow that is trained by samples, to be like standard noise."""
+    """Candidates of a flow that is trained by reverse KL to a standard normal."""
     batch_size = MODELS["iaf"].batch_size
 
     def sample(seed):
@@ -199,23 +251,23 @@ def _of_posterior(flow, variables, masks=None):
     }
 
 
-def _tfp_stack(name, make, turn=lambda layer: layer):
+def _tfp_stack(name, make, wrap=lambda layer: layer):
     """Returns a flow of TFP's layers, its variables, and masks of some of them.
 
     Args:
       name: name of a model.
       make: function of that name that returns a layer, its variables and their masks.
-      turn: function of a layer that returns what stands for it in the flow.
+      wrap: function of a layer that returns its replacement in the flow.
     """
     size, layers, variables, masks = MODELS[name].size, [], [], {}
     for _ in range(MODELS[name].num_layers):
         layer, more, more_masks = make(name)
         masks |= {len(variables) + i: mask for i, mask in more_masks.items()}
         variables += more
-        layers += [turn(layer), tfb.Permute(list(range(size))[::-1])]
-    move(variables, 0.03, masks)  # their scales have no bound
-    noise = tfd.MultivariateNormalDiag(tf.zeros([size]))
-    flow = tfd.TransformedDistribution(noise, tfb.Chain(layers))
+        layers += [wrap(layer), tfb.Permute(list(range(size))[::-1])]
+    perturb(variables, 0.03, masks)  # the scales are unbounded
+    latents = tfd.MultivariateNormalDiag(tf.zeros([size]))
+    flow = tfd.TransformedDistribution(latents, tfb.Chain(layers))
     return flow, variables, masks
 
 
