@@ -66,7 +66,7 @@ print(f"{model.count_params()} parameters")
 # the unit of image models: bits per pixel.
 
 # %%
-num_epochs = 60
+num_epochs = 40
 
 history = model.fit(
     dataset,
