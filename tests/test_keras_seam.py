@@ -34,7 +34,7 @@ print(model.predict(numpy.ones([1, 2], "float32"), verbose=0)[0])
 
 def test_keras_reads_a_model_with_the_package_alone_imported(tmp_path):
     model = tfp_flows.keras.DensityModel(flows.maf(2, 1, (4,), seed=0))
-    model.compile("adam", metrics=["nats"])
+    model.compile("adam", metrics=["log_likelihood"])
     model.save(tmp_path / "flow.keras")
     script = READS.format(path=tmp_path / "flow.keras")
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
@@ -51,16 +51,16 @@ def test_another_backend_is_refused_where_gradients_would_be_lost(monkeypatch):
         monkeypatch.setattr(module, "backend", lambda: "jax")
     remedy = "KERAS_BACKEND=tensorflow, or `backend` in ~/.keras/keras.json, before"
     for conditioner in (network, half):
-        with pytest.raises(ValueError, match="`conditioner` must .* by jax") as caught:
+        with pytest.raises(ValueError, match="`conditioner` must .* with jax") as caught:
             Coupling([True, False], conditioner)
         assert remedy in str(caught.value)
     # As Keras has it there: the value of a variable is no `tf.Variable`.
     scale = keras.Variable(np.ones([2]), name="mine")
     monkeypatch.setattr(type(scale), "value", property(lambda _: np.ones([2])))
-    with pytest.raises(ValueError, match="`mine` must compute by TensorFlow; got"):
+    with pytest.raises(ValueError, match="`mine` must compute with TensorFlow; got"):
         DiagonalScale(scale)
     with pytest.raises(
-        ImportError, match="needs Keras 3 on TensorFlow; .* jax"
+        ImportError, match="requires Keras 3 on TensorFlow; .* jax"
     ) as caught:
         importlib.reload(tfp_flows.keras)
     assert remedy in str(caught.value)

@@ -32,7 +32,7 @@ __all__ = [
 __version__ = "0.1.0"
 
 _copies.register()
-_keras_seam.register_late()
+_keras_seam.register_placeholders()
 
 
 def __getattr__(name):

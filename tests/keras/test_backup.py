@@ -43,10 +43,10 @@ class Stop(keras.callbacks.Callback):
 
 def normal(size=2, **kwargs):
     loc, scale = [tf.Variable(np.full(size, value)) for value in (0.0, 3.0)]
-    model = DensityModel(tfd.MultivariateNormalDiag(loc, scale), seed=5)
+    model = DensityModel(tfd.MultivariateNormalDiag(loc, scale), shuffle_seed=5)
     model.compile(
         keras.optimizers.Adam(0.1),
-        metrics=["nats"],
+        metrics=["log_likelihood"],
         weighted_metrics=["bits_per_dimension"],
         **kwargs,
     )
@@ -179,7 +179,7 @@ def test_an_error_in_writing_leaves_the_last_backup(tmp_path, undisturbed, monke
     [
         (
             lambda: normal(size=3),
-            r"same model.*one with .* of shape \[2\] in the place",
+            r"same model.*one with .* of shape \[2\] in place of",
         ),
         (lambda: DensityModel(tfd.Normal(tf.Variable(0.0), 1.0)), "same model"),
     ],
@@ -198,7 +198,7 @@ def test_rejects_the_backup_of_another_model(tmp_path, make, message):
 @pytest.mark.parametrize(
     "optimizer, message",
     [
-        (keras.optimizers.SGD(0.1), "got one with adam.* in the place of sgd"),
+        (keras.optimizers.SGD(0.1), "got one with adam.* in place of sgd"),
         (keras.optimizers.Adam(0.1, amsgrad=True), r"got one with 8 variables for 10"),
     ],
 )

@@ -215,7 +215,9 @@ def test_a_layer_keeps_the_context_that_it_has():
 
 
 def test_a_bound_flow_is_no_family():
-    with pytest.raises(ValueError, match="`family` must take a context"):
+    with pytest.raises(
+        ValueError, match="`conditional_distribution` must take a context"
+    ):
         DistributionLayer(flows.condition(family(), ROWS[0]))
 
 
@@ -255,7 +257,7 @@ def test_layers_that_no_data_reach_keep_their_parameters_and_warn():
         )
     )
     model.compile(keras.optimizers.SGD(0.0))
-    with pytest.warns(UserWarning, match="start as they are, not from data.* each"):
+    with pytest.warns(UserWarning, match="are not initialized from data.* each"):
         model.fit(X, verbose=0)
     for variable in model.trainable_variables:
         close(variable, [0.0, 0.0])

@@ -16,7 +16,7 @@ from tfp_flows.bijectors import (
     transformers,
 )
 from tfp_flows.keras import Conditioner, DensityModel
-from tfp_flows.keras._phase import phase
+from tfp_flows.keras._training_mode import training_mode
 
 tfd = tfp.distributions
 X = np.random.default_rng(0).normal(size=[8, 3]).astype(np.float32)
@@ -140,7 +140,7 @@ def test_dropout_and_batch_norm_know_training_and_change_once_a_call():
         1e-6,
     )
 
-    with phase(True):
+    with training_mode(True):
         y = layer.forward(fresh(X)).numpy()
         # The same mask in all directions of one phase; another in the next one.
         close(layer.inverse(y), X, 1e-4)
@@ -152,7 +152,7 @@ def test_dropout_and_batch_norm_know_training_and_change_once_a_call():
     mean = np.maximum(network.layers[0](X[:, :2]), 0.0).mean(axis=0)
     norm = network.layers[1]
     close(norm.moving_mean, (1.0 - norm.momentum) * mean, 1e-5)
-    with phase(True):
+    with training_mode(True):
         assert np.any(layer.forward(fresh(X)) != y)
 
 
@@ -165,7 +165,7 @@ def test_the_sequential_direction_refuses_networks_that_change_in_training():
     layer = MaskedAutoregressive(Conditioner(keras.Model(inputs, outputs)))
     x = X[:, :1]
     layer.forward(x)
-    with phase(True):
+    with training_mode(True):
         layer.inverse(fresh(x))
         with pytest.raises(ValueError, match="direction .* in training .*dropout"):
             layer.forward(fresh(x))
@@ -218,7 +218,7 @@ def test_layers_refuse_raw_networks_with_state():
         (
             ValueError,
             lambda: Conditioner(keras.layers.Conv2D(2, 3), input_shape=[2]),
-            r"must take an input of shape \(2,\); got an error of <Conv2D",
+            r"must take an input of shape \(2,\); got an error from <Conv2D",
         ),
         (
             TypeError,
@@ -230,7 +230,7 @@ def test_layers_refuse_raw_networks_with_state():
         (
             ValueError,
             lambda: Conditioner(dense(), input_shape=[2])(X),
-            r"those of a point, \(2,\); got shape \(8, 3\)",
+            r"those of an example, \(2,\); got shape \(8, 3\)",
         ),
         (
             ValueError,
@@ -263,7 +263,7 @@ def test_recomputation_refuses_networks_that_change_in_training():
     x = np.ones([2, 4, 4, 2], np.float32)
     flow = MultiScale([layer], [], recompute=True)
     flow.inverse(x)
-    with phase(True):
+    with training_mode(True):
         MultiScale([layer], []).inverse(fresh(x))
         text = "Recomputation of .* in training .*dropout"
         with pytest.raises(ValueError, match=text):

@@ -116,7 +116,7 @@ def test_batch_norm_refuses_a_replica_without_rows(two):
 
 
 def test_replicas_refuse_a_loss_that_is_not_finite(one, two):
-    text = "for 1 of the 8 points of batch 3 of epoch 1. The weights are as they were"
+    text = "for 1 of the 8 examples of batch 3 of epoch 1. The step changed no variable"
     for results in (one, two):
         assert text in str(results["refused/error"])
         assert results["refused/steps"] == 2

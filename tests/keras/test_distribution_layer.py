@@ -13,7 +13,7 @@ from tfp_flows.keras import (
     Conditioner,
     DistributionLayer,
     NegativeLogLikelihood,
-    recipe,
+    register_builder,
 )
 
 tfd = tfp.distributions
@@ -22,7 +22,7 @@ X = RNG.normal(size=[64, 2]).astype(np.float32)
 Y = (X[:, :1] ** 2 + 0.1 * RNG.normal(size=[64, 1])).astype(np.float32)
 
 
-@recipe(package="tests")
+@register_builder(package="tests")
 def gaussian(parameters):
     loc, raw = tf.split(parameters, 2, axis=-1)
     return tfd.Independent(tfd.Normal(loc, tf.nn.softplus(raw)), 1)
@@ -43,7 +43,9 @@ def test_fit_trains_network_and_flow_by_the_likelihood(jit_compile):
     head = DistributionLayer(family())
     model = regression(head)
     model(X)
-    assert len(model.trainable_variables) == 4 + len(head.family.trainable_variables)
+    assert len(model.trainable_variables) == 4 + len(
+        head.conditional_distribution.trainable_variables
+    )
     model.compile(
         keras.optimizers.Adam(1e-2),
         NegativeLogLikelihood(head),
@@ -55,7 +57,7 @@ def test_fit_trains_network_and_flow_by_the_likelihood(jit_compile):
     after = [v.numpy() for v in model.trainable_variables if v.shape.num_elements()]
     assert all(np.any(old != new) for old, new in zip(before, after))
     context = model.predict(X, verbose=0)
-    expected = flows.condition(head.family, context).log_prob(Y)
+    expected = flows.condition(head.conditional_distribution, context).log_prob(Y)
     close(model.evaluate(X, Y, verbose=0), -np.mean(expected), 1e-5)
     close(model.evaluate(X, Y[:, 0], verbose=0), -np.mean(expected), 1e-5)
     weights = np.arange(64.0, dtype=np.float32)
@@ -149,18 +151,24 @@ def test_float64_stays_float64():
     y = np.float64(Y) + 1e-12
     loss = NegativeLogLikelihood(head)(y, head(context))
     assert loss.dtype == tf.float64
-    log_prob = flows.condition(head.family, context).log_prob(fresh(y))
+    log_prob = flows.condition(head.conditional_distribution, context).log_prob(
+        fresh(y)
+    )
     close(loss, -np.mean(log_prob), 1e-14)
 
 
 @pytest.mark.parametrize(
     "kind, make, text",
     [
-        (TypeError, lambda: DistributionLayer(3), "`family` must be a flow .* got 3"),
+        (
+            TypeError,
+            lambda: DistributionLayer(3),
+            "`conditional_distribution` must be a flow .* got 3",
+        ),
         (
             ValueError,
             lambda: DistributionLayer(flows.maf(2, 1, (4,), seed=0)),
-            "`family` must take a context",
+            "`conditional_distribution` must take a context",
         ),
         (ValueError, lambda: DistributionLayer(family())(X), r"4; got shape \(64, 2\)"),
         (

@@ -1,4 +1,4 @@
-"""What a density model is given: contexts, tables, images, and what is none of those."""
+"""Tests of the inputs of density models: contexts, tables, images, and others."""
 
 import warnings
 
@@ -11,7 +11,12 @@ import tensorflow_probability as tfp
 from tests.laws import close
 from tfp_flows import dequantization, flows, masks
 from tfp_flows.bijectors import Coupling, Squeeze
-from tfp_flows.keras import BijectorLayer, DensityModel, DistributionLayer, Nats
+from tfp_flows.keras import (
+    BijectorLayer,
+    DensityModel,
+    DistributionLayer,
+    LogLikelihood,
+)
 from tfp_flows.networks import MADE, ConvNet
 
 tfb, tfd = tfp.bijectors, tfp.distributions
@@ -85,7 +90,7 @@ def test_points_of_a_row_share_its_context_or_have_their_own(number):
 )
 def test_contexts_that_would_broadcast_are_an_error(context, shape):
     model = compiled(conditional())
-    text = rf"`context` must have the shape \[N, 3\].*; got {shape} for points \[6\]"
+    text = rf"`context` must have the shape \[N, 3\].*; got {shape} for examples \[6\]"
     data = tf.data.Dataset.from_tensors(((X, context),))
     for run in (
         lambda: model.fit([X, context]),
@@ -113,10 +118,10 @@ def test_numbers_of_rows_that_a_graph_alone_knows_are_checked(jit_compile):
 @pytest.mark.parametrize(
     "context, text",
     [
-        (LABELS, r"int64 of shape \(6,\). Labels .*`tf.one_hot\(labels, 3\)`"),
+        (LABELS, r"int64 of shape \(6,\). Convert labels .*`tf.one_hot\(labels, 3\)`"),
         (ONE_HOT.astype(int), "one-hot vectors and other numbers by `tf.cast`"),
         (ONE_HOT.astype(bool), "got bool .* by `tf.cast`"),
-        (ONE_HOT.tolist(), "got a list with numbers of Python in it. `np.array"),
+        (ONE_HOT.tolist(), "got a list with Python numbers. Pass `np.array"),
     ],
 )
 def test_contexts_that_are_not_floating_are_told_what_to_do(context, text):
@@ -179,7 +184,7 @@ def test_contexts_may_be_maps(make, event, one, tmp_path):
     close(losses[0], -np.mean(expected), 1e-4)
     assert losses[1] < losses[0]
     for wrong in (context[0], context[:1], context[:, np.newaxis]):
-        with pytest.raises(ValueError, match="one context for each of the N points"):
+        with pytest.raises(ValueError, match="one context for each of the N examples"):
             model.fit([x, wrong])
     with pytest.raises(ValueError, match=r"axes \[H, W, \d\] of one context"):
         model.fit([x, context[0, 0]])
@@ -273,7 +278,7 @@ def test_columns_of_contexts_are_known_too(table):
 
 def test_columns_that_hold_no_numbers_are_an_error(table):
     model = compiled(flows.maf(2, 1, (4,), seed=0))
-    with pytest.raises(TypeError, match=r"numbers alone.*columns \['a', 'c'\]"):
+    with pytest.raises(TypeError, match=r"only numbers.*columns \['a', 'c'\]"):
         model.fit(table(dict(a=X[:, 0], c=list("pqrpqr"))))
 
 
@@ -302,7 +307,7 @@ def test_numbers_of_columns_are_no_names():
 )
 def test_metrics_that_compare_with_targets_are_refused(metric):
     for argument in ("metrics", "weighted_metrics"):
-        text = f"`{argument}` must be of 'nats', .* of which a density model has none"
+        text = f"`{argument}` must be of 'log_likelihood', .* has no targets"
         with pytest.raises(ValueError, match=text):
             compiled(flows.maf(2, 1, (4,), seed=0), **{argument: [metric]})
 
@@ -312,15 +317,17 @@ def test_metrics_of_densities_are_taken():
         return -tf.reduce_min(y_pred, axis=-1)
 
     metrics = [
-        "nats",
+        "log_likelihood",
         worst,
-        Nats("again"),
+        LogLikelihood("again"),
         keras.metrics.MeanMetricWrapper(worst, "wrapped"),
     ]
     model = compiled(flows.maf(2, 1, (4,), seed=0), metrics=metrics)
     logs = model.evaluate(X, verbose=0, return_dict=True)
     expected = np.mean(model.predict(X, verbose=0))
-    for name, sign in dict(nats=1, again=1, worst=-1, wrapped=-1, loss=-1).items():
+    for name, sign in dict(
+        log_likelihood=1, again=1, worst=-1, wrapped=-1, loss=-1
+    ).items():
         close(logs[name], sign * expected, 1e-6)
 
 
@@ -334,7 +341,7 @@ def test_rows_of_python_numbers_are_an_error():
         model.train_on_batch,
         lambda x: model.fit(X, validation_data=(x,)),
     ):
-        with pytest.raises(TypeError, match=r"`np.array\(x, np.float32\)` makes"):
+        with pytest.raises(TypeError, match=r"Pass `np.array\(x, np.float32\)`"):
             run(rows)
 
 

@@ -43,7 +43,7 @@ def model_of(**options):
     size = keras.metrics.MeanMetricWrapper(size_of, name="size", dtype="float64")
     model.compile(
         keras.optimizers.SGD(0.5),
-        metrics=["nats"],
+        metrics=["log_likelihood"],
         weighted_metrics=["bits_per_dimension", size],
         **options,
     )
@@ -72,7 +72,7 @@ def check(x, weights, shape, data, **options):
     weighted = np.average(log_prob, weights=weights)
     expected = dict(
         loss=-np.mean(weights * log_prob),
-        nats=np.mean(log_prob),
+        log_likelihood=np.mean(log_prob),
         bits_per_dimension=-weighted / (2.0 * np.log(2.0)),
         size=np.average(-log_prob, weights=weights),
     )
@@ -143,9 +143,9 @@ def test_a_generator_may_not_tell_the_axes_of_its_weights():
 @pytest.mark.parametrize(
     "weights, points, text",
     [
-        (OF_POINTS, X[:, 0], r"\(12,\) of the points, .*; got \(12, 3\)"),
-        (OF_POINTS[:, :2], X, r"\(12, 3\) of the points, .*; got \(12, 2\)"),
-        (X, X, r"\(12, 3\) of the points, .*; got \(12, 3, 2\)"),
+        (OF_POINTS, X[:, 0], r"\(12,\) of the examples, .*; got \(12, 3\)"),
+        (OF_POINTS[:, :2], X, r"\(12, 3\) of the examples, .*; got \(12, 2\)"),
+        (X, X, r"\(12, 3\) of the examples, .*; got \(12, 3, 2\)"),
     ],
     ids=["N T", "N U", "N T D"],
 )
@@ -171,10 +171,10 @@ def test_points_of_no_weight_do_not_count_in_gradients():
         flows.real_nvp(2, 2, (4,), seed=0, dtype=tf.float64) for _ in range(2)
     )
     model = DensityModel(flow)
-    model.compile(keras.optimizers.SGD(0.5), metrics=["nats"])
+    model.compile(keras.optimizers.SGD(0.5), metrics=["log_likelihood"])
     history = model.fit(X, sample_weight=weight, batch_size=12, verbose=0).history
     log_prob = copy.log_prob(X).numpy()
-    close(history["nats"], [np.mean(log_prob)], 1e-12)  # of all points
+    close(history["log_likelihood"], [np.mean(log_prob)], 1e-12)  # of all points
     close(history["loss"], [-np.mean(weight[:, None] * log_prob)], 1e-12)
     with tf.GradientTape() as tape:
         loss = -tf.reduce_mean(weight[:, None] * copy.log_prob(X))

@@ -49,7 +49,7 @@ def model_of(
     seed=0,
     **options,
 ):
-    model = cls(shifted() if flow is None else flow, seed=seed)
+    model = cls(shifted() if flow is None else flow, shuffle_seed=seed)
     optimizer = optimizer or keras.optimizers.SGD(learning_rate)
     model.compile(optimizer, jit_compile=jit_compile, **options)
     return model
@@ -155,6 +155,33 @@ def test_fit_is_a_loop_of_the_same_steps(options, by_hand):
     for variable, start, expected in zip(flow.trainable_variables, before, by_hand):
         np.testing.assert_allclose(variable, expected, rtol=0.0, atol=1e-6)
     assert max(np.max(np.abs(a - b)) for a, b in zip(before, by_hand)) > 0.1
+
+
+class StepsOfKeras(DensityModel):
+    train_step = keras.Model.train_step
+
+
+def test_steps_of_keras_use_compute_loss():
+    assert DensityModel.test_step is keras.Model.test_step
+    weights = np.where(np.arange(20) == 3, 0.0, WEIGHTS)
+    models = [
+        model_of(cls=cls, metrics=["bits_per_dimension"], weighted_metrics=[])
+        for cls in (StepsOfKeras, DensityModel)
+    ]
+    first, second = (
+        model.fit(X, sample_weight=weights, batch_size=8, shuffle=False, verbose=0)
+        for model in models
+    )
+    close(shift_of(models[0]), shift_of(models[1]), 1e-12)
+    assert set(first.history) == {"loss", "bits_per_dimension"}
+    for name, values in first.history.items():
+        close(values, second.history[name], 1e-12)
+    log_prob = models[0](X)
+    close(
+        models[0].compute_loss(X, None, log_prob, weights),
+        -np.mean(weights * log_prob),
+        1e-12,
+    )
 
 
 def test_an_epoch_has_its_steps_whatever_the_steps_per_execution():
@@ -385,7 +412,7 @@ def test_metrics_are_what_numpy_says():
         return keras.metrics.MeanMetricWrapper(absolute, name="size", dtype="float64")
 
     model = model_of(
-        metrics=["nats", "bits_per_dimension", size()],
+        metrics=["log_likelihood", "bits_per_dimension", size()],
         weighted_metrics=["bits_per_dimension", size()],
     )
     batches, expected, shift = list(zip(in_batches(X), in_batches(WEIGHTS))), [], START
@@ -405,7 +432,7 @@ def test_metrics_are_what_numpy_says():
         bits = -log_prob / (2.0 * np.log(2.0))
         wanted = dict(
             loss=-np.mean(WEIGHTS * log_prob),
-            nats=np.mean(log_prob),
+            log_likelihood=np.mean(log_prob),
             bits_per_dimension=np.mean(bits),
             size=np.mean(-log_prob),
             weighted_bits_per_dimension=np.average(bits, weights=WEIGHTS),
@@ -441,15 +468,15 @@ def test_a_float64_flow_keeps_the_precision_of_float64_data():
 
 
 def test_steps_on_one_batch():
-    model = model_of(metrics=["nats"])
+    model = model_of(metrics=["log_likelihood"])
     log_prob = nats(X, START)
     close(model.predict_on_batch(X), log_prob, 1e-12)
     tested = model.test_on_batch(X, sample_weight=WEIGHTS)
     close(tested, [-np.mean(WEIGHTS * log_prob), np.mean(log_prob)], 1e-12)
     assert np.all(shift_of(model) == START)
     trained = model.train_on_batch(X, sample_weight=WEIGHTS, return_dict=True)
-    assert sorted(trained) == ["loss", "nats"]
-    close([trained["loss"], trained["nats"]], tested, 1e-12)
+    assert sorted(trained) == ["log_likelihood", "loss"]
+    close([trained["loss"], trained["log_likelihood"]], tested, 1e-12)
     shift = descend(START, [(X, WEIGHTS)])
     close(shift_of(model), shift, 1e-12)
     model.train_on_batch(X[:7])
@@ -641,7 +668,7 @@ def test_a_mixed_policy_is_one_for_keras_networks(policy):
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16"], indirect=True)
 def test_a_float64_flow_keeps_its_precision_under_a_mixed_policy(policy):
-    model = model_of(metrics=["nats"])
+    model = model_of(metrics=["log_likelihood"])
     log_prob = nats(X, START)
     close(model.predict(X, verbose=0), log_prob, 1e-12)
     means = [-np.mean(log_prob), np.mean(log_prob)]

@@ -34,14 +34,14 @@ def arrays():
     model, x = real_nvp(), points(27)
     # Gradients are longer than that, in sum and on each replica.
     optimizer = keras.optimizers.Adam(1e-2, global_clipnorm=0.1)
-    model.compile(optimizer, metrics=["nats"])
+    model.compile(optimizer, metrics=["log_likelihood"])
     return model, dict(x=x, validation_data=(x[:5],), epochs=3), x[:7]
 
 
 def spline():
     """Gradients of splines are sums of many tensors."""
-    model = DensityModel(flows.neural_spline(2, 2, (8,), seed=0), seed=1)
-    model.compile("adam", metrics=["nats"])
+    model = DensityModel(flows.neural_spline(2, 2, (8,), seed=0), shuffle_seed=1)
+    model.compile("adam", metrics=["log_likelihood"])
     return model, dict(x=np.float32(points(27, 2)), epochs=3), np.float32(points(7, 2))
 
 
@@ -49,7 +49,7 @@ def weights():
     """The last batch of an epoch has 1 row, and a replica none; rows have weights."""
     model, x = real_nvp(context_size=2), points(25)
     x = [x, x[:, :2] ** 2]
-    model.compile("sgd", metrics=["nats"])
+    model.compile("sgd", metrics=["log_likelihood"])
     weights = np.linspace(0.0, 2.0, 25)
     return model, dict(x=x, sample_weight=weights), [each[:7] for each in x]
 
@@ -57,7 +57,9 @@ def weights():
 def axes():
     """Points `[N, T, D]`, with a weight for each; metrics have their own weights."""
     model, x = real_nvp(), np.reshape(1.0 + points(75), [25, 3, 3])
-    model.compile("sgd", metrics=["nats"], weighted_metrics=["bits_per_dimension"])
+    model.compile(
+        "sgd", metrics=["log_likelihood"], weighted_metrics=["bits_per_dimension"]
+    )
     weights = np.linspace(0.0, 2.0, 75).reshape([25, 3])
     return model, dict(x=x, sample_weight=weights), x[:7]
 
@@ -66,7 +68,7 @@ def columns():
     """Weights `[N, 1]`, of which one is 0, of a point out of the support."""
     flow = flows.real_nvp(3, 2, (4,), seed=0, dtype=tf.float64)
     model = DensityModel(flow.copy(bijector=tfb.Chain([tfb.Exp(), flow.bijector])))
-    model.compile("sgd", weighted_metrics=["nats"])
+    model.compile("sgd", weighted_metrics=["log_likelihood"])
     weights = np.linspace(0.0, 2.0, 25)
     x = np.exp(points(25))
     x[0] = 0.0
@@ -139,7 +141,7 @@ def dropout():
     )
     coupling = bijectors.Coupling([True, False, False], Conditioner(network))
     noise = tfd.Sample(tfd.Normal(0.0, 1.0), 3)
-    model = DensityModel(tfd.TransformedDistribution(noise, coupling), seed=3)
+    model = DensityModel(tfd.TransformedDistribution(noise, coupling), shuffle_seed=3)
     x = np.float32(points(32))
     model.compile("adam", metrics=["bits_per_dimension"], steps_per_execution=2)
     return model, dict(x=x, epochs=3), x[:7]
