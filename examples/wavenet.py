@@ -64,7 +64,7 @@ test_notes, test_labels = play_notes(50, seed=1)
 # predicts 256 logits for each sample. `discrete_autoregressive` makes the distribution.
 
 # %%
-num_steps = 200
+num_steps = 150
 batch_size = 4
 
 network = networks.WaveNet(
