@@ -1,818 +1,176 @@
-"""Fits a flow to a table with missing entries, and imputes them by draws.
+# %% [markdown]
+# # Missing data: fitting a flow to incomplete rows, and multiple imputation
+#
+# Tables miss entries. Filling each hole with one number (a mean, a regression) hides
+# that the entry is uncertain. A density $p(x)$ of whole rows implies the distribution
+# of the missing entries given the observed ones, from which they can be sampled. A flow
+# provides $p(x)$. Two classical methods do the rest:
+#
+# - **Metropolis** samples the missing entries. As a function of them, $p(x)$ is
+#   proportional to the conditional density, and the constant cancels.
+# - **Monte Carlo EM** fits the flow to incomplete rows. The E-step samples the missing
+#   entries from the current model; the M-step takes gradient steps on the completed
+#   rows.
+#
+# Both assume that entries are missing at random: whether one is missing does not depend
+# on its value. Here entries are removed by chance, and the truth is known.
 
-Tables miss entries. A column's mean, a regression or the nearest rows put one number
-into each hole, and what is computed from the table then takes it for a measurement. A
-density `p(x)` of whole rows knows more: what is missing, given what is observed, has
-the density `p(missing | observed)`, and draws from it show what the entry may have
-been. A flow has `p(x)`, not the conditional density, and it is to be learned from rows
-of which hardly any is whole. Two classical methods do both.
-
-*Metropolis.* As a function of the missing entries, `p(missing | observed)` is `p(x)` up
-to a constant. A walk moves the missing entries of a row by a random step, as likely as
-its reverse, and goes there with probability `min(1, p(x') / p(x))`, or else stays. The
-constant cancels, and detailed balance holds: between any two points the flow of
-probability is the same in both directions, so that `p(missing | observed)` stays what
-it is, and the walk comes to it from anywhere. All rows walk at once, as one batch:
-`tfp.mcmc.RandomWalkMetropolis` with steps that are 0 where an entry is observed.
-
-*Monte Carlo EM.* For whole rows one maximizes `log p(x)`. With holes it is the mean of
-`log p(x)` over draws of the missing entries from the current model. That is the EM
-algorithm: by Jensen's inequality, the likelihood of what was observed gains in a round
-at least what this mean gains, up to the noise of the draws. Here a round is 10 steps of
-Adam on rows that have been completed by 20 moves of the walks, which go on from where
-they were. The flow starts as the Gaussian that makes the observed entries most likely,
-found by EM too, where both steps are matrix algebra. What it gains over it is what the
-table has beyond means and covariances.
-
-All this is right if what is missing does not depend on the values that are missing.
-Here entries are removed at random, so that the truth is known. Run
-
-    pip install -e ".[examples]"
-    python examples/missing_data.py
-
-The table is that of ten measurements of cell nuclei in 569 biopsies, which comes with
-scikit-learn (`breast_cancer`); `--data digits` are digits in eight principal
-components, and `--data PATH.npz:ARRAY` is a table of yours, where NaN is a missing
-entry. A fifth of the rows is held out, and a quarter of all entries removed. It prints,
-for held-out rows,
-
-- the error (root mean square) in standard deviations of the column, of the mean of the
-  draws or of the one number a method has;
-- the log-score: nats of the removed entries given the observed ones, for each entry,
-  in the same units. `log p(missing | observed) = log p(x) - log p(observed)`, the
-  latter by importance sampling. Methods with one number get a Gaussian around it, as
-  wide as their errors on further entries removed from rows to train on;
-- the share of the removed entries within the central intervals of so much probability;
-- the same error and log-score where one entry is missing and the rest of its row known,
-  for each column in turn. There the flow's score needs but an integral over one
-  variable, done on a grid.
-
-In this order, with standard errors over the rows in brackets, and the flow's gain over
-the Gaussian row by row, seed 0:
-
-    table, method   error         nats    50%    80%    90%    95%  error         nats
-    breast_cancer
-      column mean   0.978 -1.42 (0.09)   43.3   79.5   89.1   93.2  0.946
-      nearest rows  0.678 -0.94 (0.11)   66.6   87.7   91.8   93.9  0.590
-      regression    0.571 -1.04 (0.39)   62.5   82.3   89.4   91.8  0.757
-      Gaussian      0.525 -0.14 (0.19)   54.9   78.2   89.1   92.8  0.478  0.06 (0.11)
-      flow          0.539  0.01 (0.22)   47.1   74.7   82.9   87.4  0.512  0.11 (0.16)
-      gain                 0.15 (0.07)                                     0.05 (0.07)
-      gain, seed 1         0.19 (0.05)                                     0.21 (0.04)
-    digits
-      column mean   1.020 -1.44 (0.05)   46.9   78.3   89.8   96.1  1.006
-      nearest rows  0.953 -1.38 (0.05)   54.2   82.9   91.0   95.9  0.797
-      regression    1.020 -1.44 (0.05)   46.2   77.7   90.6   95.9  1.006
-      Gaussian      1.025 -1.44 (0.05)   47.4   77.3   90.4   94.6  1.010 -1.43 (0.01)
-      flow          0.870 -1.07 (0.05)   49.2   77.7   89.8   93.9  0.783 -1.04 (0.02)
-      gain                 0.37 (0.03)                                     0.39 (0.02)
-    power plant
-      column mean   1.025 -1.44 (0.03)   38.5   79.2   91.9   97.0  1.010
-      nearest rows  0.773 -1.13 (0.03)   54.7   82.3   91.0   94.6  0.741
-      regression    0.629 -0.90 (0.03)   66.6   91.6   96.7   98.2  0.569
-      Gaussian      0.624 -0.71 (0.03)   51.3   80.2   89.8   94.0  0.558 -0.62 (0.01)
-      flow          0.573 -0.47 (0.03)   51.5   80.1   89.2   92.2  0.503 -0.39 (0.02)
-      gain                 0.24 (0.02)                                     0.23 (0.01)
-
-On the 7655 rows of the power plant and the 1438 of the digits the flow is the best by
-error and by log-score, and about as sure as it should be. The components of the digits
-are uncorrelated, so that regression knows nothing. The 456 rows of `breast_cancer` are
-few for a flow: it sees how an area follows from a radius, and has the higher log-score,
-but its intervals are too narrow, and the Gaussian has the smaller error.
-
-The power plant is a table of UCI, with `--hidden 64 64 --bins 8 --steps 20 --batch 256
---weight-decay 0.5`. The defaults were chosen after 6 settings were compared on
-validation rows of the first two tables: larger networks with less weight decay overfit.
-Training took 21, 21 and 48 s of processor time, with compiling, on 2 cores that were
-busy with other work. Of the 1000 importance samples for a row at least 22, 77 and
-179 were effective in 95 % of the rows; few make `log p(observed)` a bit too low, and
-thus the score a bit too high, by about `1 / (2 n)` nats for a row with `n` effective
-ones.
-"""
-
-import argparse
-import dataclasses
-import functools
-import pathlib
-import time
-import warnings
-
+# %%
 import keras
-import matplotlib.figure
+import matplotlib.pyplot as plt
 import numpy as np
-import scipy.special
-import scipy.stats
 import sklearn.datasets
-import sklearn.exceptions
 import tensorflow as tf
 import tensorflow_probability as tfp
-import tqdm
-from sklearn.experimental import enable_iterative_imputer  # noqa: F401
-from sklearn.impute import IterativeImputer, KNNImputer, SimpleImputer
 
 from tfp_flows import flows
 
-tfb, tfd = tfp.bijectors, tfp.distributions
+tfd = tfp.distributions
 
-PICTURE = pathlib.Path(__file__).with_suffix(".png")
-POINTS = {  # methods that put one number into a hole
-    "column mean": SimpleImputer,
-    "nearest rows": KNNImputer,
-    "regression": IterativeImputer,
-}
-METHODS = (*POINTS, "Gaussian", "flow")
-INTERVALS = (0.5, 0.8, 0.9, 0.95)
-MOVES = 20  # Metropolis moves at a time
-CHUNK = 1024  # rows at a time
-DRAWN = 3  # rows for which densities are drawn
+# %% [markdown]
+# ## Data
+#
+# 2000 points of the two moons. 40 % of the entries are removed, but never both of a
+# row: a row without any entry carries no information.
 
 
-def main(
-    data="breast_cancer", missing=0.25, draws=100, picture=PICTURE, seed=0, **options
-):
-    """Removes entries of a table, and compares what five methods put there.
+# %%
+def moons(num_points, noise, seed):
+    x, _ = sklearn.datasets.make_moons(num_points, noise=noise, random_state=seed)
+    return np.float32(1.5 * (x - [0.5, 0.25]))
 
-    Args:
-      data: "breast_cancer", "digits", or `PATH.npz:ARRAY` for a table with a row for
-        each point, whose missing entries are NaN.
-      missing: share of the entries to remove.
-      draws: number of draws for each missing entry.
-      picture: path of the picture to write, or None.
-      seed: integer that decides the split, what is removed, the training, the draws.
-      **options: further arguments of `fit`.
 
-    Returns:
-      figures: dictionary of dictionaries of numbers. For each of `METHODS`: `rmse`,
-        `nats` for each removed entry with `standard_error` over the rows, and the
-        shares of entries within each of `INTERVALS`; `rmse_one`, and for "Gaussian" and
-        "flow" `nats_one` with `standard_error_one`, where one entry is missing. For
-        "gain", those of the flow's nats less the Gaussian's. For "flow", also
-        `seconds` and `processor_seconds` of training, and `effective`, the 5th
-        percentile over rows of the effective number of the 1000 importance samples.
-    """
-    random = np.random.RandomState(seed)
-    table, names = load(data, random)
-    whole = np.flatnonzero(np.all(np.isfinite(table), axis=1))
-    test = random.permutation(whole)[: len(table) // 5]  # all of it must be known
-    train = np.setdiff1d(np.arange(len(table)), test)
-    holed = np.where(random.uniform(size=table.shape) < missing, np.nan, table)
-    # From here on, columns are in units of their standard deviations.
-    mean, scale = np.nanmean(holed[train], axis=0), np.nanstd(holed[train], axis=0)
-    table, holed = (table - mean) / scale, (holed - mean) / scale
-    print(
-        f"{data}: {len(train)} rows to train on, {len(test)} held out, {len(names)} "
-        f"columns, {np.mean(np.isnan(holed)):.1%} of the entries missing"
+random = np.random.default_rng(0)
+truth = moons(2000, 0.1, 0)
+missing = random.uniform(size=truth.shape) < 0.4
+missing[np.all(missing, axis=1)] = False
+complete = ~np.any(missing, axis=1)
+print(f"complete rows: {np.sum(complete)} of {len(truth)}")
+
+# %% [markdown]
+# ## E-step: Metropolis
+#
+# The proposal moves the missing entries alone, by a normal step with a random scale,
+# from small ones that are accepted often to large ones that reach other modes. It is
+# symmetric, so a step is accepted with probability $\min(1, p(x') / p(x))$. All rows
+# are one batch of chains.
+
+# %%
+flow = flows.neural_spline(2, 4, (64, 64), seed=0)
+is_missing = tf.constant(np.float32(missing))
+
+
+def propose(states, seed):
+    seeds = tfp.random.split_seed(seed, n=2)
+    step = tf.random.stateless_normal(tf.shape(states[0]), seeds[0])
+    log_scale = tf.random.stateless_uniform([len(missing), 1], seeds[1], -3.0, 1.0)
+    return [states[0] + is_missing * tf.exp(log_scale) * step]
+
+
+@tf.function(jit_compile=True)
+def impute(x, seed):
+    """Returns rows after 20 Metropolis steps in their missing entries."""
+    kernel = tfp.mcmc.RandomWalkMetropolis(flow.log_prob, propose)
+    states = tfp.mcmc.sample_chain(
+        1, x, kernel=kernel, num_burnin_steps=19, trace_fn=None, seed=seed
     )
-
-    start = time.perf_counter(), time.process_time()
-    model = fit(holed[train], seed=seed, **options)
-    seconds = time.perf_counter() - start[0], time.process_time() - start[1]
-    gaussian = dataclasses.replace(model, density=gaussian_density(model.gaussian))
-
-    truth, seen = table[test], holed[test]
-    gone = np.isnan(seen)
-    figures, nats, below, one = {}, {}, {}, {}
-    imputers = {name: method() for name, method in POINTS.items()}
-    for name, imputer in imputers.items():
-        width = residual_scale(imputer, holed[train], random)
-        errors = (truth - imputer.fit(holed[train]).transform(seen)) / width
-        each = scipy.stats.norm.logpdf(errors) - np.log(width)
-        nats[name] = np.sum(each, axis=1, where=gone)
-        below[name] = scipy.stats.norm.cdf(errors)[gone]
-        figures[name] = dict(rmse=root_mean_square((errors * width)[gone]))
-        errors = np.stack(
-            [
-                imputer.transform(without(truth, j))[:, j] - truth[:, j]
-                for j in range(len(names))
-            ]
-        )
-        figures[name]["rmse_one"] = root_mean_square(errors)
-    for name, method in [("Gaussian", gaussian), ("flow", model)]:
-        nats[name], effective = conditional_log_prob(method, truth, gone, seed=seed)
-        completed = impute(method, seen, draws, seed)
-        rank = np.sum(completed < truth, axis=0) + 0.5 * (completed == truth).sum(0)
-        below[name] = ((rank + 0.5) / (draws + 1.0))[gone]
-        errors = np.mean(completed, axis=0) - truth
-        figures[name] = dict(rmse=root_mean_square(errors[gone]))
-        one[name] = [entry_density(method, truth, j) for j in range(len(names))]
-        errors = np.stack(
-            [
-                np.trapezoid(p * grid, grid, axis=0) - truth[:, j]
-                for j, (grid, p, _) in enumerate(one[name])
-            ]
-        )
-        figures[name]["rmse_one"] = root_mean_square(errors)
-    figures["flow"]["effective"] = float(np.percentile(effective, 5))
-    figures["flow"]["seconds"], figures["flow"]["processor_seconds"] = seconds
-
-    # Sums over the entries of a row are independent, entries are not.
-    one = {name: [np.stack(part) for part in zip(*one[name])] for name in one}
-    of_one = {name: np.mean(one[name][2], axis=0) for name in one}
-    nats["gain"] = nats["flow"] - nats["Gaussian"]
-    of_one["gain"] = of_one["flow"] - of_one["Gaussian"]
-    for name in [*METHODS, "gain"]:
-        row = figures.setdefault(name, {})
-        per_entry = nats[name] / np.mean(np.sum(gone, axis=1))
-        row["nats"], row["standard_error"] = mean_and_error(per_entry)
-        if name in below:
-            row |= {share: within(below[name], share) for share in INTERVALS}
-        if name in of_one:
-            row["nats_one"], row["standard_error_one"] = mean_and_error(of_one[name])
-    report(figures, missing)
-    if picture is not None:
-        y = int(np.argmax(np.mean(one["flow"][2] - one["Gaussian"][2], axis=1)))
-        draw(
-            picture,
-            names,
-            y,
-            table,
-            holed,
-            test,
-            imputers,
-            gaussian,
-            model,
-            one,
-            below,
-            seed,
-        )
-    return figures
+    return states[0]
 
 
-def load(name, random):
-    """Returns a table `[N, D]`, and the names of its columns.
+# %% [markdown]
+# ## Monte Carlo EM
+#
+# Chains start from observed values of the same column, drawn at random. In each round
+# they continue from where they were, while the flow changes slowly beneath them.
 
-    Measurements are rounded, and a value that comes many times has no density. Entries
-    get noise: the median step between neighboring values of their column, times a
-    uniform number between -1/2 and 1/2.
-    """
-    if name == "breast_cancer":
-        bunch = sklearn.datasets.load_breast_cancer()
-        # Ten means; the other columns are their spreads and largest values.
-        table, names = bunch.data[:, :10], bunch.feature_names[:10]
-        names = [str(name).removeprefix("mean ") for name in names]
-    elif name == "digits":
-        images = sklearn.datasets.load_digits().data
-        centered = images - np.mean(images, axis=0)
-        table = centered @ np.linalg.svd(centered, full_matrices=False)[2][:8].T
-        names = [f"component {i + 1}" for i in range(8)]
-    else:
-        path, _, array = name.rpartition(":")
-        if not path:
-            raise ValueError(
-                "`data` must be 'breast_cancer', 'digits' or PATH.npz:ARRAY; "
-                f"got {name!r}."
-            )
-        if not pathlib.Path(path).is_file():
-            raise FileNotFoundError(f"{path} must be a file with the array {array!r}.")
-        with np.load(path) as arrays:
-            if array not in arrays:
-                raise ValueError(f"{path} has no array {array!r}; got {list(arrays)}.")
-            table = check_rows(arrays[array])
-        names = [f"column {j}" for j in range(table.shape[1])]
-    table = np.array(table, np.float64)
-    for column in table.T:
-        values = np.unique(column[np.isfinite(column)])
-        if len(values) > 1:
-            noise = random.uniform(-0.5, 0.5, len(column))
-            column += np.median(np.diff(values)) * noise
-    return table, names
+# %%
+num_rounds = 80
+num_steps = 20  # in each round
+
+schedule = keras.optimizers.schedules.CosineDecay(3e-3, num_rounds * num_steps)
+optimizer = keras.optimizers.AdamW(schedule, weight_decay=0.5, global_clipnorm=10.0)
+optimizer.build(flow.trainable_variables)
 
 
-@dataclasses.dataclass(frozen=True)
-class Model:
-    """A density of rows.
-
-    Args:
-      location, scale: mean and standard deviation of each column where it was observed.
-      gaussian: mean `[D]` and covariance `[D, D]` of the best Gaussian, for rows in
-        these units. It tells the walks which steps to take.
-      density: distribution of rows in these units.
-    """
-
-    location: np.ndarray
-    scale: np.ndarray
-    gaussian: tuple
-    density: tfd.Distribution
-
-    def log_prob(self, x):
-        """Returns the log density of rows `[..., D]` in these units, float64."""
-        nats = in_chunks(self._log_prob, np.reshape(x, [-1, len(self.scale)]))
-        return np.reshape(nats, np.shape(x)[:-1])
-
-    def walk(self, x, root, random):
-        """Returns rows `[N, D]` after `MOVES` moves, see `metropolis`."""
-        return in_chunks(self._walk, x, root, random=random)
-
-    @functools.cached_property
-    def _log_prob(self):
-        return tf.function(self.density.log_prob, jit_compile=True)
-
-    @functools.cached_property
-    def _walk(self):
-        return metropolis(self.density)
-
-    def standardize(self, x):
-        return (x - self.location) / self.scale
-
-    def restore(self, x):
-        return self.location + self.scale * x
-
-
-def fit(
-    x,
-    layers=4,
-    hidden=(32, 32),
-    bins=4,
-    rounds=40,
-    steps=10,
-    batch=128,
-    learning_rate=2e-3,
-    weight_decay=4.0,
-    seed=0,
-):
-    """Fits a flow to rows with missing entries, by Monte Carlo EM.
-
-    A fifth of the rows is not trained on, but tells after which round the model was
-    best: by their own likelihood, of what is observed in them.
-
-    Args:
-      x: rows `[N, D]`; NaN is a missing entry.
-      layers: number of layers of the flow.
-      hidden: widths of the hidden layers of its networks.
-      bins: number of pieces of its splines.
-      rounds: number of rounds, each of them `MOVES` moves and then training.
-      steps: number of training steps in a round.
-      batch: number of rows in a training step.
-      learning_rate: of Adam at the start; it falls to 0 along a cosine.
-      weight_decay: share of the weights that is taken off, in units of learning rates.
-      seed: integer that decides the initial values, the batches and the draws.
-
-    Returns:
-      model: a `Model`.
-
-    Raises:
-      ValueError: a column has no observed entry, or only one value; an entry is
-        infinite; there are fewer than 10 rows with an observed entry.
-    """
-    x = check_rows(x)
-    for j, column in enumerate(x.T):
-        if np.all(np.isnan(column)):
-            raise ValueError(
-                "Each column of `x` must have observed entries; got none in column "
-                f"{j}."
-            )
-        if np.nanmin(column) == np.nanmax(column):
-            raise ValueError(
-                "Each column of `x` must have several values; got only "
-                f"{np.nanmin(column)} in column {j}."
-            )
-    x = x[~np.all(np.isnan(x), axis=1)]  # the others tell nothing
-    if len(x) < 10:
-        raise ValueError(
-            f"`x` must have at least 10 rows with an observed entry; got {len(x)}."
-        )
-    location, scale = np.nanmean(x, axis=0), np.nanstd(x, axis=0)
-    x = (x - location) / scale
-    gaussian = fit_gaussian(x)
-    flow = flows.neural_spline(x.shape[1], layers, hidden, seed=seed, num_bins=bins)
-    density = tfd.TransformedDistribution(
-        flow.distribution, tfb.Chain([*of_gaussian(gaussian), *flow.bijector.bijectors])
-    )
-    model = Model(location, scale, gaussian, density)
-
-    variables = density.trainable_variables
-    optimizer = keras.optimizers.AdamW(
-        keras.optimizers.schedules.CosineDecay(learning_rate, rounds * steps),
-        weight_decay=weight_decay,
-        global_clipnorm=5.0,
-    )
-    optimizer.build(variables)
-
-    @tf.function(jit_compile=True)
-    def train_step(rows):
+@tf.function(jit_compile=True)
+def train(x, seed):
+    for i in tf.range(num_steps):
+        seed_of_step = tf.stack([seed, i])
+        rows = tf.random.stateless_uniform([256], seed_of_step, 0, len(x), tf.int32)
         with tf.GradientTape() as tape:
-            loss = -tf.reduce_mean(density.log_prob(rows))
-        optimizer.apply(tape.gradient(loss, variables), variables)
-
-    random = np.random.RandomState(seed)
-    train, validation = np.split(random.permutation(len(x)), [len(x) - len(x) // 5])
-    held_out, x = x[validation], x[train]
-    rows, root = gaussian_conditional(gaussian, x)
-    rows = rows + (root @ random.normal(size=[*rows.shape, 1]))[..., 0]
-    best, best_nats = None, -np.inf
-    with tqdm.trange(rounds + 1, desc="fit", unit="round") as progress:
-        for i in progress:
-            if i % 4 == 0 or i == rounds:
-                nats = np.mean(observed_log_prob(model, held_out, 100, seed)[0])
-                progress.set_postfix(validation=nats)
-                if nats > best_nats:
-                    best, best_nats = [v.numpy() for v in variables], nats
-            if i == rounds:
-                break
-            rows = model.walk(rows, root, random)
-            for _ in range(steps):
-                some = random.choice(len(x), min(batch, len(x)), replace=False)
-                train_step(np.float32(rows[some]))
-    if best is None:
-        raise FloatingPointError("The likelihood became no number.")
-    for variable, value in zip(variables, best):
-        variable.assign(value)
-    return model
+            loss = -tf.reduce_mean(flow.log_prob(tf.gather(x, rows)))
+        gradients = tape.gradient(loss, flow.trainable_variables)
+        optimizer.apply(gradients, flow.trainable_variables)
 
 
-def impute(model, x, draws, seed, chains=10, burn_in=200):
-    """Draws the missing entries of rows, given the observed ones.
+x = truth.copy()
+for column in range(2):
+    holes = missing[:, column]
+    x[holes, column] = random.choice(truth[~holes, column], np.sum(holes))
+x = tf.constant(x)
+for i in range(num_rounds):
+    x = impute(x, tf.constant([0, i]))
+    train(x, tf.constant(i))
+for i in range(10):  # the flow is final, and the chains converge
+    x = impute(x, tf.constant([1, i]))
+imputed = x.numpy()
 
-    Args:
-      model: a `Model`.
-      x: rows `[N, D]`; NaN is a missing entry. A row may have no other: it becomes a
-        draw of a whole row.
-      draws: number of draws.
-      seed: integer that decides them.
-      chains: number of walks that start anew for each row; they share the draws, and
-        make `MOVES` moves from one to the next.
-      burn_in: number of moves before that, a multiple of `MOVES`.
-
-    Returns:
-      completed: rows `[draws, N, D]`, equal to `x` where that is observed.
-
-    Raises:
-      ValueError: an entry is infinite; rows have another length than the model's.
-    """
-    x = check_rows(x)
-    if x.shape[1] != len(model.location):
-        raise ValueError(
-            f"Rows of `x` must have {len(model.location)} entries; got {x.shape[1]}."
-        )
-    random = np.random.RandomState(seed)
-    chains = min(chains, draws)
-    mean, root = gaussian_conditional(model.gaussian, model.standardize(x))
-    rows = mean + (root @ random.normal(size=[chains, *mean.shape, 1]))[..., 0]
-    rows, root = np.reshape(rows, [-1, x.shape[1]]), np.tile(root, [chains, 1, 1])
-    for _ in range(burn_in // MOVES):
-        rows = model.walk(rows, root, random)
-    results = []
-    for _ in range(-(-draws // chains)):
-        rows = model.walk(rows, root, random)
-        results.append(np.reshape(rows, [chains, *x.shape]))
-    rows = np.concatenate(results)[:draws]
-    return np.where(np.isnan(x), model.restore(rows), x)
+# %% [markdown]
+# ## Results
+#
+# On new points, the second entry is removed and predicted from the first. The flow's
+# conditional density is its joint density, normalized along a line. The baselines are
+# the mean of the column and a linear regression, each with a Gaussian error, and the
+# exact conditional density as the upper limit.
 
 
-def metropolis(density):
-    """Returns a function that walks in the missing entries of rows.
-
-    Its steps have the directions of the Gaussian's conditional covariance, so that they
-    go along narrow ridges, and lengths from a tenth to three times its own, so that
-    some cross from one mode to another. They do not depend on where the walk is, hence
-    their reverse is as likely.
-    """
-
-    @tf.function(jit_compile=True)
-    def walk(rows, root, seed):
-        """Returns rows `[N, D]` after `MOVES` moves, for roots `[N, D, D]`."""
-
-        def propose(parts, seed):
-            [rows], seeds = parts, tfp.random.split_seed(seed, n=2)
-            noise = tf.random.stateless_normal(tf.shape(rows), seeds[0])
-            length = tf.exp(
-                tf.random.stateless_uniform(
-                    [len(rows), 1], seeds[1], np.log(0.1), np.log(3.0)
-                )
-            )
-            return [rows + length * tf.linalg.matvec(root, noise)]
-
-        kernel = tfp.mcmc.RandomWalkMetropolis(density.log_prob, propose)
-        return tfp.mcmc.sample_chain(
-            1, rows, kernel=kernel, num_burnin_steps=MOVES - 1, trace_fn=None, seed=seed
-        )[0]
-
-    return walk
+# %%
+def conditional_log_prob(log_prob, points):
+    """Returns log p(x_2 | x_1), by a sum over a grid of x_2."""
+    line = np.linspace(-4.0, 4.0, 400, dtype=np.float32)
+    grid = np.stack(np.broadcast_arrays(points[:, None, 0], line), axis=-1)
+    total = tf.reduce_logsumexp(log_prob(grid), axis=1) + np.log(line[1] - line[0])
+    return log_prob(points) - total
 
 
-def in_chunks(function, *arrays, random=None):
-    """Calls a function with chunks of `CHUNK` rows of arrays, as it is compiled once.
+exact = tfd.MixtureSameFamily(
+    tfd.Categorical(tf.zeros(200)),
+    tfd.MultivariateNormalDiag(moons(200, None, 0), [0.15, 0.15]),
+)
+test, observed = moons(1000, 0.1, 1), truth[complete]
+slope, intercept = np.float32(np.polyfit(*observed.T, 1))
+residuals = observed[:, 1] - slope * observed[:, 0] - intercept
+baselines = {
+    "column mean": tfd.Normal(np.mean(observed[:, 1]), np.std(observed[:, 1])),
+    "regression": tfd.Normal(slope * test[:, 0] + intercept, np.std(residuals)),
+}
+scores = {name: model.log_prob(test[:, 1]) for name, model in baselines.items()}
+scores["flow"] = conditional_log_prob(tf.function(flow.log_prob), test)
+scores["exact"] = conditional_log_prob(tf.function(exact.log_prob), test)
+for name, nats in scores.items():
+    error = np.std(nats) / np.sqrt(len(nats))
+    print(f"{name:12} {np.mean(nats):7.3f} ± {error:.3f} nats per missing entry")
 
-    If there is a `random`, each call gets a seed from it.
-    """
-    number, results = len(arrays[0]), []
-    for i in range(0, number, CHUNK):
-        parts = [np.float32(array[i : i + CHUNK]) for array in arrays]
-        short = CHUNK - len(parts[0])
-        parts = [np.pad(p, [(0, short)] + [(0, 0)] * (p.ndim - 1)) for p in parts]
-        if random is not None:
-            parts.append(tf.constant(random.randint(2**31 - 1, size=2), tf.int32))
-        results.append(np.float64(function(*parts)))
-    return np.concatenate(results)[:number]
+# %% [markdown]
+# The picture shows rows whose second entry is missing. Mean and regression impute
+# values where there are no data. Samples from the flow lie on the moons, on either one
+# where both are possible. One sample is a possible value, not a measurement:
+# computations should be repeated for several imputations, to include their uncertainty.
 
-
-def check_rows(x):
-    """Returns rows as float64, if they have two axes and no infinite entry."""
-    x = np.float64(x)
-    if x.ndim != 2:
-        raise ValueError(f"Rows must be an array with 2 axes; got shape {x.shape}.")
-    if np.any(np.isinf(x)):
-        row, column = np.argwhere(np.isinf(x))[0]
-        raise ValueError(
-            "Entries must be finite, or NaN where they are missing; got "
-            f"{x[row, column]} in row {row}, column {column}."
-        )
-    return x
-
-
-def fit_gaussian(x, iterations=500, tolerance=1e-5):
-    """Returns mean and covariance of the Gaussian that makes observed entries likely.
-
-    EM: in each iteration, the moments of rows whose missing entries have the
-    conditional density that the last moments say.
-    """
-    size = x.shape[1]
-    mean, covariance = np.nanmean(x, axis=0), np.diag(np.nanvar(x, axis=0))
-    for _ in range(iterations):
-        rows, root = gaussian_conditional((mean, covariance), x)
-        last, mean = covariance, np.mean(rows, axis=0)
-        spread = np.mean(root @ np.swapaxes(root, 1, 2), axis=0)
-        covariance = np.cov(rows.T, bias=True).reshape(size, size) + spread
-        covariance += 1e-6 * np.eye(size)  # for columns that determine each other
-        if np.max(np.abs(covariance - last)) < tolerance:
-            break
-    return mean, covariance
-
-
-def of_gaussian(gaussian):
-    """Returns the layers from standard normal noise to a Gaussian."""
-    mean, covariance = gaussian
-    root = np.float32(np.linalg.cholesky(covariance))
-    return [tfb.Shift(np.float32(mean)), tfb.ScaleMatvecTriL(root)]
-
-
-def gaussian_density(gaussian):
-    noise = tfd.MultivariateNormalDiag(np.zeros(len(gaussian[0]), np.float32))
-    return tfd.TransformedDistribution(noise, tfb.Chain(of_gaussian(gaussian)))
-
-
-def gaussian_conditional(gaussian, x):
-    """Returns what a Gaussian says of missing entries, given the observed ones.
-
-    Returns:
-      mean: rows `[N, D]` with conditional means where `x` is NaN, or else `x`.
-      root: Cholesky factors `[N, D, D]` of the conditional covariances, with rows and
-        columns of 0 where `x` is observed.
-    """
-    # The conditional precision is the block of the precision; rows have other blocks,
-    # and an identity in their place keeps the sizes equal.
-    mean, covariance = gaussian
-    precision = np.linalg.inv(covariance)
-    missing = np.isnan(x)
-    block = missing[:, :, np.newaxis] & missing[:, np.newaxis, :]
-    inverse = np.linalg.inv(np.where(block, precision, np.eye(len(mean))))
-    root = np.where(block, np.linalg.cholesky(inverse), 0.0)
-    pull = np.where(missing, 0.0, x - mean) @ precision
-    shift = np.einsum("nij,nj->ni", np.where(block, inverse, 0.0), pull)
-    return np.where(missing, mean - shift, x), root
-
-
-def observed_log_prob(model, x, samples, seed, degrees=5.0):
-    """Estimates the log density of what is observed in rows, by importance sampling.
-
-    `p(observed)`, the integral of `p(x)` over the missing entries, is the mean of
-    `p(x) / q(missing)` over draws from `q`: the Gaussian's conditional density, with
-    the tails of a Student t distribution. The mean of the logarithm is a bit too low.
-
-    Args:
-      model: a `Model`.
-      x: rows `[N, D]` in its units; NaN is a missing entry.
-      samples: number of draws for each row, a multiple of 100.
-      seed: integer that decides them.
-      degrees: degrees of freedom of the t distribution.
-
-    Returns:
-      nats: log densities `[N]`.
-      effective: number of equally weighted draws that were as good, `[N]`.
-    """
-    random = np.random.RandomState(seed)
-    mean, root = gaussian_conditional(model.gaussian, x)
-    missing = np.isnan(x)
-    count = np.sum(missing, axis=1)
-    diagonal = np.where(missing, np.diagonal(root, axis1=1, axis2=2), 1.0)
-    constant = (
-        scipy.special.gammaln((degrees + count) / 2.0)
-        - scipy.special.gammaln(degrees / 2.0)
-        - count / 2.0 * np.log(degrees * np.pi)
-        - np.sum(np.log(diagonal), axis=1)
-    )
-    log_weight = []
-    for _ in range(samples // 100):
-        z = random.normal(size=[100, *x.shape])
-        z /= np.sqrt(random.chisquare(degrees, [100, len(x), 1]) / degrees)
-        squared = np.sum(z**2, axis=-1, where=missing)
-        log_q = constant - (degrees + count) / 2.0 * np.log1p(squared / degrees)
-        rows = mean + (root @ z[..., np.newaxis])[..., 0]
-        log_weight.append(model.log_prob(rows) - log_q)
-    log_weight = np.concatenate(log_weight)
-    total = scipy.special.logsumexp(log_weight, axis=0)
-    squares = scipy.special.logsumexp(2.0 * log_weight, axis=0)
-    return total - np.log(len(log_weight)), np.exp(2.0 * total - squares)
-
-
-def conditional_log_prob(model, truth, missing, seed, samples=1000):
-    """Returns `log p(missing | observed)` of whole rows, in the units of the table.
-
-    Args:
-      model: a `Model`.
-      truth: whole rows `[N, D]`.
-      missing: which entries are to be scored given the others, boolean `[N, D]`.
-      seed: integer that decides the importance samples.
-      samples: their number for each row, a multiple of 100.
-
-    Returns:
-      nats: log densities `[N]`, 0 for rows without missing entries.
-      effective: effective numbers of samples `[N]`.
-    """
-    rows = model.standardize(truth)
-    holed = np.where(missing, np.nan, rows)
-    observed, effective = observed_log_prob(model, holed, samples, seed)
-    units = np.sum(np.broadcast_to(np.log(model.scale), rows.shape), 1, where=missing)
-    return model.log_prob(rows) - observed - units, effective
-
-
-def entry_density(model, rows, column, nodes=400):
-    """Returns the density of one entry given all others, for whole rows `[N, D]`.
-
-    Returns:
-      grid: values `[nodes, N]` of the entry, close together where it should be.
-      density: `p(entry | others)` there.
-      nats: its logarithm `[N]` at the entry of the row.
-    """
-    x = model.standardize(rows)
-    mean, root = gaussian_conditional(model.gaussian, without(x, column))
-    offsets = np.sinh(np.linspace(-4.0, 4.0, nodes))[:, np.newaxis]  # up to 27
-    grid = mean[:, column] + root[:, column, column] * offsets
-    places = np.tile(x, [nodes + 1, 1, 1])
-    places[1:, :, column] = grid
-    log_density = model.log_prob(places)
-    top = np.max(log_density, axis=0)
-    density = np.exp(log_density[1:] - top)
-    total = np.trapezoid(density, grid, axis=0)
-    location, scale = model.location[column], model.scale[column]
-    nats = log_density[0] - top - np.log(total * scale)
-    return location + scale * grid, density / (total * scale), nats
-
-
-def without(rows, column):
-    """Returns rows with a missing column."""
-    return np.where(np.arange(rows.shape[1]) == column, np.nan, rows)
-
-
-def residual_scale(imputer, x, random):
-    """Returns how far an imputer is off in each column, `[D]`.
-
-    One more entry is removed from each row, before the imputer sees it.
-    """
-    holed = np.copy(x)
-    for row in holed:
-        observed = np.flatnonzero(~np.isnan(row))
-        if len(observed):
-            row[random.choice(observed)] = np.nan
-    errors = imputer.fit_transform(holed) - x
-    gone = np.isnan(holed) & ~np.isnan(x)
-    return np.sqrt(np.mean(errors**2, axis=0, where=gone))
-
-
-def root_mean_square(errors):
-    return float(np.sqrt(np.mean(errors**2)))
-
-
-def mean_and_error(rows):
-    """Returns the mean over rows, and its standard error."""
-    return float(np.mean(rows)), float(np.std(rows, ddof=1) / len(rows) ** 0.5)
-
-
-def within(probability, share):
-    """Returns the share of entries within central intervals of a probability."""
-    return float(np.mean(np.abs(probability - 0.5) < share / 2.0))
-
-
-def report(figures, missing):
-    shares = "".join(f"{share:>7.0%}" for share in INTERVALS)
-    print(f"\n{'':14}{missing:.0%} of the entries missing{'':27}one missing")
-    print(f"{'':14}error{'nats':>13}{shares}{'error':>11}{'nats':>13}")
-    for name in [*METHODS, "gain"]:
-        row = figures[name]
-        cells = [f"{row['rmse']:.3f}" if "rmse" in row else ""]
-        cells.append(f"{row['nats']:6.2f} ({row['standard_error']:.2f})")
-        cells.append(
-            "".join(
-                f"{100.0 * row[share]:7.1f}" if share in row else 7 * " "
-                for share in INTERVALS
-            )
-        )
-        cells.append(f"{row['rmse_one']:.3f}" if "rmse_one" in row else "")
-        if "nats_one" in row:
-            cells.append(f"{row['nats_one']:6.2f} ({row['standard_error_one']:.2f})")
-        widths = [5, 13, 28, 11, 13]
-        print(
-            f"{name:14}"
-            + "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths))
-        )
-    row = figures["flow"]
-    print(
-        f"effective importance samples, of 1000: {row['effective']:.0f} or more in 95 "
-        f"% of the rows\nseconds of training: {row['seconds']:.0f}, of processor time "
-        f"{row['processor_seconds']:.0f}"
-    )
-
-
-def draw(
-    path, names, y, table, holed, test, imputers, gaussian, model, one, below, seed
-):
-    """Draws what the methods put into a column, densities, and calibration."""
-    figure = matplotlib.figure.Figure(figsize=(12.0, 6.4), layout="constrained")
-    top, bottom = figure.subfigures(2, 1, height_ratios=[1.0, 1.15])
-
-    rank = scipy.stats.spearmanr(table, nan_policy="omit").statistic
-    rank = np.abs(rank) * (np.arange(len(names)) != y) if len(names) > 2 else None
-    x = int(np.argmax(rank[y])) if rank is not None else 1 - y
-    rows = np.isnan(holed[:, y]) & ~np.isnan(holed[:, x])
-    some = holed[rows]
-    filled = {"truth": table[rows]}
-    filled |= {name: imputer.transform(some) for name, imputer in imputers.items()}
-    for name, method in [("Gaussian", gaussian), ("flow", model)]:
-        filled[name] = impute(method, some, 1, seed)[0]
-    top.suptitle(f"What is put where {names[y]} is missing, beside {names[x]}")
-    axes = top.subplots(1, 6, sharex=True, sharey=True)
-    known = ~np.isnan(holed[:, x]) & ~np.isnan(holed[:, y])
-    for ax, (name, values) in zip(axes, filled.items()):
-        ax.plot(*holed[known][:, [x, y]].T, ".", color="0.85", markersize=3.0)
-        ax.plot(*values[:, [x, y]].T, ".", color=COLORS[name], markersize=3.0)
-        ax.set_title(name if name in ["truth", *imputers] else f"{name}, a draw")
-        ax.set_xlabel(names[x])
-        ax.spines[["top", "right"]].set_visible(False)
-    low, high = np.nanpercentile(table[:, [x, y]], [0.5, 99.5], axis=0)
-    margin = 0.25 * (high - low)
-    axes[0].set(
-        ylabel=names[y],
-        xlim=(low[0] - margin[0], high[0] + margin[0]),
-        ylim=(low[1] - margin[1], high[1] + margin[1]),
-    )
-
-    left, right = bottom.subfigures(1, 2, width_ratios=[1.8, 1.0])
-    left.suptitle(f"Density of {names[y]} given the rest of a row, three held out")
-    for i, ax in enumerate(left.subplots(1, DRAWN)):
-        highest, ends = 0.0, []
-        for name in ["Gaussian", "flow"]:
-            grid, density = one[name][0][y, :, i], one[name][1][y, :, i]
-            ax.plot(grid, density, color=COLORS[name], label=name)
-            ax.fill_between(grid, density, color=COLORS[name], alpha=0.15)
-            highest = max(highest, np.max(density))
-            ends.append(grid[density > 0.01 * np.max(density)][[0, -1]])
-        value = table[test[i], y]
-        ax.plot([value, value], [0.0, 1.05 * highest], "k:", label="truth")
-        ends = np.append(np.ravel(ends), value)
-        room = 0.05 * np.ptp(ends)
-        ax.set(
-            yticks=[],
-            ylim=(0.0, None),
-            xlabel=names[y],
-            xlim=(np.min(ends) - room, np.max(ends) + room),
-        )
-        ax.spines[["left", "top", "right"]].set_visible(False)
-    left.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3)
-    ax = right.subplots()
-    shares = np.linspace(0.0, 1.0, 101)
-    ax.plot([0, 1], [0, 1], color="gray", linestyle="--")
-    for name in METHODS:
-        observed = [within(below[name], share) for share in shares]
-        ax.plot(shares, observed, color=COLORS[name], label=name)
-    ax.set(
-        title="Removed entries within central intervals",
-        xlabel="probability of the interval",
-        ylabel="share of entries in it",
-    )
-    ax.legend(frameon=False)
-    ax.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=100)
-
-
-COLORS = dict(zip(["Gaussian", "flow", *POINTS], ["C0", "C1", "C2", "C4", "C3"]))
-COLORS["truth"] = "black"
-
-
-if __name__ == "__main__":
-    # The iterative imputer may end before its tolerance, which changes little.
-    warnings.simplefilter("ignore", sklearn.exceptions.ConvergenceWarning)
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    add = parser.add_argument
-    add("--data", default="breast_cancer", help="or digits, or PATH.npz:ARRAY")
-    add("--missing", type=float, default=0.25, help="share of the entries to remove")
-    add("--draws", type=int, default=100, help="draws for each missing entry")
-    add("--layers", type=int, default=4, help="layers of the flow")
-    add("--hidden", type=int, nargs="*", default=(32, 32), help="widths of networks")
-    add("--bins", type=int, default=4, help="pieces of a spline")
-    add("--rounds", type=int, default=40, help="rounds of Monte Carlo EM")
-    add("--steps", type=int, default=10, help="training steps in a round")
-    add("--batch", type=int, default=128, help="rows in a training step")
-    add("--weight-decay", type=float, default=4.0, help="share taken off the weights")
-    add("--seed", type=int, default=0, help="of split, removal, training and draws")
-    add("--picture", default=PICTURE, help="where to write the picture")
-    main(**vars(parser.parse_args()))
+# %%
+holes = missing[:, 1]
+x_1 = truth[holes, 0]
+filled = {
+    "complete rows": truth[complete].T,
+    "column mean": [x_1, np.full_like(x_1, np.mean(observed[:, 1]))],
+    "regression": [x_1, slope * x_1 + intercept],
+    "flow: one sample": imputed[holes].T,
+}
+figure, axes = plt.subplots(1, 4, figsize=(10.0, 2.6), layout="constrained")
+for ax, (name, points) in zip(axes, filled.items()):
+    color = "black" if name == "complete rows" else "C3"
+    ax.scatter(*truth[complete].T, s=6, color="0.85", linewidths=0)
+    ax.scatter(*points, s=5, color=color, linewidths=0)
+    ax.set(title=name, xticks=[], yticks=[], xlim=(-3.0, 3.0), ylim=(-2.2, 2.2))
+figure.savefig("missing_data.png", dpi=100)
+plt.show()

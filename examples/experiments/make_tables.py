@@ -27,7 +27,9 @@ PATTERN = re.compile(
 
 
 def table(records):
-    """Returns the table of an experiment in Markdown.
+    """Returns the tables of an experiment in Markdown.
+
+    Metrics that are known for the same rows share a table.
 
     Args:
       records: list of dictionaries, as `recording.record` returns them.
@@ -35,18 +37,31 @@ def table(records):
     cells, seconds = {}, {}
     for record in records:
         row = record["data"], record["model"]
-        column = f"{record['metric']} ({record['unit']})"
-        cells.setdefault(row, {}).setdefault(column, []).append(record)
+        unit = "" if record["unit"] == "1" else f" ({record['unit']})"
+        column = cells.setdefault(record["metric"] + unit, {})
+        column.setdefault(row, []).append(record)
         if record["seconds"] is not None:
             seconds.setdefault(row, {})[record["seed"]] = record["seconds"]
-    columns = list(dict.fromkeys(name for row in cells.values() for name in row))
+    groups = {}
+    for name, column in cells.items():
+        groups.setdefault(frozenset(column), []).append(name)
+    return "\n".join(
+        _table({name: cells[name] for name in names}, seconds)
+        for names in groups.values()
+    )
+
+
+def _table(columns, seconds):
+    """Returns one table: dictionaries of lists of records by row, for each column."""
+    rows = list(next(iter(columns.values())))
     header = ["data", "model", *columns]
-    if seconds:
+    timed = any(row in seconds for row in rows)
+    if timed:
         header.append("seconds")
     lines = [header, ["---"] * 2 + ["---:"] * (len(header) - 2)]
-    for row, values in cells.items():
-        line = [*row, *(cell(values.get(column, [])) for column in columns)]
-        if seconds:
+    for row in rows:
+        line = [*row, *(cell(column[row]) for column in columns.values())]
+        if timed:
             times = list(seconds.get(row, {}).values())
             line.append(f"{np.mean(times):.0f}" if times else "")
         lines.append(line)
@@ -55,8 +70,6 @@ def table(records):
 
 def cell(records):
     """Returns the mean of a metric over seeds, with its standard error if known."""
-    if not records:
-        return ""
     values = [record["value"] for record in records]
     errors = [record["error"] for record in records]
     error = None if None in errors else np.mean(errors)

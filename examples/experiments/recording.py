@@ -39,6 +39,9 @@ def record(experiment, rows, directory=RESULTS):
     for row in rows:
         values = dict(experiment=experiment, error=None, seconds=None) | row
         values |= dict(versions=versions, command=command)
+        for name in ("value", "error", "seconds"):
+            if values[name] is not None:
+                values[name] = float(f"{values[name]:.6g}")
         records[tuple(values[name] for name in KEY)] = values
     records = list(records.values())
     path.parent.mkdir(parents=True, exist_ok=True)

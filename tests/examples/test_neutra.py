@@ -1,11 +1,11 @@
-"""The tutorial on flows in probabilistic programs, at a small size."""
+"""Surrogate posteriors and samplers of the experiment on NeuTra."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tests.test_examples import load
+from tests.examples.loading import load
 from tfp_flows import flows
 from tfp_flows.bijectors import transformers
 
@@ -38,40 +38,6 @@ def test_neutra_counts_independent_draws_and_sees_chains_that_disagree():
     assert np.min(example.effective_sizes(states)) < 100.0
 
 
-def test_neutra_charges_the_training_and_draws_the_picture(
-    tmp_path, capsys, monkeypatch
-):
-    example = load("neutra")
-
-    def fit(target, bijector, steps, rate, seed):
-        return dict(elbo=-1.5, standard_error=0.1, seconds=float(steps))
-
-    def sample(target, bijector, noise, draws, seed):
-        keys = ["mean", "sd", "acceptance", "leapfrog_steps", "ess_per_gradient"]
-        row = dict.fromkeys(keys, 1.0) | dict(
-            ess=100.0,
-            ess_per_second=50.0,
-            r_hat=1.0,
-            draws=draws,
-            seconds=2.0,
-            seconds_in_all=5.0,
-        )
-        return row, np.tile(noise, [draws, 1, 1])
-
-    monkeypatch.setattr(example, "fit", fit)
-    monkeypatch.setattr(example, "sample", sample)
-    picture = tmp_path / "neutra.png"
-    figures = example.main(
-        targets=["funnel"], steps=40, draws=200, layers=1, hidden=4, picture=picture
-    )
-    assert 10_000 < picture.stat().st_size < 150_000
-    in_all = [
-        figures["funnel"][name]["ess_per_second_in_all"] for name in example.SAMPLERS
-    ]
-    np.testing.assert_allclose(in_all, [100 / 5, 100 / (20 + 5), 100 / (20 + 40 + 5)])
-    assert "-1.50 (0.10)" in capsys.readouterr().out
-
-
 @pytest.mark.parametrize("name", ["funnel", "eight schools", "diabetes"])
 def test_neutra_has_densities_of_vectors(name):
     target = load("neutra").TARGETS[name]()
@@ -83,7 +49,7 @@ def test_neutra_has_densities_of_vectors(name):
     one = tf.nest.map_structure(lambda part: part[1], point)
     log_det = sum(
         np.sum(np.log(getattr(point, scale)[1]))
-        for scale in ["spread", "noise", "shared", "own"]
+        for scale in ["scale_of_effects", "noise", "shared", "own"]
         if hasattr(point, scale)
     )
     expected = target.posterior.unnormalized_log_prob(one) + log_det
@@ -108,8 +74,3 @@ def test_neutra_knows_the_evidence_of_the_eight_schools():
     second = np.average((log_spread - first) ** 2, weights=weights)
     np.testing.assert_allclose(first, truth["mean"], atol=0.02)
     np.testing.assert_allclose(np.sqrt(second), truth["sd"], atol=0.03)
-
-
-def test_neutra_names_the_targets_there_are():
-    with pytest.raises(ValueError, match=r"`targets` .* got 'bananas'"):
-        load("neutra").main(targets=["bananas"])

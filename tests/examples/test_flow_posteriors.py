@@ -1,10 +1,10 @@
-"""The tutorial on posteriors in the plane, at a small size."""
+"""Gaps and bounds of posteriors that are checked on a grid."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.test_examples import load
+from tests.examples.loading import load
 from tfp_flows import variational
 
 
@@ -64,42 +64,3 @@ def test_importance_weighted_bounds_take_groups_of_samples(example):
         bounds[-1], np.mean(np.log(np.mean(np.exp(weight), axis=0))), rtol=1e-4
     )
     assert bounds == sorted(bounds)
-
-
-def test_flow_posteriors_reports_and_draws(example, tmp_path, capsys, monkeypatch):
-    def collapse(*_):
-        return {"divergence": 0.25, "bound": -20.0}
-
-    def stands_in(model, seen, seed):
-        value = example.log_evidence(model.decoder, seen)
-        return example.by_view(bound=value, estimate=value, log_p=value)
-
-    def refine(model, seen, encoded, terms, *_):
-        return encoded, terms
-
-    monkeypatch.setattr(example, "refine", refine)
-    monkeypatch.setattr(example, "FAMILIES", {"Gaussian": ("none", 1)})
-    for name in ["CHECKED", "MEASURED", "TOGETHER"]:
-        monkeypatch.setattr(example, name, ["Gaussian"])
-    monkeypatch.setattr(example, "collapse", collapse)
-    monkeypatch.setattr(example, "gradient_variance", lambda *_: {"encoder": 0.5})
-    monkeypatch.setattr(example.Autoencoder, "evaluate", stands_in)
-    picture = tmp_path / "posteriors.png"
-    figures = example.main(steps=200, seeds=1, images=8, picture=picture)
-    assert 10_000 < picture.stat().st_size < 150_000
-    assert figures["quadrature"] < 1e-3
-    assert figures["exact"]["whole"]["log_p"] > -32.0  # pixels by themselves: about -33
-    for gap in figures["gaps"]["Gaussian"].values():
-        assert 0.0 < gap["approximation"] < 3.0
-        np.testing.assert_allclose(gap["amortization"], 0.0, atol=1e-4)
-    row = figures["check"][0]
-    np.testing.assert_allclose(
-        row["bound"] + row["divergence"],
-        row["log_p"],
-        atol=5.0 * row["standard_error"] + 0.01,
-    )
-    first, *_, last = figures["importance_weighted"]["Gaussian"]
-    assert first < last < figures["importance_weighted"]["log p"] + 0.02
-    printed = capsys.readouterr().out
-    assert f"{row['bound']:8.3f}" in printed
-    assert f"{figures['gaps']['Gaussian']['whole']['approximation']:.3f}" in printed
