@@ -113,32 +113,34 @@ def with_tables(text, directory=recording.RESULTS):
 
 
 def draw(path, directory=recording.RESULTS):
-    """Draws the first metric of each experiment, by model, with standard errors."""
-    experiments = {}
+    """Draws the first metric of each experiment, a panel for each data set."""
+    panels = {}
     for file in sorted(pathlib.Path(directory).glob("*.json")):
         records = list(recording.read(file.stem, directory).values())
-        first = [r for r in records if r["metric"] == records[0]["metric"]]
-        if len({(r["data"], r["model"]) for r in first}) > 1:
-            experiments[file.stem] = first
-    columns = 2
-    heights = [1.0 + 0.22 * len(records) for records in experiments.values()]
-    rows = -(-len(heights) // columns)
-    tallest = [max(heights[columns * i : columns * (i + 1)]) for i in range(rows)]
-    figure = matplotlib.figure.Figure((10.0, sum(tallest)), layout="constrained")
-    axes = figure.subplots(rows, columns, height_ratios=tallest, squeeze=False)
-    for ax in axes.flat[len(experiments) :]:
-        ax.set_axis_off()
-    for ax, (name, records) in zip(axes.flat, experiments.items()):
-        labels = list(dict.fromkeys(f"{r['data']}: {r['model']}" for r in records))
         for record in records:
-            at = labels.index(f"{record['data']}: {record['model']}")
-            error = record["error"] or 0.0
+            if record["metric"] == records[0]["metric"]:
+                title = f"{file.stem}: {record['data']}\n{record['metric']}, "
+                panels.setdefault(title + record["unit"], []).append(record)
+    panels = {
+        title: records
+        for title, records in panels.items()
+        if len({record["model"] for record in records}) > 1
+    }
+    columns = 3
+    rows = -(-len(panels) // columns)
+    figure = matplotlib.figure.Figure((10.0, 1.9 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for ax in axes[len(panels) :]:
+        ax.set_axis_off()
+    for ax, (title, records) in zip(axes, panels.items()):
+        models = list(dict.fromkeys(record["model"] for record in records))
+        for record in records:
+            at, error = models.index(record["model"]), record["error"] or 0.0
             ax.errorbar(record["value"], at, xerr=error, fmt="o", color="C0", ms=4.0)
-        ax.set_yticks(range(len(labels)), labels, fontsize=7)
-        ax.invert_yaxis()
-        ax.set_title(
-            f"{name}: {records[0]['metric']}, {records[0]['unit']}", fontsize=9
-        )
+        ax.set_yticks(range(len(models)), models, fontsize=7)
+        ax.set_ylim(len(models) - 0.5, -0.5)
+        ax.tick_params(axis="x", labelsize=7)
+        ax.set_title(title, fontsize=8)
         ax.grid(axis="x", color="0.9")
         ax.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=90)
