@@ -76,7 +76,7 @@ ROOMS = {
         Room("networks", "conditioner networks, one kind in a file", ("core", "masks"),
              new="a network: its file, `__init__.py`, `tests/catalogue/networks.py`"),
         Room("bijectors", "layers, one kind in a file, and transformers",
-             ("core", "masks", "root_finding"),
+             ("core", "masks", "root_finding", "networks"),
              new="a layer: its file, `__init__.py`, `tests/catalogue/layers.py`"),
         Room("flows", "builders of whole flows, one in a file, and `condition`",
              _TOOLS,
@@ -89,7 +89,7 @@ ROOMS = {
              ("core", "bijectors", "flows")),
         Room("variational", "bounds on the evidence", ("core",)),
         Room("keras", "models, layers, losses and callbacks of Keras 3",
-             ("core", "bijectors", "flows", "normalization"), ("keras",),
+             ("core", "networks", "bijectors", "flows", "normalization"), ("keras",),
              new="a callback, loss or layer: its file, `__init__.py`, "
                  "`tests/keras/test_NAME.py`"),
     ]
@@ -99,12 +99,10 @@ EXTERNAL = ("numpy", "tensorflow", "tensorflow_probability")
 PRIVATE_OF_TENSORFLOW = ("_autodiff", "_freshness")
 # Top-level names that two modules define. The list only becomes shorter.
 DEFINED_TWICE = {
-    "Convolution", "Planar", "Radial", "Sylvester", "_check_flow", "_dtype_of",
-    "_edges", "_inside", "_product", "_sizes", "_solve", "_spell", "_with_parts",
-    "activate", "adopt", "check_sizes", "convolve", "describe", "distribution",
-    "dtype_of", "evaluate", "flatten", "in_order", "initialize_from_data",
-    "names_of", "parts_of", "register", "scale", "set_sizes", "solve", "split",
-    "update_moving_statistics", "walk", "with_batch_statistics",
+    "Planar", "Radial", "Sylvester", "_check_flow", "_dtype_of", "activate",
+    "check_sizes", "describe", "distribution", "in_order", "initialize_from_data",
+    "names_of", "register", "scale", "split", "update_moving_statistics",
+    "with_batch_statistics",
 }
 
 

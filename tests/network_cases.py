@@ -133,7 +133,7 @@ def conv_coupling(channels, kept, seed, dtype, transformer, context=None, hidden
         context_size=0 if context is None else context.shape[-1],
         dtype=dtype,
     )
-    return Coupling(masks.channelwise(channels, kept=kept), net, transformer, context)
+    return Coupling(masks.channelwise(channels, num_masked=kept), net, transformer, context)
 
 
 def glow_step(channels, seed, dtype, context=None, plain=False):
@@ -227,13 +227,13 @@ MAKERS = {
         transformers.GatedAffine(),
         [4, 3],
         residual=True,
-        skip=True,
-        order="reversed",
+        skip_connections=True,
+        order="right-to-left",
     ),
     "maf/spline": lambda: _autoregressive(53, MaskedAutoregressive, _SPLINE, [4, 3]),
     "maf/one": lambda: _autoregressive(54, MaskedAutoregressive, _AFFINE, [4, 1]),
     "iaf/steep": lambda: _autoregressive(
-        55, InverseAutoregressive, _AFFINE, [4, 3], order="reversed"
+        55, InverseAutoregressive, _AFFINE, [4, 3], order="right-to-left"
     ),
     "iaf/gated_batch": lambda: _autoregressive(
         56, InverseAutoregressive, transformers.GatedAffine(), [2, 3, 3], [3, 2]

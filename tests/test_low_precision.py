@@ -43,7 +43,7 @@ NETWORKS = {
     ),
     "made": (lambda **k: MADE(6, 2, (32, 32), **TOLD, **k), [6], [3]),
     "residual made": (
-        lambda **k: MADE(6, 2, (32, 32), residual=True, skip=True, **SMOOTH, **k),
+        lambda **k: MADE(6, 2, (32, 32), residual=True, skip_connections=True, **SMOOTH, **k),
         [6],
         None,
     ),

@@ -1,14 +1,16 @@
-"""Mean and spread of channels, alike on all replicas: for starts from data."""
+"""Mean and standard deviation of channels over all replicas, for initialization."""
+
+from __future__ import annotations
 
 import numpy as np
 import tensorflow as tf
 
 
-def moments(x):
-    """Returns mean and variance over all axes but the last, of all replicas.
+def moments(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns mean and variance over all axes but the last, and over all replicas.
 
-    In a replica of `tf.distribute` they are those of the batches of all replicas that
-    are in sync, which must have one size.
+    In a replica context of `tf.distribute` they are over the batches of all replicas in
+    sync, which must be of equal size.
 
     Args:
       x: floating tensor of shape `[..., C]`.
@@ -17,24 +19,24 @@ def moments(x):
       mean, variance: tensors of shape `[C]`; the divisor is the number of values.
     """
     mean = _average(x)
-    mean = mean + _average(x - mean)  # what the first sum lost to rounding
+    mean = mean + _average(x - mean)  # corrects the rounding error of the first sum
     return mean, _average(tf.math.squared_difference(x, mean))
 
 
-def standardizing(x):
+def mean_and_log_stddev(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns the mean and the logarithm of the standard deviation of each channel.
 
     Args:
       x: as for `moments`.
 
     Returns:
-      mean, log_deviation: tensors of shape `[C]`. The deviation of a channel that has
-        none but by rounding counts as 1.
+      mean, log_stddev: tensors of shape `[C]`. A channel that is constant up to
+        rounding errors gets standard deviation 1.
     """
     mean, variance = moments(x)
     limits = np.finfo(x.dtype.as_numpy_dtype)
-    least = tf.maximum((100.0 * limits.eps * mean) ** 2, limits.tiny)
-    variance = tf.where(variance > least, variance, tf.ones_like(variance))
+    minimum = tf.maximum((100.0 * limits.eps * mean) ** 2, limits.tiny)
+    variance = tf.where(variance > minimum, variance, tf.ones_like(variance))
     return mean, 0.5 * tf.math.log(variance)
 
 

@@ -1,73 +1,104 @@
-"""The inverse of an increasing function, elementwise, with gradients."""
+"""Inverse of an increasing function, elementwise and differentiable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
-__all__ = [
-    "solve_increasing",
-]
+from tfp_flows._typing import TensorLike
+
+__all__ = ["solve_increasing"]
 
 
 def solve_increasing(
-    function, target, low, high, start=None, tolerance=None, max_iterations=None
-):
-    """Finds where an increasing function takes a value, in a bracket that holds it.
+    value_and_slope_fn: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]],
+    target: TensorLike,
+    low: TensorLike,
+    high: TensorLike,
+    initial_position: TensorLike | None = None,
+    value_tolerance: TensorLike | None = None,
+    max_iterations: int | None = None,
+) -> tf.Tensor:
+    """Find where an increasing function takes a value, within a bracket.
 
-    Newton's method with forced bisection. It takes Newton's step while that stays in
-    the bracket and is at most three quarters as long as the last one, and halves the
-    bracket otherwise, so that it ends for each increasing function, whatever the slope
-    that it gets. The gradients of the root, first and second, are those of the implicit
-    function theorem, for `target` and for whatever tensors `function` closes over; they
-    do not go through the iterations. All arguments that are tensors broadcast.
+    Newton's method with bisection as a safeguard. It takes Newton's step if that stays
+    in the bracket and is at most three quarters as long as the last one, and halves the
+    bracket otherwise. So it converges for every increasing function, even with wrong
+    slopes. The first and second derivatives of the root are those of the implicit
+    function theorem, with respect to `target` and any tensors that the function closes
+    over. They do not pass through the iterations. All tensor arguments broadcast.
 
     Args:
-      function: callable that takes `x` and returns the value and the slope there, both
-        of the shape of `x`. The value increases with `x`; the slope is at least 0. For
-        the second gradients to be right, the slope must be differentiable itself.
-      target: floating tensor, the value to be taken.
-      low, high: tensors around the root. Where the root lies outside by no more than
-        rounding, the end is the answer.
-      start: tensor in the bracket to begin with; by default its middle.
-      tolerance: tensor, a difference between value and target that stops the search,
-        best the rounding error of `function` at the root. By default it is two rounding
-        units of `target`; with a larger error the search goes on to the end of the
-        bracket, which costs time alone.
-      max_iterations: integer; by default enough to bring any bracket down to the
-        rounding unit by bisection, after Newton's method was given up.
+      value_and_slope_fn: callable from `x` to the value and the slope there, both of
+        the shape of `x`. The value increases with `x`; the slope is at least 0. Second
+        derivatives are correct only if the slope is differentiable.
+      target: floating tensor, the value to take.
+      low, high: tensors around the root. If the root lies outside by no more than
+        rounding errors, that end is returned.
+      initial_position: tensor within the bracket; by default its midpoint.
+      value_tolerance: tensor, absolute difference between value and target at which the
+        search ends, ideally the rounding error of the value at the root. By default it
+        is two rounding units of `target`. If the rounding error is larger, the search
+        continues until the bracket is exhausted, at a cost in time alone.
+      max_iterations: integer; by default enough to reduce any bracket to rounding error
+        by bisection, after Newton's method was given up.
 
     Returns:
-      root: tensor of the shape that results, NaN where an argument is.
+      root: tensor of the broadcast shape, NaN where an argument is NaN.
 
     Raises:
       TypeError: `target` is not floating.
+
+    Example:
+
+    >>> def cube(x):
+    ...     return x**3, 3.0 * x**2
+    >>> solve_increasing(cube, [8.0, 27.0], low=0.0, high=10.0).numpy().round(4)
+    array([2., 3.], dtype=float32)
     """
     target = tf.convert_to_tensor(target, name="target")
     if not target.dtype.is_floating:
         raise TypeError(f"`target` must be floating; got {target.dtype.name}.")
     low, high = (tf.convert_to_tensor(end, target.dtype) for end in (low, high))
-    start = 0.5 * (low + high) if start is None else start
-    ends = [tf.stop_gradient(end) for end in (target, low, high, start)]
-    if tolerance is None:
-        tolerance = 2.0 * np.finfo(target.dtype.as_numpy_dtype).eps * tf.abs(ends[0])
-    x = find_root(function, *ends, lambda x: tolerance, max_iterations=max_iterations)
+    if initial_position is None:
+        initial_position = 0.5 * (low + high)
+    position = tf.convert_to_tensor(initial_position, target.dtype)
+    fixed = [tf.stop_gradient(tensor) for tensor in (target, low, high, position)]
+    if value_tolerance is None:
+        eps = np.finfo(target.dtype.as_numpy_dtype).eps
+        value_tolerance = 2.0 * eps * tf.abs(fixed[0])
+    x = find_root(
+        value_and_slope_fn,
+        *fixed,
+        lambda x: value_tolerance,
+        max_iterations=max_iterations,
+    )
     x = tf.stop_gradient(x)
-    # Newton's step doubles the order to which a root is right in all that it depends
-    # on: two steps make second derivatives right. Their length is 0 by construction.
+    # A Newton step doubles the order to which a root is correct as a function of its
+    # arguments, so two steps give correct second derivatives. Their length is 0.
     for _ in range(2):
-        value, slope = function(x)
+        value, slope = value_and_slope_fn(x)
         excess = value - target
         x -= (excess - tf.stop_gradient(excess)) / tf.maximum(slope, _tiny(x.dtype))
     return x
 
 
 def find_root(
-    function, target, low, high, start, tolerance, unrolled=0, max_iterations=None
-):
-    """`solve_increasing` without gradients.
+    value_and_slope_fn: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]],
+    target: tf.Tensor,
+    low: tf.Tensor,
+    high: tf.Tensor,
+    initial_position: tf.Tensor,
+    value_tolerance_fn: Callable[[tf.Tensor], tf.Tensor],
+    unrolled: int = 0,
+    max_iterations: int | None = None,
+) -> tf.Tensor:
+    """Returns the result of `solve_increasing`, without gradients.
 
-    `tolerance` is a function of `x`. `unrolled` is the number of iterations that are
-    laid out before the loop, where XLA makes one pass over the data of them; the loop
-    runs on while there is need.
+    `value_tolerance_fn` is a function of `x`. The first `unrolled` iterations precede
+    the loop: XLA fuses them into one pass over the data.
     """
     dtype = target.dtype
     unit = np.finfo(dtype.as_numpy_dtype).eps
@@ -77,18 +108,18 @@ def find_root(
         max_iterations = newton_iterations + bits + 16
 
     def evaluate(x, low, high):
-        value, slope = function(x)
+        value, slope = value_and_slope_fn(x)
         excess = value - target
-        # A comparison with NaN is false: NaN counts as found.
+        # A comparison with NaN is false, so the search ends at NaN.
         low = tf.where(excess < 0.0, x, low)
         high = tf.where(excess > 0.0, x, high)
         gap = 4.0 * unit * tf.maximum(tf.abs(low), tf.abs(high))
-        searching = (tf.abs(excess) > tolerance(x)) & (high - low > gap)
+        searching = (tf.abs(excess) > value_tolerance_fn(x)) & (high - low > gap)
         return x, low, high, excess / tf.maximum(slope, _tiny(dtype)), searching
 
     def iterate(i, x, low, high, step, last, searching):
-        # Where Newton's step is lost in rounding, a step across the root closes the
-        # bracket; but if the slope has misled, only bisection does.
+        # Where Newton's step is below rounding error, a step across the root closes the
+        # bracket. With a wrong slope only bisection does.
         across = 2.0 * unit * tf.abs(x)
         tiny = tf.abs(step) <= across
         newton = x - tf.where(tiny, tf.sign(step) * across, step)
@@ -101,15 +132,16 @@ def find_root(
         last = tf.where(accepted, tf.maximum(tf.abs(step), across), high - low)
         candidate = tf.where(accepted, inside, _middle(low, high))
         x = tf.where(searching, candidate, x)
-        x, low, high, step, still = evaluate(x, low, high)
-        return i + 1, x, low, high, step, last, searching & still
+        x, low, high, step, unsolved = evaluate(x, low, high)
+        return i + 1, x, low, high, step, last, searching & unsolved
 
-    shape = tf.broadcast_dynamic_shape(tf.shape(start), tf.shape(target))
+    shape = tf.broadcast_dynamic_shape(tf.shape(initial_position), tf.shape(target))
     shape = tf.broadcast_dynamic_shape(shape, tf.shape(low))
     shape = tf.broadcast_dynamic_shape(shape, tf.shape(high))
-    low, high, start = (tf.broadcast_to(v, shape) for v in (low, high, start))
-    low, high = tf.minimum(low, start), tf.maximum(high, start)
-    state = (tf.constant(0), *evaluate(start, low, high))
+    tensors = (low, high, initial_position)
+    low, high, x = (tf.broadcast_to(tensor, shape) for tensor in tensors)
+    low, high = tf.minimum(low, x), tf.maximum(high, x)
+    state = (tf.constant(0), *evaluate(x, low, high))
     state = (*state[:5], high - low, state[5])
     for _ in range(unrolled):
         state = iterate(*state)
@@ -125,13 +157,13 @@ def find_root(
 
 
 def _middle(low, high):
-    """Halves a bracket: in the logarithm where its ends are of different orders."""
+    """Returns the midpoint of a bracket: geometric if its ends differ in magnitude."""
     tiny = _tiny(low.dtype)
-    least = tf.maximum(tf.minimum(tf.abs(low), tf.abs(high)), tiny)
-    most = tf.maximum(tf.abs(low), tf.abs(high))
+    minimum = tf.maximum(tf.minimum(tf.abs(low), tf.abs(high)), tiny)
+    maximum = tf.maximum(tf.abs(low), tf.abs(high))
     middle = tf.where(
-        most > 4.0 * least,
-        tf.sign(low + high) * tf.sqrt(least) * tf.sqrt(most),
+        maximum > 4.0 * minimum,
+        tf.sign(low + high) * tf.sqrt(minimum) * tf.sqrt(maximum),
         0.5 * low + 0.5 * high,
     )
     return tf.where((low < 0.0) & (high > 0.0), tf.zeros_like(low), middle)

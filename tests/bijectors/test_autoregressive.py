@@ -20,7 +20,7 @@ from tfp_flows.bijectors import (
 )
 from tfp_flows.networks import MADE
 from tfp_flows.networks import made as module_of_made
-from tfp_flows.networks._walk_plan import Plan
+from tfp_flows.networks._block_schedule import BlockSchedule
 
 tfb, tfd = tfp.bijectors, tfp.distributions
 KINDS = [InverseAutoregressive, MaskedAutoregressive]
@@ -77,8 +77,13 @@ def test_agrees_with_the_papers():
     "arguments",
     [
         {},
-        dict(order="random", degrees="random", hidden_units=(5, 20)),
-        dict(residual=True, hidden_units=(8, 8), skip=True, order="reversed"),
+        dict(order="random", hidden_degrees="random", hidden_units=(5, 20)),
+        dict(
+            residual=True,
+            hidden_units=(8, 8),
+            skip_connections=True,
+            order="right-to-left",
+        ),
         dict(num_masks=3),
         dict(hidden_units=(3,)),
     ],
@@ -92,7 +97,9 @@ def test_agrees_with_the_papers():
     ],
     ids=["affine", "gated", "spline"],
 )
-def test_the_walk_finds_what_one_pass_an_element_does(kind, arguments, transformer):
+def test_the_inverse_by_blocks_is_that_by_fixed_point_iteration(
+    kind, arguments, transformer
+):
     network = made(num_parameters=transformer.num_parameters, **arguments)
     network.next_masks()
     layer = kind(network, transformer)
@@ -109,31 +116,40 @@ def test_the_walk_finds_what_one_pass_an_element_does(kind, arguments, transform
     "arguments",
     [
         {},
-        dict(order="random", degrees="random", hidden_units=(5, 20)),
-        dict(residual=True, hidden_units=(8, 8), skip=True, order="reversed"),
+        dict(order="random", hidden_degrees="random", hidden_units=(5, 20)),
+        dict(
+            residual=True,
+            hidden_units=(8, 8),
+            skip_connections=True,
+            order="right-to-left",
+        ),
         dict(hidden_units=(1, 3)),
     ],
 )
-def test_any_plan_of_a_walk_finds_the_same(arguments, block_size, group_size):
+def test_any_schedule_finds_the_same_inverse(arguments, block_size, group_size):
     layer = InverseAutoregressive(made(**arguments))
     expected = layer.inverse(X)
-    plan = functools.partial(Plan, block_size=block_size, group_size=group_size)
-    for jit_compile in [None, True]:
-        with mock.patch.object(module_of_made, "Plan", plan):
-            walk = tf.function(layer.inverse, jit_compile=jit_compile, autograph=False)
-            close(walk(fresh(X)), expected, 1e-12)
+    schedule = functools.partial(
+        BlockSchedule, block_size=block_size, group_size=group_size
+    )
+    with mock.patch.object(module_of_made, "BlockSchedule", schedule):
+        close(layer.inverse(fresh(X)), expected, 1e-12)
+        for jit_compile in [None, True]:
+            inverse = tf.function(
+                layer.inverse, jit_compile=jit_compile, autograph=False
+            )
+            close(inverse(fresh(X)), expected, 1e-12)
 
 
 @pytest.mark.parametrize("jit_compile", [None, True])
-def test_groups_of_a_walk_see_the_context(jit_compile):
+def test_the_inverse_by_groups_has_a_context(jit_compile):
     context = np.random.default_rng(2).normal(size=[6, 2])
     layer = InverseAutoregressive(made(context_size=2), context=context)
     expected = layer.inverse(X)
-    with mock.patch.object(
-        module_of_made, "Plan", functools.partial(Plan, block_size=2, group_size=2)
-    ):
-        walk = tf.function(layer.inverse, jit_compile=jit_compile, autograph=False)
-        close(walk(fresh(X)), expected, 1e-12)
+    schedule = functools.partial(BlockSchedule, block_size=2, group_size=2)
+    with mock.patch.object(module_of_made, "BlockSchedule", schedule):
+        inverse = tf.function(layer.inverse, jit_compile=jit_compile, autograph=False)
+        close(inverse(fresh(X)), expected, 1e-12)
         assert InverseAutoregressive(made()).inverse(X[:0]).shape == [0, 9]
 
 
@@ -141,7 +157,7 @@ def test_groups_of_a_walk_see_the_context(jit_compile):
 def test_a_plan_has_each_unit_once(size):
     rng = np.random.default_rng(size)
     spaces = [rng.permutation(size), rng.integers(size, size=50), np.zeros(1, int)]
-    plan = Plan(spaces[0] + 1, spaces[1:])
+    plan = BlockSchedule(spaces[0] + 1, spaces[1:])
     assert len(plan.levels) == 1 + (size >= 300)
     found = [np.zeros(1, int) for _ in spaces]
     for level in plan.levels:
@@ -161,7 +177,7 @@ def test_a_plan_has_each_unit_once(size):
 
 @each_kind
 @pytest.mark.parametrize("jit_compile", [False, True])
-def test_a_compiled_walk_sees_that_masks_changed(kind, jit_compile):
+def test_a_compiled_inverse_notices_that_masks_changed(kind, jit_compile):
     network = made(num_masks=3)
     layer = kind(network)
     compiled = tf.function(
@@ -325,10 +341,10 @@ def test_the_check_names_who_sees_whom():
     network = made()
     check_autoregressive(network, X[0])
     check_autoregressive(made(order="random"), X[0])
-    leaking = made(order="reversed", activation="tanh")
-    with pytest.raises(ValueError, match="got 36 dependences .*: 0 sees 1, 0 sees 2,"):
+    leaking = made(order="right-to-left", activation="tanh")
+    with pytest.raises(ValueError, match="got 36 dependences .*: 0 on 1, 0 on 2,"):
         check_autoregressive(leaking, X[0], order=range(9))
-    with pytest.raises(ValueError, match="got 1 dependences that .*: 1 sees 1[.]"):
+    with pytest.raises(ValueError, match="got 1 dependences that .*: 1 on 1[.]"):
         check_autoregressive(lambda x: (x * [0.0, 1.0])[..., tf.newaxis], [1.0, 2.0])
     with pytest.raises(ValueError, match=r"must return shape \[1, 9\] and one more"):
         check_autoregressive(lambda x: tf.zeros([1, 2, 9], x.dtype), X[0])
@@ -341,7 +357,7 @@ def test_views_average_as_an_ensemble():
     base = tfd.MultivariateNormalDiag(tf.zeros(9, tf.float64))
     members = [
         tfd.TransformedDistribution(base, MaskedAutoregressive(view))
-        for view in network.views()
+        for view in network.ensemble()
     ]
     ensemble = tfd.Mixture(tfd.Categorical(tf.zeros(3, tf.float64)), members)
     densities = []
@@ -355,7 +371,7 @@ def test_views_average_as_an_ensemble():
 
 
 class Tenth(MADE):
-    """A MADE that does more than the walk knows."""
+    """A MADE whose call does more than its inverse inverts."""
 
     def __call__(self, x, context=None):
         return 0.1 * super().__call__(x, context)
@@ -417,7 +433,7 @@ def test_bad_input(kind):
         kind(Opaque(made(num_parameters=3))).forward(X)
     with pytest.raises(TypeError, match="`conditioner` must be callable; got 3"):
         kind(3)
-    with pytest.raises(TypeError, match="`transformer` must be callable and have"):
+    with pytest.raises(TypeError, match="`transformer` must be a .*, or callable with"):
         kind(network, lambda parameters: tfb.Shift(parameters))
     with pytest.raises(TypeError, match="the dtype of the input, float64; got float32"):
         kind(lambda x: tf.zeros([6, 9, 2])).forward(X)

@@ -333,7 +333,7 @@ def test_hidden_variables_are_refused():
         with pytest.raises(ValueError, match="`layer` must have its variables in its"):
             Scan(Coupling(mask, network), {"conditioner": tf.ones([2])})
     globals()["HIDDEN"] = hidden
-    reads_a_global = lambda x: tf.reshape(x @ HIDDEN, [-1, 2, 2])
+    reads_a_global = lambda x: tf.reshape(x @ HIDDEN, [-1, 2, 2])  # noqa: F821
     chain = tfb.Chain([Coupling(mask, _Closed(reads_a_global)), tfb.Scale(scale)])
     scan = Scan(chain, {"bijectors[1].scale": tf.Variable(np.ones([2]))})
     for call in [scan.forward, tf.function(scan.forward, autograph=False)]:

@@ -15,7 +15,7 @@ tfb = tfp.bijectors
 SMALL = dict(num_layers=4, hidden_units=(3,))
 DENSITIES = {
     "maf": lambda **k: flows.maf(3, **SMALL, **k),
-    "maf_given": lambda **k: flows.maf(3, 3, (3,), order="given", **k),
+    "maf_given": lambda **k: flows.maf(3, 3, (3,), order="left-to-right", **k),
     "iaf": lambda **k: flows.iaf(3, **SMALL, **k),
     "real_nvp": lambda **k: flows.real_nvp(3, **SMALL, **k),
     "real_nvp_one": lambda **k: flows.real_nvp(1, 3, (3,), **k),

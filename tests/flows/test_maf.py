@@ -89,18 +89,18 @@ def test_rejects_lengths_of_contexts_that_are_none(recipe):
 @pytest.mark.parametrize("recipe", [flows.maf, flows.iaf, flows.real_nvp])
 def test_rejects_what_is_no_transformer(recipe):
     for given, hint in [
-        (lambda parameters: None, "A function gets that number as an attribute"),
+        (lambda parameters: None, "Set that number as an attribute"),
         (transformers.Affine, "Make an instance: `Affine..`"),
         (transformers.RationalQuadraticSpline, "Make an instance: `Rational"),
-        ("affine", "By default it is `Affine"),
-        (None, "By default it is `Affine"),
+        ("affine", "The default is `Affine"),
+        (None, "The default is `Affine"),
     ]:
-        message = f"`transformer` must be callable and have .*; got .*{hint}"
+        message = f"`transformer` must be a .*; got .*{hint}"
         with pytest.raises(TypeError, match=message):
             recipe(2, 2, (4,), seed=0, transformer=given)
 
     def shift(parameters):
-        return transformers.Additive()(parameters)
+        return tfp.bijectors.Shift(parameters[..., 0])
 
     shift.num_parameters = 1
     x = np.float32([[1.0, 2.0]])
@@ -108,7 +108,7 @@ def test_rejects_what_is_no_transformer(recipe):
 
 
 def test_rejects_an_unknown_order():
-    with pytest.raises(ValueError, match="`order` must be 'given', .* got 'up'"):
+    with pytest.raises(ValueError, match="`order` must be 'left-to-right', .* got 'up'"):
         flows.maf(3, 2, seed=0, order="up")
 
 

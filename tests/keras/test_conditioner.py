@@ -134,9 +134,9 @@ def test_dropout_and_batch_norm_know_training_and_change_once_a_call():
     np.testing.assert_equal([v.numpy() for v in state], before)
     close(
         inference[:, 2:],
-        layer.transformer(
-            tf.reshape(network(X[:, :2], training=False), [8, 1, 2])
-        ).forward(X[:, 2:]),
+        layer.transformer.forward_and_log_det(
+            X[:, 2:], tf.reshape(network(X[:, :2], training=False), [8, 1, 2])
+        )[0],
         1e-6,
     )
 

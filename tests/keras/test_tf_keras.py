@@ -164,7 +164,7 @@ def test_a_built_network_is_a_conditioner_of_a_coupling():
     assert len(net.trainable_variables) == 4
     assert same(coupling.trainable_variables, net.trainable_variables)
     x = X[:5]
-    changed = coupling.transformer(net(x[:, :1])).forward(x[:, 1:])
+    changed, _ = coupling.transformer.forward_and_log_det(x[:, 1:], net(x[:, :1]))
     close(coupling.forward(x), np.concatenate([x[:, :1], changed], axis=1), 1e-6)
     chained = flow_of(tfb.Chain([coupling, Coupling([False, True], built())]))
     fitted(Density(chained))

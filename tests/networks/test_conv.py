@@ -10,7 +10,7 @@ import tensorflow as tf
 from tests.laws import close
 from tfp_flows._loop_scope import body_of_loop
 from tfp_flows.networks import ConvNet, ResidualConvNet
-from tfp_flows.networks._convolve import convolve
+from tfp_flows.networks._conv_ops import convolve_images
 
 EACH = pytest.mark.parametrize("network", [ConvNet, ResidualConvNet])
 CONTEXTS = pytest.mark.parametrize("context_ndims", [0, 1, 3])
@@ -452,7 +452,7 @@ def test_each_way_to_convolve_has_the_gradients_of_a_convolution(inputs, outputs
         return [y, *first, *outer.gradient(squares, [x, kernel])]
 
     def ours():
-        return run(convolve)
+        return run(convolve_images)
 
     if mode != "eager":
         ours = tf.function(ours, autograph=False, jit_compile=mode == "compiled")
@@ -473,7 +473,7 @@ def test_gradients_in_loops_are_those_elsewhere():
             outer.watch(sources)
             with tf.GradientTape() as inner:
                 inner.watch(sources)
-                total = tf.reduce_sum(weights * convolve(images, kernel) ** 2)
+                total = tf.reduce_sum(weights * convolve_images(images, kernel) ** 2)
             first = inner.gradient(total, sources)
             square = sum(tf.reduce_sum(each**2) for each in first)
         return first, outer.gradient(square, sources)

@@ -1,4 +1,4 @@
-"""Facts of `tfp_flows.networks.made`."""
+"""Tests of `tfp_flows.networks.made`."""
 
 import numpy as np
 import pytest
@@ -8,12 +8,12 @@ from tests.laws import close
 from tfp_flows.networks import MADE
 
 KINDS = {
-    "given": {},
-    "reversed": dict(order="reversed"),
+    "left-to-right": {},
+    "right-to-left": dict(order="right-to-left"),
     "permutation": dict(order=[2, 0, 3, 1]),
-    "random": dict(order="random", degrees="random"),
+    "random": dict(order="random", hidden_degrees="random"),
     "residual": dict(residual=True, hidden_units=(6, 6), order="random"),
-    "skip": dict(skip=True, order="reversed"),
+    "skip": dict(skip_connections=True, order="right-to-left"),
     "context": dict(context_size=2, order="random"),
     "narrow": dict(hidden_units=(2, 1)),
     "agnostic": dict(num_masks=4),
@@ -71,15 +71,15 @@ def test_outputs_see_the_inputs_before_them_and_no_others(kind):
 @pytest.mark.parametrize(
     "more",
     [
-        dict(degrees="random"),
+        dict(hidden_degrees="random"),
         dict(num_masks=6),
-        dict(degrees="random", context_size=2),
-        dict(degrees="random", residual=True, hidden_units=(9, 9)),
-        dict(degrees="random", skip=True),
+        dict(hidden_degrees="random", context_size=2),
+        dict(hidden_degrees="random", residual=True, hidden_units=(9, 9)),
+        dict(hidden_degrees="random", skip_connections=True),
         dict(num_masks=6, context_size=2),
         dict(hidden_units=(9, 2)),
         dict(hidden_units=(9, 1, 6)),
-        dict(degrees="random", hidden_units=(6, 1, 6)),
+        dict(hidden_degrees="random", hidden_units=(6, 1, 6)),
     ],
     ids=str,
 )
@@ -113,7 +113,7 @@ def test_no_unit_is_dead(more):
 def test_random_degrees_leave_the_first_output_its_context():
     for seed in range(10):
         network = MADE(
-            2, 1, (3, 3), seed=seed, degrees="random", context_size=1, dtype=tf.float64
+            2, 1, (3, 3), seed=seed, hidden_degrees="random", context_size=1, dtype=tf.float64
         )
         scramble(network)
         x, contexts = np.zeros([2, 2]), np.array([[0.0], [1.0]])
@@ -132,7 +132,7 @@ def test_all_outputs_see_the_context():
 
 
 def test_one_input_sees_nothing():
-    network = build("given", size=1)
+    network = build("left-to-right", size=1)
     y = network(X[:, :1])
     np.testing.assert_array_equal(y, np.broadcast_to(y[:1], y.shape))
 
@@ -159,7 +159,7 @@ def test_context_broadcasts():
 
 
 def test_known_values_of_a_small_network():
-    network = MADE(2, 1, (1,), seed=0, activation="tanh", dtype=tf.float64, skip=True)
+    network = MADE(2, 1, (1,), seed=0, activation="tanh", dtype=tf.float64, skip_connections=True)
     # Its variables by name: the unit sees input 0, and output 1 sees both.
     values = {
         "kernel_0": [[2.0], [9.0]],
@@ -186,7 +186,7 @@ def test_masks_are_saved(tmp_path):
 
 def test_seed_decides_orders_and_weights():
     def values(seed):
-        network = MADE(8, 2, (9,), seed=seed, order="random", degrees="random")
+        network = MADE(8, 2, (9,), seed=seed, order="random", hidden_degrees="random")
         return [variable.numpy() for variable in network.variables]
 
     for value, same in zip(values(5), values(5)):
@@ -210,18 +210,18 @@ def test_masks_change_only_when_told():
     assert np.any(compiled(X) != seen[0])
 
 
-def test_views_share_weights_and_keep_their_masks():
+def test_an_ensemble_shares_weights_and_has_fixed_masks():
     network = build("agnostic")
-    views = network.views()
-    assert len(views) == 4
-    for view in views:
-        np.testing.assert_array_equal(view(X), network(X))
+    members = network.ensemble()
+    assert len(members) == 4
+    for member in members:
+        np.testing.assert_array_equal(member(X), network(X))
         network.next_masks()
     scramble(network, seed=8)
-    np.testing.assert_array_equal(views[0](X), network(X))
-    with pytest.raises(ValueError, match="A view keeps its masks; got one of set 2"):
-        views[2].next_masks()
-    assert {v.ref() for v in views[1].trainable_variables} == {
+    np.testing.assert_array_equal(members[0](X), network(X))
+    with pytest.raises(ValueError, match="`next_masks` must be called on .* itself, .* got member 2"):
+        members[2].next_masks()
+    assert {v.ref() for v in members[1].trainable_variables} == {
         v.ref() for v in network.trainable_variables
     }
 
@@ -230,8 +230,8 @@ def test_views_share_weights_and_keep_their_masks():
     "arguments, text",
     [
         (dict(order=[0, 0, 1, 2]), r"permutation of the numbers 0 to 3; got \[0, 0,"),
-        (dict(order="up"), "`order` must be 'given', .* got 'up'"),
-        (dict(degrees="even"), "`degrees` must be 'equal' or 'random'; got 'even'"),
+        (dict(order="up"), "`order` must be 'left-to-right', .* got 'up'"),
+        (dict(hidden_degrees="even"), "`hidden_degrees` must be 'equal' or 'random'; got 'even'"),
         (dict(hidden_units=()), "`hidden_units` must be an integer of at least 1"),
         (dict(hidden_units=(3, 4), residual=True), r"equal with .* got \(3, 4\)"),
         (dict(order=3), "permutation of the numbers 0 to 3; got 3"),
@@ -247,11 +247,11 @@ def test_rejects_what_it_cannot_build(arguments, text):
 
 def test_rejects_inputs_that_do_not_fit():
     with pytest.raises(ValueError, match=r"must have length 4; got shape \(5, 3\)"):
-        build("given")(X[:, :3])
+        build("left-to-right")(X[:, :3])
     with pytest.raises(ValueError, match="`context` must be given .* got none, and 2"):
         build("context")(X)
     with pytest.raises(ValueError, match="`context` must be given .* got one, and 0"):
-        build("given")(X, X)
+        build("left-to-right")(X, X)
     with pytest.raises(ValueError, match=r"length `context_size`, 2; got shape \(5, 4"):
         build("context")(X, X)
     with pytest.raises(TypeError, match="`seed` must be an integer; got 0.5"):

@@ -340,7 +340,7 @@ def test_tells_its_sizes():
         (ValueError, dict(skip_channels=-1), "`skip_channels` must be .* got -1"),
         (ValueError, dict(dilations=(1, 0)), r"`dilations` must be .* got \(1, 0\)"),
         (ValueError, dict(dilations=()), "`dilations` must be an integer of at least"),
-        (ValueError, dict(kernel_size=1), "`kernel_size` must be 2 or more; got 1"),
+        (ValueError, dict(kernel_size=1), "`kernel_size` must be at least 2; got 1"),
         (ValueError, dict(context_size=-2), "`context_size` must be .* got -2"),
         (ValueError, dict(context_ndims=3), "`context_ndims` must be 1 or 2; got 3"),
         (TypeError, dict(seed=0.5), "`seed` must be an integer; got 0.5"),

@@ -1,15 +1,19 @@
-"""Both directions of an autoregressive map, and the gradients of the sequential one.
+"""Autoregressive maps in both directions, with gradients of the sequential one.
 
 The map is `w_i = t(z_i; p_i(z_1, ..., z_{i-1}))`, with an elementwise `t` whose
-parameters come from a network. From `z` to `w` it takes one pass of the network. From
-`w` to `z` it takes one for each element at most, or a walk. The gradient of a solution
-does not go back through these: it solves a triangular system with the Jacobian at the
-solution, by products with it that go on until nothing changes.
+parameters a network predicts. From `z` to `w` it takes one network evaluation. From `w`
+to `z` it takes at most one for each element, or the network solves for its input. The
+gradient of the solution does not pass through these evaluations: it solves a triangular
+system with the Jacobian at the solution, by Jacobian products until a fixed point is
+reached.
 """
+
+from __future__ import annotations
 
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
@@ -20,95 +24,97 @@ from tfp_flows._autodiff import (
     unrecorded,
     with_shape,
 )
+from tfp_flows._dtypes import HELD
 from tfp_flows.bijectors import _last_axis_sums
 from tfp_flows.bijectors._conditioner import (
+    check_finite,
     check_has_context,
-    check_stands_still,
-    checked_input,
-    context_ndims_of,
-    parameters_for,
+    check_stateless,
+    predict_parameters,
 )
-from tfp_flows.bijectors._pytree import inputs_of, replace_leaves
+from tfp_flows.bijectors._pytree import replace_leaves
+from tfp_flows.networks.base import as_network
 
 
-def evaluate(bijector, z):
-    """Returns what one pass of the network makes of `z`, and the log determinant."""
-    z = checked_input(bijector, z)
-    parameters = parameters_for(bijector, z, _event_shape(bijector, z))
-    return _summed(bijector, *bijector._transform(parameters, z))
+def evaluate_map(layer: Any, z: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns `w` and the log determinant, by one network evaluation."""
+    if layer.validate_args or z.dtype not in HELD:
+        z = check_finite(layer, z)
+    event_shape = z.shape[z.shape.rank - layer.forward_min_event_ndims :]
+    parameters = predict_parameters(layer, z, event_shape)
+    return _sum_log_slopes(layer, *layer._transform(z, parameters))
 
 
-def solve(bijector, w):
-    """Returns what one pass makes `w` of, and the log determinant of that pass."""
-    check_has_context(bijector)
-    check_stands_still(bijector, "The sequential direction")
-    w = checked_input(bijector, w)
-    if bijector.context is not None:
-        shape = tf.shape(tf.convert_to_tensor(bijector.context))
-        batch = shape[: tf.size(shape) - context_ndims_of(bijector.conditioner)]
-        axis = tf.rank(w) - bijector.forward_min_event_ndims
+def solve_map(layer: Any, w: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns `z` and the log determinant of the map from `z` to `w`."""
+    check_has_context(layer)
+    check_stateless(layer, "The sequential direction")
+    w = check_finite(layer, w)
+    if layer.context is not None:
+        shape = tf.shape(tf.convert_to_tensor(layer.context))
+        batch = shape[: tf.size(shape) - layer.context_ndims]
+        axis = tf.rank(w) - layer.forward_min_event_ndims
         batch = tf.broadcast_dynamic_shape(tf.shape(w)[:axis], batch)
         w = tf.broadcast_to(w, tf.concat([batch, tf.shape(w)[axis:]], axis=0))
-    return _summed(bijector, *_map_of(bijector).solve(w))
+    return _sum_log_slopes(layer, *_map_of(layer).solve(w))
 
 
-def _map_of(bijector):
-    conditioner, invert = bijector.conditioner, bijector._invert
-    event_ndims = bijector.forward_min_event_ndims
-    context = bijector.context
-    contexts = [] if context is None else [tf.convert_to_tensor(context)]
-    tensors, numbers = inputs_of(conditioner)
-    known = event_ndims == getattr(conditioner, "event_ndims", 1)
+def _map_of(layer):
+    network, event_ndims = layer._conditioning.network, layer.forward_min_event_ndims
+    contexts = [] if layer.context is None else [tf.convert_to_tensor(layer.context)]
+    tensors, integers = layer._conditioning.read_network()
+    can_solve = network.solve_for_input is not None
+    can_solve = can_solve and network.event_ndims == event_ndims
 
     def bind(*inputs):
         context = inputs[0] if contexts else None
-        new = {**numbers, **dict(zip(tensors, inputs[len(contexts) :]))}
-        network = replace_leaves(conditioner, new) if new else conditioner
+        new = {**integers, **dict(zip(tensors, inputs[len(contexts) :]))}
+        copied = as_network(replace_leaves(layer.conditioner, new)) if new else network
 
         def parameters(z):
-            shape = _event_shape(bijector, z)
-            return parameters_for(bijector, z, shape, context, network)
+            event_shape = z.shape[z.shape.rank - event_ndims :]
+            return predict_parameters(layer, z, event_shape, context, copied)
 
-        def walk(w):
-            return network.solve_for_input(invert, w, context)
+        def solve_for_input(w):
+            return copied.solve_for_input(layer._invert, w, context)
 
-        has_walk = known and hasattr(network, "solve_for_input")
-        return parameters, walk if has_walk else None
+        return parameters, solve_for_input if can_solve else None
 
     return AutoregressiveMap(
-        bind, [*contexts, *tensors.values()], bijector._transform, invert, event_ndims
+        bind,
+        [*contexts, *tensors.values()],
+        layer._transform,
+        layer._invert,
+        event_ndims,
     )
 
 
-def _event_shape(bijector, z):
-    return z.shape[z.shape.rank - bijector.forward_min_event_ndims :]
-
-
-def _summed(bijector, value, log_slopes):
-    log_slopes = tf.broadcast_to(log_slopes, tf.shape(value))
-    return value, _last_axis_sums.total_of_event(
-        log_slopes, bijector.forward_min_event_ndims
-    )
+def _sum_log_slopes(layer, value, log_slopes):
+    shape = value.shape
+    if log_slopes.shape != shape or not shape.is_fully_defined():
+        log_slopes = tf.broadcast_to(log_slopes, tf.shape(value))
+    ndims = layer.forward_min_event_ndims
+    return value, _last_axis_sums.total_of_event(log_slopes, ndims)
 
 
 @dataclasses.dataclass(frozen=True)
 class AutoregressiveMap:
-    """The map, and what is needed to undo it.
+    """The map, and its inverse.
 
     Args:
-      bind: callable from `inputs` to the network, which goes from `z` to parameters of
-        each element, and to None or a callable from `w` to `z` and whether it is exact,
-        for networks that know a better way. What else the network depends on must be
+      bind: callable from `inputs` to two callables. The first one is the network, from
+        `z` to parameters of each element. The second one is None, or from `w` to `z`
+        and whether `z` is exact. All else that the network depends on must be
         variables.
       inputs: list of tensors, such as a context and the weights.
-      transform: from parameters and `z` to `w` and the logarithm of its slope,
-        elementwise.
-      invert: from parameters and `w` to `z`, elementwise.
+      transform: callable from `z` and parameters to `w` and the logarithm of its
+        derivative, elementwise.
+      invert: callable from parameters and `w` to `z`, elementwise.
       event_ndims: number of axes of an event.
     """
 
-    bind: Callable
-    inputs: list
+    bind: Callable[..., tuple]
+    inputs: list[tf.Tensor]
     transform: Callable
     invert: Callable
     event_ndims: int
@@ -117,45 +123,45 @@ class AutoregressiveMap:
     def _bound(self):
         return self.bind(*self.inputs)
 
-    def evaluate(self, z):
+    def evaluate(self, z: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns `w` and the logarithms of the diagonal of the Jacobian."""
-        return self.transform(self._parameters(z), z)
+        return self.transform(z, self._parameters(z))
 
-    def solve(self, w):
-        """Returns `z` and the logarithms of the diagonal at it.
+    def solve(self, w: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns `z` and the logarithms of the diagonal of the Jacobian at `z`.
 
-        Gradients of all orders are those of the exact inverse, in forward mode, too.
+        Gradients of all orders are those of the exact inverse, also in forward mode.
         `w` must have the batch axes of the result.
         """
         held = self._held()
-        with unrecorded():  # tapes would keep what each round computes
+        with unrecorded():  # tapes would keep the results of each iteration
             solution = held._find(tf.stop_gradient(w))
         solution = detached(solution)
 
         @custom_gradient
         def attach(w, *inputs):
-            def backward(of_z, of_log_slope, variables=()):
-                def gradients(w, of_z, of_log_slope, *inputs):
+            def backward(z_grad, log_slope_grad, variables=()):
+                def gradients(w, z_grad, log_slope_grad, *inputs):
                     here = self._with(_local(inputs))
                     z, _ = attach(w, *here.inputs)  # this gradient has a gradient, too
                     with tf.GradientTape(persistent=True) as tape:
                         point = tf.identity(z)
                         tape.watch([point, *here.inputs])
                         values = here.evaluate(point)
-                    of_z += _gradient(tape, values[1], point, of_log_slope)
-                    of_w = here._solve_linear(z, of_z, True, variables)
+                    z_grad += _gradient(tape, values[1], point, log_slope_grad)
+                    w_grad = here._solve_linear(z, z_grad, True, variables)
                     return [
-                        of_w,
+                        w_grad,
                         *_gradient(
                             tape,
                             values,
                             [*here.inputs, *variables],
-                            [-of_w, of_log_slope],
+                            [-w_grad, log_slope_grad],
                         ),
                     ]
 
                 found = differentiable(
-                    gradients, w, of_z, of_log_slope, *inputs, variables=variables
+                    gradients, w, z_grad, log_slope_grad, *inputs, variables=variables
                 )
                 return tuple(found[: 1 + len(inputs)]), found[1 + len(inputs) :]
 
@@ -165,12 +171,12 @@ class AutoregressiveMap:
         return attach(w, *self.inputs)
 
     def _find(self, w):
-        start, exact = tf.zeros_like(w), tf.constant(False)
-        _, walk = self._bound
-        if walk is not None:
-            start, exact = walk(w)
-        return self._settle(
-            lambda z: self.invert(self._parameters(z), w), start, ~exact
+        initial, exact = tf.zeros_like(w), tf.constant(False)
+        _, solve_for_input = self._bound
+        if solve_for_input is not None:
+            initial, exact = solve_for_input(w)
+        return self._iterate_to_fixed_point(
+            lambda z: self.invert(self._parameters(z), w), initial, ~exact
         )
 
     def _solve_linear(self, z, b, transpose, variables):
@@ -178,12 +184,15 @@ class AutoregressiveMap:
         fixed_z, fixed_b, held = detached(z), detached(b), self._held()
         slope = tf.exp(held.evaluate(fixed_z)[1])
 
-        def others(point):  # what `w` has from other elements than its own
-            return self.transform(held._parameters(point), fixed_z)[0]
+        def off_diagonal(point):  # `w` as a function of the parameters alone
+            return self.transform(fixed_z, held._parameters(point))[0]
 
         solution = detached(
-            self._settle(
-                lambda v: (fixed_b - _product(others, fixed_z, v, transpose)) / slope,
+            self._iterate_to_fixed_point(
+                lambda v: (
+                    (fixed_b - _jacobian_product(off_diagonal, fixed_z, v, transpose))
+                    / slope
+                ),
                 tf.zeros_like(b),
                 tf.constant(True),
             )
@@ -191,27 +200,27 @@ class AutoregressiveMap:
 
         @custom_gradient
         def attach(z, b, *inputs):
-            def backward(of_v, variables=()):
-                def gradients(z, b, of_v, *inputs):
+            def backward(v_grad, variables=()):
+                def gradients(z, b, v_grad, *inputs):
                     (point,), here = _local([z]), self._with(_local(inputs))
                     v = attach(point, b, *here.inputs)
-                    of_b = here._solve_linear(point, of_v, not transpose, variables)
+                    b_grad = here._solve_linear(point, v_grad, not transpose, variables)
                     with tf.GradientTape() as tape:
                         tape.watch([point, *here.inputs])
-                        value = _product(
+                        value = _jacobian_product(
                             lambda z: here.evaluate(z)[0], point, v, transpose
                         )
-                    of_z, *others = _gradient(
-                        tape, value, [point, *here.inputs, *variables], -of_b
+                    z_grad, *others = _gradient(
+                        tape, value, [point, *here.inputs, *variables], -b_grad
                     )
-                    return [of_z, of_b, *others]
+                    return [z_grad, b_grad, *others]
 
                 found = differentiable(
-                    gradients, z, b, of_v, *inputs, variables=variables
+                    gradients, z, b, v_grad, *inputs, variables=variables
                 )
                 return tuple(found[: 2 + len(inputs)]), found[2 + len(inputs) :]
 
-            for variable in variables:  # shows TensorFlow which there are
+            for variable in variables:  # so that TensorFlow records them
                 tf.convert_to_tensor(variable)
             return tf.identity(solution), backward
 
@@ -224,29 +233,29 @@ class AutoregressiveMap:
         return dataclasses.replace(self, inputs=list(inputs))
 
     def _held(self):
-        """Returns the map with inputs that no tape and no accumulator follows."""
+        """Returns the map with inputs that no tape or accumulator watches."""
         return self._with(map(detached, self.inputs))
 
-    def _settle(self, step, start, changed):
-        """Applies `step` until nothing changes; each time settles one more element."""
-        size = tf.reduce_prod(tf.shape(start)[tf.rank(start) - self.event_ndims :])
+    def _iterate_to_fixed_point(self, step, initial, changed):
+        """Iterates `step`; each iteration determines at least one more element."""
+        size = tf.reduce_prod(tf.shape(initial)[tf.rank(initial) - self.event_ndims :])
 
-        def again(_, old):
+        def iterate(_, old):
             new = step(old)
             return tf.reduce_any(new != old), with_shape(new, old.shape)
 
         _, result = tf.while_loop(
             lambda changed, _: changed,
-            again,
-            (changed, start),
+            iterate,
+            (changed, initial),
             maximum_iterations=size,
         )
         return result
 
 
-def _product(fn, z, v, transpose):
+def _jacobian_product(fn, z, v, transpose):
     """Returns the Jacobian of `fn` at `z`, or its transpose, times `v`."""
-    z = tf.identity(z)  # `fn` may know the tensor as a constant
+    z = tf.identity(z)  # `fn` may use the tensor as a constant
     cotangent = v if transpose else tf.ones_like(v)
     with tf.GradientTape() as outer:
         outer.watch(cotangent)
@@ -258,10 +267,10 @@ def _product(fn, z, v, transpose):
 
 
 def _local(tensors):
-    """Returns tensors of the graph that is being made, each one of its own.
+    """Returns copies of tensors in the graph that is traced.
 
-    In the gradient of a loop a tape does not see how those from elsewhere get there,
-    and a gradient by them would be 0 in silence.
+    In the gradient of a loop a tape does not record how tensors are captured from outer
+    graphs, and gradients with respect to these would be 0 without an error.
     """
     return [tf.identity(tensor) for tensor in tensors]
 

@@ -1,121 +1,155 @@
-"""What layers with a network do to it: ask it, track it, give it its context."""
+"""Conditioners of layers: checks, contexts, and prediction of parameters."""
 
-import numbers
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
 
 import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows._dtypes import check_dtype, holds_whole_numbers
 from tfp_flows._keras_seam import check_backend
+from tfp_flows._layer import Layer
 from tfp_flows._parameters import is_reference, without_keras
+from tfp_flows.bijectors._pytree import VariableSnapshot, leaves_of
+from tfp_flows.bijectors.transformers import Transformer, as_transformer
+from tfp_flows.networks.base import AdaptedNetwork, Network, as_network
 
 
-def adopt(bijector, conditioner, transformer, context, context_size):
-    """Checks what a layer with a network is given, and makes it its attributes.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Conditioning:
+    """The conditioner and the transformer of a layer, adapted when it is made.
+
+    It is opaque to `tf.Module` and `tf.nest`, so that variables are found once.
 
     Args:
-      bijector: layer under construction.
+      network: what `as_network` returns for the conditioner.
+      transformer: what `as_transformer` returns for the transformer.
+    """
+
+    network: Network | AdaptedNetwork
+    transformer: Transformer
+
+    def read_network(self) -> tuple[dict[str, tf.Tensor], dict[str, VariableSnapshot]]:
+        """Returns the values that the network depends on, by path, as far as known.
+
+        A custom gradient takes them as inputs: others have no gradient, and no variable
+        can be read within the gradient of a loop in a graph.
+
+        Returns:
+          tensors: dictionary of floating tensors, the current values of variables.
+          integers: dictionary of snapshots of integer variables, in graphs.
+        """
+        tensors, integers = {}, {}
+        for path, leaf in self._leaves().items():
+            if tf.as_dtype(leaf.dtype).is_floating:
+                tensors[path] = tf.convert_to_tensor(leaf)
+            elif isinstance(leaf, tf.Variable) and not tf.executing_eagerly():
+                integers[path] = VariableSnapshot(leaf)
+        return tensors, integers
+
+    def _leaves(self):
+        network = self.network
+        if not network.is_copyable:
+            return {}
+        if isinstance(network, AdaptedNetwork):  # it may create variables in a call
+            return leaves_of(network.adapted, check=False)
+        return self._leaves_of_network
+
+    @functools.cached_property
+    def _leaves_of_network(self):
+        return leaves_of(self.network, check=False)
+
+
+def attach(
+    layer: Layer, conditioner: Any, transformer: Any, context: Any, context_size: Any
+) -> tf.DType | None:
+    """Checks the arguments of a layer with a conditioner, and sets its attributes.
+
+    Args:
+      layer: layer under construction.
       conditioner, transformer, context, context_size: its arguments of these names.
 
     Returns:
       dtype: dtype of the network if it has one, else None.
 
     Raises:
-      TypeError, ValueError: as `check_conditioner` and `check_context`.
+      TypeError: the conditioner or the transformer is not callable.
+      ValueError: a Keras network is not built or has state; numbers of parameters or
+        context sizes disagree.
     """
-    bijector.hidden_variables = check_conditioner(conditioner, transformer)
-    bijector.conditioner, bijector.transformer = conditioner, transformer
-    bijector.context_ndims = context_ndims_of(conditioner)
-    dtype = dtype_of(conditioner)
-    bijector.context, bijector.context_size = check_context(
-        conditioner, context, context_size, dtype
+    network = as_network(conditioner)
+    adapted = as_transformer(transformer)
+    check_network(network, adapted, conditioner)
+    layer._conditioning = Conditioning(network, adapted)
+    layer.conditioner, layer.transformer = conditioner, transformer
+    hidden = network.hidden_variables
+    layer.hidden_variables = None if hidden is None else list(hidden)
+    layer.context_ndims = network.context_ndims
+    layer.context, layer.context_size = check_context(
+        network, context, context_size, network.dtype
     )
-    return dtype
+    return network.dtype
 
 
-def check_conditioner(conditioner, transformer):
-    """Checks that both can be called, and that a network has its variables by now.
-
-    Returns:
-      variables: variables of a Keras network, which `tf.Module` does not find by
-        itself; none of other modules; None of functions, whose variables nobody knows.
+def check_network(
+    network: Network | AdaptedNetwork, transformer: Transformer, conditioner: Any
+) -> None:
+    """Checks that a network has its variables, and fits a transformer.
 
     Raises:
-      TypeError: one of them is not what a layer can use.
-      ValueError: a Keras network has no variables so far, or is of a backend other
-        than TensorFlow; the number of parameters is not the same for both.
+      ValueError: a Keras network is not built, has state, or is of a backend other than
+        TensorFlow; the numbers of parameters disagree.
     """
-    if not callable(conditioner):
-        raise TypeError(f"`conditioner` must be callable; got {conditioner!r}.")
-    check_transformer(transformer)
     check_backend(conditioner, "conditioner")
-    number = getattr(conditioner, "num_parameters", transformer.num_parameters)
-    if number != transformer.num_parameters:
+    number = network.num_parameters
+    if number not in (None, transformer.num_parameters):
         raise ValueError(
             "`conditioner` must return as many parameters for each element as "
             f"`transformer` takes, {transformer.num_parameters}; got {number}."
         )
-    of_keras = hasattr(conditioner, "built")
-    if of_keras and not conditioner.built:
+    if not (isinstance(network, AdaptedNetwork) and network.is_keras):
+        return
+    if not conditioner.built:
         raise ValueError(
             "A Keras network as `conditioner` must be built, so that its variables are "
             f"known; got {conditioner!r}. Call it once before, or wrap it in a "
             "`tfp_flows.keras.Conditioner`."
         )
-    if of_keras and conditioner.non_trainable_variables:
+    if conditioner.non_trainable_variables:
         raise ValueError(
             "A Keras network as `conditioner` must have no state, such as that of "
-            f"dropout or batch norm; got {conditioner!r}. One of Keras 3 goes "
-            "into a `tfp_flows.keras.Conditioner`, which knows what to do with it."
+            f"dropout or batch normalization; got {conditioner!r}. Wrap a network of "
+            "Keras 3 in a `tfp_flows.keras.Conditioner`, which supports state."
         )
-    if isinstance(conditioner, tf.Module):
-        return []
-    if not hasattr(conditioner, "variables"):
-        return None
-    return [without_keras(variable) for variable in conditioner.variables]
 
 
-def check_transformer(transformer):
-    """Raises `TypeError` for what a layer cannot ask for bijectors of its elements."""
-    number = getattr(transformer, "num_parameters", None)
-    if (
-        callable(transformer)
-        and not isinstance(transformer, type)
-        and isinstance(number, numbers.Integral)
-    ):
-        return
-    if isinstance(transformer, type):
-        hint = f"Make an instance: `{transformer.__name__}()`."
-    elif callable(transformer):
-        hint = "A function gets that number as an attribute: `f.num_parameters = 2`."
-    else:
-        hint = "By default it is `Affine()`."
-    raise TypeError(
-        "`transformer` must be callable and have `num_parameters`, an integer, as "
-        f"those of `tfp_flows.bijectors.transformers` have; got {transformer!r}. {hint}"
-    )
+def check_transformer(transformer: Any) -> None:
+    """Raises `TypeError` if the argument of a layer is not a transformer."""
+    as_transformer(transformer)
 
 
-def dtype_of(conditioner):
-    """Returns the dtype of a network that has one, by name or not, else None."""
-    dtype = getattr(conditioner, "dtype", None)
-    return tf.as_dtype(dtype) if isinstance(dtype, (str, tf.DType)) else None
-
-
-def check_context(conditioner, context, context_size, dtype):
+def check_context(
+    network: Network | AdaptedNetwork,
+    context: Any,
+    context_size: int | None,
+    dtype: tf.DType | None,
+) -> tuple[tf.Tensor | tf.Variable | None, int | None]:
     """Returns the context as a tensor, or None, and its size, or None if unknown.
 
     Args:
-      conditioner: callable, which may have an attribute `context_size`.
+      network: conditioner, which may state a `context_size`.
       context: what the user gave.
       context_size: length of the context's last axis, as the user gave it.
       dtype: dtype for contexts that have none.
 
     Raises:
-      TypeError: the context has another dtype than the network, or whole numbers.
+      TypeError: the context has another dtype than the network, or integers.
       ValueError: the sizes of conditioner, layer and context disagree.
     """
-    own = getattr(conditioner, "context_size", None)
+    own = network.context_size
     if None not in (own, context_size) and own != context_size:
         raise ValueError(
             "`context_size` must be that of `conditioner`; "
@@ -128,9 +162,9 @@ def check_context(conditioner, context, context_size, dtype):
     if dtype is not None and holds_whole_numbers(context):
         raise TypeError(
             "`context` must be floating, of the dtype of the network, "
-            f"{tf.as_dtype(dtype).name}; got integers or booleans, {context!r}. Labels "
-            "go in as one-hot vectors, by `tf.one_hot` or "
-            "`tfp_flows.flows.condition_on_class`; numbers by `tf.cast`."
+            f"{tf.as_dtype(dtype).name}; got integers or booleans, {context!r}. Pass "
+            "labels as one-hot vectors, by `tf.one_hot` or "
+            "`tfp_flows.flows.condition_on_class`, and numbers by `tf.cast`."
         )
     if not is_reference(context):
         context = tf.convert_to_tensor(context, dtype_hint=dtype, name="context")
@@ -144,7 +178,7 @@ def check_context(conditioner, context, context_size, dtype):
             f"`context` must have the dtype of the network, {tf.as_dtype(dtype).name}; "
             f"got {tf.as_dtype(context.dtype).name}."
         )
-    ndims = context_ndims_of(conditioner)
+    ndims = network.context_ndims
     known = context.shape.rank is not None
     if known and (
         context.shape.rank < ndims
@@ -158,60 +192,64 @@ def check_context(conditioner, context, context_size, dtype):
     return context, size
 
 
-def context_ndims_of(conditioner):
-    """Returns the rank of one context: 1 for vectors, more for maps."""
-    return getattr(conditioner, "context_ndims", 1)
-
-
-def context_properties():
-    """Returns what TFP asks to know about the context of a layer with a network."""
+def context_properties() -> dict[str, tfp.util.ParameterProperties]:
+    """Returns the properties of the context of a layer with a conditioner, for TFP."""
 
     def ndims(layer, event_ndims):
         more = event_ndims - layer.forward_min_event_ndims
-        return more + context_ndims_of(layer.conditioner)
+        return more + layer.context_ndims
 
     return dict(context=tfp.util.ParameterProperties(event_ndims=ndims))
 
 
-def parameters_for(bijector, x, event_shape, context=None, conditioner=None):
-    """Asks the conditioner of a layer for the parameters of its transformer.
+def predict_parameters(
+    layer: Layer,
+    x: tf.Tensor,
+    event_shape: Any,
+    context: tf.Tensor | None = None,
+    network: Any = None,
+) -> tf.Tensor:
+    """Evaluates the conditioner of a layer.
 
     Args:
-      bijector: layer with `conditioner`, `transformer`, `context` and `context_size`.
-      x: what the conditioner sees.
-      event_shape: shape of what is transformed, one set of parameters an element.
-      context: tensor to take for the context of the layer, or None for its own.
-      conditioner: network to take for that of the layer, or None for its own.
+      layer: layer that `attach` prepared.
+      x: input of the conditioner.
+      event_shape: shape of the transformed elements, each with a set of parameters.
+      context: tensor to use instead of the context of the layer, or None.
+      network: network to use instead of the conditioner of the layer, or None.
 
     Returns:
       parameters: tensor of shape `[..., *event_shape, num_parameters]`.
 
     Raises:
+      TypeError: the conditioner returns another dtype.
       ValueError: the context is missing, or the conditioner returns another shape.
     """
-    check_has_context(bijector)
-    if conditioner is None:
-        conditioner = bijector.conditioner
-    if bijector.context is None:
-        parameters = conditioner(x)
+    conditioning = layer._conditioning
+    if network is None:
+        network = conditioning.network
+    if layer.context is None:
+        if layer.context_size:
+            check_has_context(layer)
+        parameters = network(x)
     else:
         if context is None:
-            context = tf.convert_to_tensor(bijector.context)
-        parameters = conditioner(x, context)
-    if not tf.is_tensor(parameters):
+            context = tf.convert_to_tensor(layer.context)
+        parameters = network(x, context)
+    if not isinstance(parameters, tf.Tensor):
         check_backend(parameters, "conditioner")
-    parameters = tf.convert_to_tensor(parameters, name="parameters")
-    expected = tf.TensorShape(event_shape).concatenate(
-        bijector.transformer.num_parameters
-    )
-    rank = parameters.shape.rank
-    if rank is None or not parameters.shape[
-        max(0, rank - expected.rank) :
-    ].is_compatible_with(expected):
+        parameters = tf.convert_to_tensor(parameters, name="parameters")
+    expected = [*event_shape, conditioning.transformer.num_parameters]
+    shape, ndims = parameters.shape, len(expected)
+    if (
+        shape.rank is None
+        or shape.rank < ndims
+        or not shape[shape.rank - ndims :].is_compatible_with(expected)
+    ):
         raise ValueError(
             f"`conditioner` must return a tensor of shape [..., "
-            f"{', '.join(map(str, expected))}], one set of `num_parameters` for each "
-            f"element; got shape {parameters.shape}."
+            f"{', '.join(map(str, expected))}], `num_parameters` for each element; "
+            f"got shape {shape}."
         )
     if parameters.dtype != x.dtype:
         raise TypeError(
@@ -221,33 +259,33 @@ def parameters_for(bijector, x, event_shape, context=None, conditioner=None):
     return parameters
 
 
-def check_has_context(bijector):
+def check_has_context(layer: Any) -> None:
     """Raises `ValueError` if a layer lacks the context that its network needs."""
-    if bijector.context is None and bijector.context_size:
+    if layer.context is None and layer.context_size:
         raise ValueError(
-            f"`{bijector.name}` needs a context of size {bijector.context_size}, and "
-            "has none. Bind one with `tfp_flows.flows.condition(flow, context)`."
+            f"`{layer.name}` needs a context of size {layer.context_size}, and has "
+            "none. Condition it with `tfp_flows.flows.condition(flow, context)`."
         )
 
 
-def check_stands_still(bijector, what):
-    """Raises `ValueError` if a network would answer differently when asked again."""
-    if getattr(bijector.conditioner, "changes_in_training", False):
+def check_stateless(layer: Layer, what: str) -> None:
+    """Raises `ValueError` if a re-evaluation of the network would differ."""
+    if layer._conditioning.network.changes_in_training:
         raise ValueError(
-            f"{what} of `{bijector.name}` must not be used in training with a network "
-            "that has dropout or batch norm, as its gradient asks the network again; "
-            f"got {bijector.conditioner!r}."
+            f"{what} of `{layer.name}` must not be used in training mode if the "
+            "conditioner has dropout or batch normalization, because its gradient "
+            f"re-evaluates it; got {layer.conditioner!r}."
         )
 
 
-def checked_input(bijector, x):
-    """Returns `x`, which under `validate_args` must be finite.
+def check_finite(layer: Layer, x: tf.Tensor) -> tf.Tensor:
+    """Returns the input of a layer, which with `validate_args` must be finite.
 
     Raises:
-      TypeError: it is neither of float32 nor of float64.
+      TypeError: it is neither float32 nor float64.
     """
     check_dtype("x", x.dtype)
-    if not bijector.validate_args:
+    if not layer.validate_args:
         return x
     finite = tf.debugging.assert_all_finite(x, "The input must be finite.")
     with tf.control_dependencies([finite]):

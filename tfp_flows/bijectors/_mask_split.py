@@ -1,27 +1,34 @@
-"""How a coupling layer takes its input apart along an axis, and puts it together."""
+"""Splits the last axis of a tensor into a masked part and the rest, and merges them."""
+
+from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from tfp_flows._autodiff import with_shape
 
 
-class Split:
-    """Two parts of the last axis, by the fastest operations that take them apart.
+class MaskSplit:
+    """Two parts of the last axis, by the fastest operations for a mask.
 
     Args:
-      row: boolean array, the length of the axis, true for the part that is kept. All
-        false, it may have length 1 and stands for an axis of any length.
+      row: boolean array, the length of the axis, true for the masked part. If it is
+        false everywhere, it may have length 1 for an axis of any length.
     """
 
-    def __init__(self, row):
+    def __init__(self, row: npt.NDArray[np.bool_]) -> None:
         changes = np.flatnonzero(row[1:] != row[:-1]) + 1
-        self._keeps_first = bool(row[0]) or changes.size == 0
+        self._is_masked_first = bool(row[0]) or changes.size == 0
+        self._join: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+        self._keys: list = []
+        self._border = None  # where the axis is cut, if it is in one place
         if changes.size < 2:
-            border = changes[0] if changes.size else 0
-            self._keys, self._join = [slice(border), slice(border, None)], _concat
+            self._border = int(changes[0]) if changes.size else 0
+            self._join = _concat
         elif changes.size == row.size - 1:
             self._keys, self._join = [slice(0, None, 2), slice(1, None, 2)], _interleave
         else:
@@ -29,21 +36,27 @@ class Split:
             places = np.argsort(np.concatenate(self._keys))
             self._join = functools.partial(_rearrange, places)
 
-    def split(self, x):
-        """Returns what is kept of `x`, and what is changed."""
-        return self._ordered([_take(x, key) for key in self._keys])
+    def split(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the masked part of `x`, and the rest."""
+        if self._border is not None:
+            first, second = x[..., : self._border], x[..., self._border :]
+        elif isinstance(self._keys[0], slice):
+            first, second = x[..., self._keys[0]], x[..., self._keys[1]]
+        else:
+            first, second = (tf.gather(x, key, axis=-1) for key in self._keys)
+        return (first, second) if self._is_masked_first else (second, first)
 
-    def merge(self, kept, changed):
-        """Undoes `split`; `kept` may lack batch axes that `changed` has."""
-        return self._join(*self._ordered(with_batch_of_both(kept, changed)))
+    def merge(self, masked: tf.Tensor, rest: tf.Tensor) -> tf.Tensor:
+        """Inverts `split`; `masked` may lack batch axes that `rest` has."""
+        masked, rest = with_batch_of_both(masked, rest)
+        if self._is_masked_first:
+            return self._join(masked, rest)
+        return self._join(rest, masked)
 
-    def _ordered(self, pair):
-        return pair if self._keeps_first else pair[::-1]
 
-
-def with_batch_of_both(*parts):
+def with_batch_of_both(*parts: tf.Tensor) -> list[tf.Tensor]:
     """Returns two tensors with all axes but the last broadcast to each other."""
-    one, other = (part.shape[:-1] for part in parts)
+    one, other = parts[0].shape[:-1], parts[1].shape[:-1]
     if one == other and one.is_fully_defined():
         return list(parts)
     batch = tf.broadcast_dynamic_shape(*(tf.shape(part)[:-1] for part in parts))
@@ -55,10 +68,6 @@ def with_batch_of_both(*parts):
         )
         for part in parts
     ]
-
-
-def _take(x, key):
-    return x[..., key] if isinstance(key, slice) else tf.gather(x, key, axis=-1)
 
 
 def _concat(first, second):

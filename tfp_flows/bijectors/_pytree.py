@@ -108,28 +108,6 @@ def _is_plain(value):
     return isinstance(value, tuple) or children_of(value) is None and not reference
 
 
-def inputs_of(network):
-    """Returns what the result of a network depends on, by path, as far as that shows.
-
-    A custom gradient takes it as inputs: what it does not know of has no gradient, and
-    within the gradient of a loop in a graph nobody can read a variable.
-
-    Returns:
-      tensors: dictionary of floating tensors, of variables as they are now.
-      numbers: dictionary of `VariableSnapshot`, in graphs, for integer variables.
-    """
-    of_keras = hasattr(network, "built") or hasattr(network, "changes_in_training")
-    if not isinstance(network, tf.Module) or of_keras:
-        return {}, {}  # nobody replaces what a Keras network has
-    tensors, numbers = {}, {}
-    for path, leaf in leaves_of(network, check=False).items():
-        if tf.as_dtype(leaf.dtype).is_floating:
-            tensors[path] = tf.convert_to_tensor(leaf)
-        elif isinstance(leaf, tf.Variable) and not tf.executing_eagerly():
-            numbers[path] = VariableSnapshot(leaf)
-    return tensors, numbers
-
-
 class VariableSnapshot:
     """Stands for a variable of whole numbers that was read before a loop.
 

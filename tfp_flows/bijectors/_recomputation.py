@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tfp_flows._autodiff import check_reverse_mode
 from tfp_flows._layer import OPPOSITE, Layer, modules_of, value_and_log_det
-from tfp_flows.bijectors._conditioner import check_stands_still
+from tfp_flows.bijectors._conditioner import check_stateless
 
 
 def recomputed_value_and_log_det(layers, x, event_ndims):
@@ -27,7 +27,7 @@ def recomputed_value_and_log_det(layers, x, event_ndims):
     modules = [part for layer, _ in layers for part in modules_of(layer)]
     for part in modules:
         if isinstance(part, Layer) and part.conditioner is not None:
-            check_stands_still(part, "Recomputation")
+            check_stateless(part, "Recomputation")
     known = _tensors_of(modules)
 
     @tf.custom_gradient

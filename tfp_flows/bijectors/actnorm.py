@@ -14,7 +14,7 @@ from tfp_flows._parameters import (
     broadcast_batch,
     check_shapes,
 )
-from tfp_flows._replica_moments import standardizing
+from tfp_flows._replica_moments import mean_and_log_stddev
 from tfp_flows.bijectors import _channel_affine
 from tfp_flows.bijectors._pixelwise import check_pixels, over_pixels, per_pixel
 
@@ -162,7 +162,7 @@ class ActNorm(Layer):
                 "`values` must have at least 2 values of each channel; "
                 f"got shape {values.shape}."
             )
-        mean, log_deviation = standardizing(values)
+        mean, log_deviation = mean_and_log_stddev(values)
         sign = 1.0 if direction == "inverse" else -1.0
         self.log_scale.assign(sign * log_deviation)
         if direction == "inverse":

@@ -1,20 +1,21 @@
-"""Elementwise transformations of network layers, by what a network tells of each one.
+"""Elementwise transformations of coupling and autoregressive layers.
 
-A transformer has `num_parameters`, how many numbers it takes for each element, and is
-called with a tensor of shape `[..., num_parameters]`. It returns a bijector of scalars
-with batch shape `[...]`, increasing. Any object like that will do. Those here are the
-identity, or near it, where the numbers are 0.
+A transformer maps each element by an increasing function, whose parameters a
+conditioner predicts. `Transformer` is the contract. Those here are the identity, or
+close to it, if all parameters are 0.
 """
 
+from __future__ import annotations
+
 import dataclasses
+import numbers
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
 
 from tfp_flows._builders import register
-from tfp_flows._layer import Layer
-from tfp_flows.bijectors._spline import Spline
 
 __all__ = [
     "Additive",
@@ -22,138 +23,274 @@ __all__ = [
     "GatedAffine",
     "RationalQuadraticSpline",
     "SigmoidAffine",
+    "Transformer",
 ]
 
-tfb = tfp.bijectors
+
+class Transformer:
+    """Base class of transformers: increasing functions of each element.
+
+    A subclass has `num_parameters` and two methods. Both take values of shape
+    `[..., *event]` and parameters of shape `[..., *event, num_parameters]`, and return
+    the transformed values and the logarithm of the derivative at each element. The
+    logarithms have the shape of the values, or broadcast with them. Batch axes of
+    values and parameters broadcast. A transformer has no variables.
+
+    A callable from parameters to a `tfb.Bijector` of scalars, with an attribute
+    `num_parameters`, also works as a transformer.
+
+    Attributes:
+      num_parameters: number of parameters of each element.
+
+    Example:
+
+    >>> class Scale(Transformer):
+    ...     num_parameters = 1
+    ...
+    ...     def forward_and_log_det(self, x, parameters):
+    ...         log_scale = parameters[..., 0]
+    ...         return x * tf.exp(log_scale), log_scale
+    ...
+    ...     def inverse_and_log_det(self, y, parameters):
+    ...         log_scale = parameters[..., 0]
+    ...         return y * tf.exp(-log_scale), -log_scale
+    >>> y, log_det = Scale().forward_and_log_det(tf.ones([3]), tf.zeros([3, 1]))
+    >>> y.numpy().tolist(), log_det.numpy().tolist()
+    ([1.0, 1.0, 1.0], [0.0, 0.0, 0.0])
+    """
+
+    num_parameters: int
+
+    def forward_and_log_det(
+        self, x: tf.Tensor, parameters: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Transform `x`, in the direction of `forward`.
+
+        Args:
+          x: tensor of shape `[..., *event]`.
+          parameters: tensor of shape `[..., *event, num_parameters]`.
+
+        Returns:
+          y: transformed values.
+          log_det: logarithm of `dy/dx` of each element.
+        """
+        raise NotImplementedError(
+            f"`{type(self).__name__}` must implement `forward_and_log_det`."
+        )
+
+    def inverse_and_log_det(
+        self, y: tf.Tensor, parameters: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Invert `forward_and_log_det`.
+
+        Args:
+          y: tensor of shape `[..., *event]`.
+          parameters: tensor of shape `[..., *event, num_parameters]`.
+
+        Returns:
+          x: values that are transformed to `y`.
+          log_det: logarithm of `dx/dy` of each element.
+        """
+        raise NotImplementedError(
+            f"`{type(self).__name__}` must implement `inverse_and_log_det`."
+        )
 
 
 @register
 @dataclasses.dataclass(frozen=True)
-class Additive:
-    """`y = x + t`, which keeps volumes, as in NICE (Dinh et al., 2015).
+class Additive(Transformer):
+    """`y = x + t`, with log-determinant 0, as in NICE.
 
-    See https://arxiv.org/abs/1410.8516, section 3.2. One parameter: `t`.
+    Dinh et al. (2015), https://arxiv.org/abs/1410.8516, section 3.2, with `t` as the
+    only parameter.
+
+    Example:
+
+    >>> parameters = tf.constant([[0.5]])
+    >>> Additive().forward_and_log_det(tf.constant([1.0]), parameters)[0].numpy()
+    array([1.5], dtype=float32)
     """
 
     num_parameters = 1
 
-    def __call__(self, parameters):
-        return tfb.Shift(parameters[..., 0])
+    def forward_and_log_det(
+        self, x: tf.Tensor, parameters: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Transform `x`; see `Transformer`."""
+        y = x + tf.squeeze(parameters, axis=-1)
+        return y, tf.zeros_like(y)
+
+    def inverse_and_log_det(
+        self, y: tf.Tensor, parameters: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Invert `forward_and_log_det`; see `Transformer`."""
+        x = y - tf.squeeze(parameters, axis=-1)
+        return x, tf.zeros_like(x)
+
+
+class _ScaleAndShift(Transformer):
+    """`y = x exp(log_scale) + shift`, with both computed from two parameters."""
+
+    num_parameters = 2
+
+    def _log_scale_and_shift(self, parameters):
+        raise NotImplementedError
+
+    def forward_and_log_det(
+        self, x: tf.Tensor, parameters: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Transform `x`; see `Transformer`."""
+        log_scale, shift = self._log_scale_and_shift(parameters)
+        return x * tf.exp(log_scale) + shift, log_scale
+
+    def inverse_and_log_det(
+        self, y: tf.Tensor, parameters: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Invert `forward_and_log_det`; see `Transformer`."""
+        log_scale, shift = self._log_scale_and_shift(parameters)
+        log_det = -log_scale
+        return (y - shift) * tf.exp(log_det), log_det
 
 
 @register
 @dataclasses.dataclass(frozen=True)
-class Affine:
-    """`y = x exp(s) + t`, as in MAF, IAF and RealNVP, with a bounded `s`.
+class Affine(_ScaleAndShift):
+    """`y = x exp(s) + t`, as in MAF, IAF and RealNVP, with bounded `s`.
 
-    Dinh et al. (2017), https://arxiv.org/abs/1605.08803, equation 8. Two parameters:
-    `t` and a number `r`, `s = r / (1 + |r| / max_log_scale)`. The bound is approached
-    but never reached, so that the gradient stays alive.
+    Dinh et al. (2017), https://arxiv.org/abs/1605.08803, equation 8. Two parameters,
+    `t` and `r`, with `s = r / (1 + |r| / max_log_scale)`. The bound is approached but
+    never reached, so that gradients do not vanish.
 
     Args:
       max_log_scale: bound of `|s|`, positive. By default scales are in (1e-3, 1e3).
 
     Raises:
       ValueError: `max_log_scale` is not positive and finite.
+
+    Example:
+
+    >>> parameters = tf.constant([[0.5, 0.0]])
+    >>> Affine().forward_and_log_det(tf.constant([1.0]), parameters)[0].numpy()
+    array([1.5], dtype=float32)
     """
 
     max_log_scale: float = float(np.log(1e3))
-    num_parameters = 2
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check_positive(max_log_scale=self.max_log_scale)
 
-    def __call__(self, parameters):
+    def _log_scale_and_shift(self, parameters):
         shift, raw = tf.unstack(parameters, axis=-1)
-        return _ScaleAndShift(_bounded(raw, self.max_log_scale), shift)
+        return _bound(raw, self.max_log_scale), shift
 
 
 @register
 @dataclasses.dataclass(frozen=True)
-class GatedAffine:
-    """`y = g x + (1 - g) m`, `g = sigmoid(s + bias)`, which only contracts.
+class GatedAffine(_ScaleAndShift):
+    """`y = g x + (1 - g) m`, `g = sigmoid(s + bias)`, which is a contraction.
 
-    The update of an LSTM, as Kingma et al. (2016) have it for their inverse
-    autoregressive flow, https://arxiv.org/abs/1606.04934, equation 14. Two parameters:
-    `m` and a number `r`, `s = r / (1 + |r| / max_log_scale)` as for `Affine`: a gate
-    that shuts loses `x` in rounding.
+    The update of an LSTM, as Kingma et al. (2016) use it in their inverse
+    autoregressive flow, https://arxiv.org/abs/1606.04934, equation 14. Two parameters,
+    `m` and `r`, with `s = r / (1 + |r| / max_log_scale)` as in `Affine`: a closed gate
+    would lose `x` to rounding.
 
-    Slopes are below 1: a flow of such layers has no element that is wider, given those
-    before it, than the noise. The paper gives it noise whose scales are trained.
+    Derivatives are below 1. In a flow of these layers no conditional distribution of an
+    element is wider than in the base distribution. The paper uses a base distribution
+    with trainable scales.
 
     Args:
-      bias: what opens the gate at the start. It is never the identity: at `s = 0` and
-        `bias = 1.5` the gate is 0.82.
+      bias: initial logit of the gate. At `s = 0` and `bias = 1.5` the gate is 0.82; it
+        is never the identity.
       max_log_scale: bound of `|s|`, positive.
 
     Raises:
-      ValueError: `bias` is not finite, or `max_log_scale` not positive and finite.
+      ValueError: `bias` is not finite, or `max_log_scale` is not positive and finite.
+
+    Example:
+
+    >>> parameters = tf.constant([[0.0, 0.0]])
+    >>> y, _ = GatedAffine().forward_and_log_det(tf.constant([1.0]), parameters)
+    >>> y.numpy().round(2)
+    array([0.82], dtype=float32)
     """
 
     bias: float = 1.5
     max_log_scale: float = float(np.log(1e3))
-    num_parameters = 2
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check_gate(self)
 
-    def __call__(self, parameters):
+    def _log_scale_and_shift(self, parameters):
         candidate, raw = tf.unstack(parameters, axis=-1)
-        logit = _bounded(raw, self.max_log_scale) + self.bias
+        logit = _bound(raw, self.max_log_scale) + self.bias
         log_gate = tf.math.log_sigmoid(logit)
-        return _ScaleAndShift(log_gate, tf.sigmoid(-logit) * candidate)
+        return log_gate, tf.sigmoid(-logit) * candidate
 
 
 @register
 @dataclasses.dataclass(frozen=True)
-class SigmoidAffine:
-    """`x = (y + t) sigmoid(s + bias)`, as in Glow, which stretches on the way to data.
+class SigmoidAffine(_ScaleAndShift):
+    """`x = (y + t) sigmoid(s + bias)`, as in Glow, which expands from base to data.
 
-    The couplings of Kingma and Dhariwal (2018), https://arxiv.org/abs/1807.03039, as
-    their code has them: data come near the noise at a rate that is bounded. Two
-    parameters: `t` and a number `r`, `s = r / (1 + |r| / max_log_scale)` as for
-    `Affine`. Slopes are above 1: what is narrower than the noise takes other layers,
-    such as the `ActNorm` of a Glow.
+    The couplings of Kingma and Dhariwal (2018), https://arxiv.org/abs/1807.03039, as in
+    their code: the contraction from data to base is bounded. Two parameters, `t` and
+    `r`, with `s = r / (1 + |r| / max_log_scale)` as in `Affine`. Derivatives of
+    `forward` are above 1. Data that are narrower than the base distribution need other
+    layers, such as the `ActNorm` of a Glow.
 
     Args:
-      bias: what opens the gate at the start, where it is 0.88 at 2.
+      bias: initial logit of the gate, which is 0.88 at 2.
       max_log_scale: bound of `|s|`, positive.
 
     Raises:
-      ValueError: `bias` is not finite, or `max_log_scale` not positive and finite.
+      ValueError: `bias` is not finite, or `max_log_scale` is not positive and finite.
+
+    Example:
+
+    >>> parameters = tf.constant([[0.0, 0.0]])
+    >>> x, _ = SigmoidAffine().inverse_and_log_det(tf.constant([1.0]), parameters)
+    >>> x.numpy().round(2)
+    array([0.88], dtype=float32)
     """
 
     bias: float = 2.0
     max_log_scale: float = float(np.log(1e3))
-    num_parameters = 2
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check_gate(self)
 
-    def __call__(self, parameters):
+    def _log_scale_and_shift(self, parameters):
         shift, raw = tf.unstack(parameters, axis=-1)
-        logit = _bounded(raw, self.max_log_scale) + self.bias
-        return _ScaleAndShift(-tf.math.log_sigmoid(logit), -shift)
+        logit = _bound(raw, self.max_log_scale) + self.bias
+        return -tf.math.log_sigmoid(logit), -shift
 
 
 @register
 @dataclasses.dataclass(frozen=True)
-class RationalQuadraticSpline:
+class RationalQuadraticSpline(Transformer):
     """Monotonic spline of rational-quadratic pieces, the identity outside an interval.
 
-    Durkan et al. (2019), https://arxiv.org/abs/1906.04032, equations 4 to 8.
+    Durkan et al. (2019), https://arxiv.org/abs/1906.04032, equations 4 to 8. There are
     `3 num_bins - 1` parameters: the widths and the heights of the bins, through a
-    softmax, and the slopes at the inner knots, through a softplus. All parameters 0 are
-    the identity.
+    softmax, and the slopes at the inner knots, through a softplus. With all parameters
+    0 it is the identity.
 
     Args:
       num_bins: number of pieces, at least 1.
-      bound: `B`, the interval is `(-B, B)`.
-      min_bin_size: least width and height of a bin, as a share of the interval.
-      min_knot_slope: least slope at a knot, below 1.
+      bound: `B`; the interval is `(-B, B)`.
+      min_bin_size: minimum width and height of a bin, as a fraction of the interval.
+      min_knot_slope: minimum slope at a knot, below 1.
 
     Raises:
       ValueError: an argument is out of its range.
+
+    Example:
+
+    >>> spline = RationalQuadraticSpline(num_bins=4, bound=3.0)
+    >>> spline.num_parameters
+    11
+    >>> spline.forward_and_log_det(tf.constant([0.5]), tf.zeros([1, 11]))[0].numpy()
+    array([0.5], dtype=float32)
     """
 
     num_bins: int = 8
@@ -161,7 +298,7 @@ class RationalQuadraticSpline:
     min_bin_size: float = 1e-3
     min_knot_slope: float = 1e-3
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not isinstance(self.num_bins, (int, np.integer)):
             raise ValueError(f"`num_bins` must be an integer; got {self.num_bins}.")
         _check_positive(
@@ -178,67 +315,160 @@ class RationalQuadraticSpline:
             )
 
     @property
-    def num_parameters(self):
+    def num_parameters(self) -> int:  # type: ignore[override]
+        """Number of parameters of each element, `3 num_bins - 1`."""
         return 3 * self.num_bins - 1
 
-    def __call__(self, parameters):
-        k = self.num_bins
-        parameters = tf.convert_to_tensor(parameters)
+    def forward_and_log_det(
+        self, x: tf.Tensor, parameters: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Transform `x`; see `Transformer`."""
+        return self._evaluate(x, parameters, forward=True)
+
+    def inverse_and_log_det(
+        self, y: tf.Tensor, parameters: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Invert `forward_and_log_det`; see `Transformer`."""
+        x, log_slope = self._evaluate(y, parameters, forward=False)
+        return x, -log_slope
+
+    def _evaluate(self, point, parameters, forward):
+        """Returns the result of a direction at a point, and the log slope of forward.
+
+        In a bin, let `u` be the fraction of its width before `x`, `v` that of its
+        height below `y`, and `a` and `b` the slopes at its ends in units of
+        `height / width`. Then `v = (u^2 + a u (1 - u)) / n`,
+        `n = u^2 + (1 - u)^2 + (a + b) u (1 - u)`, and
+        `dv/du = (b u^2 + 2 u (1 - u) + a (1 - u)^2) / n^2`; no term is negative.
+        """
+        # `tfb.RationalQuadraticSpline` is wrong under `tf.vectorized_map`, and finds
+        # bins by `searchsorted` and `gather`, which are slow to compile.
+        inside = tf.abs(point) < self.bound
+        # Values outside may be infinite; unused, they would make gradients NaN.
+        p = tf.where(inside, point, tf.zeros_like(point))
+        (x, width), (y, height), a, b = self._find_bin(p, parameters, forward)
+        slope = height / width
+        a, b = a / slope, b / slope
+        if forward:
+            u = _fraction(p, x, width)
+            rest = 1.0 - u
+        else:
+            u, rest = _solve_quadratic(_fraction(p, y, height), a, b)
+        n = u**2 + rest**2 + (a + b) * u * rest
+        value = y + height * (u**2 + a * u * rest) / n if forward else x + width * u
+        log_slope = tf.math.log(slope * (b * u**2 + 2.0 * u * rest + a * rest**2))
+        log_slope -= 2.0 * tf.math.log(n)
+        zeros = tf.zeros_like(log_slope)
+        return tf.where(inside, value, point), tf.where(inside, log_slope, zeros)
+
+    def _find_bin(self, p, parameters, forward):
+        """Returns start and size of the bin of `p`, in `x` and `y`, and its slopes."""
+        k, dtype = self.num_bins, p.dtype
         widths, heights = (
             2.0
             * self.bound
             * (self.min_bin_size + (1.0 - k * self.min_bin_size) * _softmax(raw))
             for raw in (parameters[..., :k], parameters[..., k : 2 * k])
         )
-        return Spline(
-            widths, heights, parameters[..., 2 * k :], self.bound, self.min_knot_slope
+        raw_slopes, sizes = parameters[..., 2 * k :], widths if forward else heights
+        # The knots only determine the bin. Gradients pass through the sums below, not
+        # through `cumsum`; and a softplus of two slopes costs less than one of all.
+        knots = tf.cumsum(tf.stop_gradient(sizes), axis=-1)[..., :-1] - self.bound
+        above = tf.cast(p[..., tf.newaxis] >= knots, tf.int32)
+        index = tf.reduce_sum(above, axis=-1, keepdims=True)
+        bins = tf.range(k)
+        before, here = tf.cast(bins < index, dtype), tf.cast(bins == index, dtype)
+        offset = float(np.log(np.expm1(1.0 - self.min_knot_slope)))
+        return *(
+            (
+                tf.reduce_sum(before * values, axis=-1) - self.bound,
+                tf.reduce_sum(here * values, axis=-1),
+            )
+            for values in (widths, heights)
+        ), *(
+            self.min_knot_slope
+            + tf.math.softplus(tf.reduce_sum(mask * raw_slopes, axis=-1) + offset)
+            for mask in (here[..., 1:], here[..., :-1])
         )
 
 
+class _BijectorTransformer(Transformer):
+    """Transformer from a callable that returns `tfb.Bijector`s of scalars.
+
+    Args:
+      factory: callable from parameters to a bijector, with `num_parameters`.
+    """
+
+    def __init__(self, factory: Callable[[tf.Tensor], Any]) -> None:
+        self.factory, self.num_parameters = factory, factory.num_parameters
+
+    def forward_and_log_det(
+        self, x: tf.Tensor, parameters: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        bijector = self.factory(parameters)
+        y = bijector.forward(x)
+        return y, bijector.forward_log_det_jacobian(x, event_ndims=0)
+
+    def inverse_and_log_det(
+        self, y: tf.Tensor, parameters: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        bijector = self.factory(parameters)
+        x = bijector.inverse(y)
+        return x, bijector.inverse_log_det_jacobian(y, event_ndims=0)
+
+
+def as_transformer(transformer: Any) -> Transformer:
+    """Returns a transformer for the argument of a layer, of either kind.
+
+    Raises:
+      TypeError: it is neither a `Transformer` nor a factory of bijectors.
+    """
+    number = getattr(transformer, "num_parameters", None)
+    if isinstance(number, numbers.Integral) and not isinstance(transformer, type):
+        if isinstance(transformer, Transformer):
+            return transformer
+        if callable(transformer):
+            return _BijectorTransformer(transformer)
+    if isinstance(transformer, type):
+        hint = f"Make an instance: `{transformer.__name__}()`."
+    elif callable(transformer):
+        hint = "Set that number as an attribute of a function: `f.num_parameters = 2`."
+    else:
+        hint = "The default is `Affine()`."
+    raise TypeError(
+        "`transformer` must be a `tfp_flows.bijectors.transformers.Transformer`, or "
+        "callable with an integer `num_parameters`; "
+        f"got {transformer!r}. {hint}"
+    )
+
+
 def _softmax(x):
-    """Softmax along the last axis, for tensors of any rank: oneDNN takes 5 axes."""
+    """Softmax along the last axis, for any rank, where oneDNN supports up to 5 axes."""
     powers = tf.exp(x - tf.stop_gradient(tf.reduce_max(x, axis=-1, keepdims=True)))
     return powers / tf.reduce_sum(powers, axis=-1, keepdims=True)
 
 
-class _ScaleAndShift(Layer):
-    """`y = x exp(log_scale) + shift`; a chain of two does more, in part in float32."""
-
-    def __init__(self, log_scale, shift, validate_args=False, name="scale_and_shift"):
-        parameters = dict(locals())
-        self.log_scale, self.shift = log_scale, shift
-        super().__init__(
-            forward_min_event_ndims=0,
-            dtype=shift.dtype,
-            is_constant_jacobian=True,
-            validate_args=validate_args,
-            parameters=parameters,
-            name=name,
-        )
-
-    @classmethod
-    def _parameter_properties(cls, dtype):
-        return dict.fromkeys(["log_scale", "shift"], tfp.util.ParameterProperties())
-
-    @classmethod
-    def _is_increasing(cls):
-        return True
-
-    def _forward(self, x):
-        return x * tf.exp(self.log_scale) + self.shift
-
-    def _inverse(self, y):
-        return (y - self.shift) * tf.exp(-self.log_scale)
-
-    def _forward_log_det_jacobian(self, x):
-        return self.log_scale
-
-    def _inverse_log_det_jacobian(self, y):
-        return -self.log_scale
+def _fraction(p, start, size):
+    """Returns the fraction of a bin before `p`, in [0, 1] in spite of rounding."""
+    fraction = (p - start) / size
+    # Not clipped for gradients, which would be 0 at some knots.
+    clipped = tf.clip_by_value(fraction, 0.0, 1.0)
+    return fraction + tf.stop_gradient(clipped - fraction)
 
 
-def _bounded(raw, bound):
-    """Number in (-bound, bound), with a slope that never vanishes."""
+def _solve_quadratic(v, a, b):
+    """Returns `u` and `1 - u` at a given `v`."""
+    # The quadratic of appendix A.3, with its terms collected so that close numbers are
+    # subtracted in `m` only. Each branch is a stable form of the same root.
+    m = a * (1.0 - v) - b * v
+    rising = m >= 0.0
+    q = tf.sqrt(m**2 + 4.0 * v * (1.0 - v)) + tf.where(rising, m, -m)  # abs has a kink
+    u, rest = tf.where(rising, 2.0 * v, q), tf.where(rising, q, 2.0 * (1.0 - v))
+    return u / (u + rest), rest / (u + rest)
+
+
+def _bound(raw, bound):
+    """Returns a number in (-bound, bound), with a slope that never vanishes."""
     return raw / (1.0 + tf.abs(raw) / bound)
 
 
@@ -248,7 +478,7 @@ def _check_gate(transformer):
         raise ValueError(f"`bias` must be finite; got {transformer.bias}.")
 
 
-def _check_positive(**numbers):
-    for name, value in numbers.items():
+def _check_positive(**named):
+    for name, value in named.items():
         if not 0.0 < value < np.inf:
             raise ValueError(f"`{name}` must be positive and finite; got {value}.")

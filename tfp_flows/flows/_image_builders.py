@@ -22,7 +22,8 @@ from tfp_flows.flows import _sums
 from tfp_flows.flows._noise import Normal
 from tfp_flows.flows._vector_builders import check_integers, start_flag
 from tfp_flows.networks import ConvNet
-from tfp_flows.networks._dense import is_size, split_seed
+from tfp_flows.networks._initializers import split_seed
+from tfp_flows.networks._network_checks import is_size
 
 tfb = tfp.bijectors
 
@@ -143,7 +144,7 @@ def prior(channels, kept, seed, context_size, dtype, name):
         dtype=dtype,
         name=f"{name}_network",
     )
-    mask = masks.channelwise(channels, kept=kept)
+    mask = masks.channelwise(channels, num_masked=kept)
     return Coupling(mask, network, transformers.Affine(), name=name)
 
 

@@ -8,19 +8,19 @@ import tensorflow_probability as tfp
 from tfp_flows._autodiff import with_shape
 from tfp_flows._layer import TakesContext
 from tfp_flows.bijectors import _last_axis_sums
-from tfp_flows.bijectors._conditioner import (
-    check_context,
-    check_has_context,
-    context_ndims_of,
-    dtype_of,
-)
+from tfp_flows.bijectors._conditioner import check_context, check_has_context
 from tfp_flows.flows._level_heads import Categorical, LogisticMixture
+from tfp_flows.networks.base import as_network
 
 tfd = tfp.distributions
 
 
 class DiscreteAutoregressive(TakesContext, tfd.Distribution):
     """The distribution of `discrete_autoregressive`, with the same arguments."""
+
+    _TF_MODULE_IGNORED_PROPERTIES = (
+        tfd.Distribution._TF_MODULE_IGNORED_PROPERTIES.union(["_network"])
+    )
 
     def __init__(
         self,
@@ -38,7 +38,10 @@ class DiscreteAutoregressive(TakesContext, tfd.Distribution):
                 f"`num_levels` must be an integer of at least 2; got {num_levels!r}."
             )
         self.network, self.num_levels = network, num_levels
-        dtype = dtype_of(network) or tf.float32
+        adapted = as_network(network)
+        # Past `__setattr__`: `tf.Module` finds its variables in `network`.
+        vars(self)["_network"] = adapted
+        dtype = adapted.dtype or tf.float32
         self._head = Categorical(num_levels)
         if mixture_size is not None:
             if not isinstance(mixture_size, numbers.Integral) or mixture_size < 1:
@@ -47,10 +50,10 @@ class DiscreteAutoregressive(TakesContext, tfd.Distribution):
                     f"got {mixture_size!r}."
                 )
             self._head = LogisticMixture(num_levels, mixture_size)
-        self._check_number(getattr(network, "num_parameters", None))
-        self._shape = _event_shape_of(network, event_shape)
-        self.context_ndims = context_ndims_of(network)
-        self.context, self.context_size = check_context(network, context, None, dtype)
+        self._check_number(adapted.num_parameters)
+        self._shape = _event_shape_of(adapted, event_shape)
+        self.context_ndims = adapted.context_ndims
+        self.context, self.context_size = check_context(adapted, context, None, dtype)
         super().__init__(
             # With an integer dtype TFP would cut off the decimals of an array.
             dtype=dtype,
@@ -63,7 +66,7 @@ class DiscreteAutoregressive(TakesContext, tfd.Distribution):
 
     @classmethod
     def _parameter_properties(cls, dtype, num_classes=None):
-        ndims = lambda model: context_ndims_of(model.network)
+        ndims = lambda model: model.context_ndims
         return dict(context=tfp.util.ParameterProperties(event_ndims=ndims))
 
     def _event_shape(self):
@@ -120,10 +123,11 @@ class DiscreteAutoregressive(TakesContext, tfd.Distribution):
             return tf.where(w < 0.0, -1.0 - w, self._head.quantile(parameters, w))
 
         start, changed = tf.where(w < 0.0, -1.0 - w, tf.zeros_like(w)), True
-        ndims = getattr(self.network, "event_ndims", 1)
-        if hasattr(self.network, "solve_for_input") and ndims == self._shape.rank:
+        network = self._network
+        can_solve = network.solve_for_input is not None
+        if can_solve and network.event_ndims == self._shape.rank:
             check_has_context(self)
-            z, exact = self.network.solve_for_input(
+            z, exact = network.solve_for_input(
                 lambda parameters, w: self._scaled(invert(parameters, w)),
                 w,
                 self.context,
@@ -165,10 +169,7 @@ class DiscreteAutoregressive(TakesContext, tfd.Distribution):
 
 def _event_shape_of(network, event_shape):
     """Returns the shape, which the network or the caller must know."""
-    known = getattr(network, "event_shape", None)
-    if known is None and hasattr(network, "event_size"):
-        known = [network.event_size]
-    known, given = tf.TensorShape(known), tf.TensorShape(event_shape)
+    known, given = tf.TensorShape(network.event_shape), tf.TensorShape(event_shape)
     if not known.is_compatible_with(given):
         raise ValueError(
             f"`event_shape` must be that of the network, {known}; got {given}."

@@ -10,7 +10,8 @@ from tfp_flows.bijectors import ActNorm, BatchNorm, Coupling, Scan
 from tfp_flows.bijectors._conditioner import check_transformer
 from tfp_flows.flows import _noise, _sums
 from tfp_flows.networks import MADE, MLP
-from tfp_flows.networks._dense import is_size, split_seed
+from tfp_flows.networks._initializers import split_seed
+from tfp_flows.networks._network_checks import is_size
 
 tfb, tfd = tfp.bijectors, tfp.distributions
 
@@ -28,7 +29,7 @@ def check_sizes(event_size, num_layers):
 def check_integers(**sizes):
     """Raises `ValueError` if one of the arguments named is no integer."""
     for name, value in sizes.items():
-        if is_size(value, least=-np.inf):
+        if is_size(value, minimum=-np.inf):
             continue
         shape = [value] if value is None else np.ravel(value).tolist()
         hint = f" Give {shape[0]}." if len(shape) == 1 and is_size(shape[0]) else ""
@@ -61,7 +62,7 @@ def autoregressive_layers(
     check_sizes(event_size, num_layers)
     check_transformer(transformer)
     alternating = isinstance(order, str) and order == "alternating"
-    orders = ["given", "reversed"] if alternating else [order, order]
+    orders = ["left-to-right", "right-to-left"] if alternating else [order, order]
     return [
         kind(
             MADE(

@@ -91,7 +91,8 @@ def complete(model, x, known, seed=None, sample_shape=()):
         )
     shape = model.event_shape.as_list()
     known = np.broadcast_to(np.asarray(known, bool), shape)
-    order = getattr(model.network, "order", np.arange(known.size))
+    order = model._network.order
+    order = np.arange(known.size) if order is None else np.asarray(order)
     number = np.sum(known)
     if not np.all(known.ravel()[order[:number]]):
         raise ValueError(

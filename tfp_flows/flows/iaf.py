@@ -42,8 +42,8 @@ def iaf(
       transformer: one of `tfp_flows.bijectors.transformers`. With `GatedAffine()` no
         element is ever wider, given those before it, than the noise: only for noise
         that has scales of its own. It starts at 0.82 in each layer.
-      order: order of the inputs: "alternating" between the given one and its reverse,
-        or "given", "reversed", "random" or a permutation in each layer: "random" is
+      order: order of the inputs: "alternating", or "left-to-right", "right-to-left",
+        "random" or a permutation of 0 to D - 1 in each layer: "random" is
         drawn anew for each, with the others the first input never sees another.
       activation: elementwise function of the networks, or the name of one of `tf.nn`.
       residual: whether the networks have residual blocks; `hidden_units` are equal

@@ -39,8 +39,8 @@ def maf(
       hidden_units: widths of the hidden layers of each `tfp_flows.networks.MADE`.
       seed: integer that decides weights and orders, in each process alike.
       transformer: one of `tfp_flows.bijectors.transformers`.
-      order: order of the inputs: "alternating" between the given one and its reverse,
-        or "given", "reversed", "random" or a permutation in each layer: "random" is
+      order: order of the inputs: "alternating", or "left-to-right", "right-to-left",
+        "random" or a permutation of 0 to D - 1 in each layer: "random" is
         drawn anew for each, with the others the first input never sees another.
       activation: elementwise function of the networks, or the name of one of `tf.nn`.
       residual: whether the networks have residual blocks; `hidden_units` are equal

@@ -12,10 +12,11 @@ from tfp_flows._autodiff import with_shape
 from tfp_flows._builders import recipe
 from tfp_flows._typing import TensorLike
 from tfp_flows.keras import _training_mode
+from tfp_flows.networks import Network
 
 
 @recipe(package="tfp_flows")
-class Conditioner(tf.Module):
+class Conditioner(Network):
     """Keras network that predicts the parameters of a coupling or autoregressive layer.
 
     The bijector that takes it tracks its variables. Inputs may have any number of axes
@@ -81,6 +82,8 @@ class Conditioner(tf.Module):
             self._build()
         self.dtype = _network_dtype(network)
         self._network_variables = [variable.value for variable in network.variables]
+
+    is_copyable = False  # its variables are those of the Keras network
 
     @property
     def event_ndims(self) -> int:

@@ -1,5 +1,7 @@
-"""Conditioners: networks that tell the layers of a flow their parameters."""
+"""Conditioner networks, which predict the parameters of coupling and autoregressive
+layers. `Network` is the base class for custom ones."""
 
+from tfp_flows.networks.base import Network
 from tfp_flows.networks.conv import ConvNet, ResidualConvNet
 from tfp_flows.networks.made import MADE
 from tfp_flows.networks.mlp import MLP, ResidualMLP
@@ -11,6 +13,7 @@ __all__ = [
     "MADE",
     "MLP",
     "ConvNet",
+    "Network",
     "PixelCNN",
     "PixelRNN",
     "ResidualConvNet",

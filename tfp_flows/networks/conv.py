@@ -1,91 +1,100 @@
 """Convolutional networks, plain and residual."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
 import tensorflow as tf
 
 from tfp_flows._builders import recipe
-from tfp_flows.networks._conv import Convolution, check_images, set_sizes
-from tfp_flows.networks._convolve import as_images
-from tfp_flows.networks._dense import (
-    activate,
-    as_function,
-    cast,
-    check_sizes,
-    describe,
-    in_place_of_last,
-    split_seed,
-)
+from tfp_flows._typing import DTypeLike, TensorLike
+from tfp_flows.networks._conv_layer import Convolution, check_images, set_conv_sizes
+from tfp_flows.networks._conv_ops import as_images
+from tfp_flows.networks._dense_ops import activate, cast, replace_last_axis
+from tfp_flows.networks._initializers import split_seed
+from tfp_flows.networks._network_checks import as_function, check_sizes, describe
+from tfp_flows.networks.base import Network
 
 _CHANNELS = ["input_channels", "output_channels", "hidden_channels", "num_parameters"]
 _OPTIONS = ["actnorm", "context_size", "context_ndims"]
 
 
 @recipe(package="tfp_flows")
-class ConvNet(tf.Module):
-    """Convolutions over 3 x 3, 1 x 1, ... and 3 x 3 pixels, the last starting at zero.
+class ConvNet(Network):
+    """Convolutional network with kernels of 3 x 3, 1 x 1, ..., and 3 x 3 pixels.
 
     The network in the couplings of Kingma and Dhariwal (2018), section 3.3 and code,
-    https://arxiv.org/abs/1807.03039: each layer is `exp(3 log_scale) (W * h + b)`, with
-    one `log_scale` for each channel, which in hidden layers is the actnorm of their
-    section 3.1. The padding carries one more channel, 1 outside of the image and 0
-    inside, so that the network can tell the edge. Hidden kernels start from a normal
-    distribution of standard deviation 0.05. A flow over this network starts as the
-    identity.
+    https://arxiv.org/abs/1807.03039. Each layer is `exp(3 log_scale) (W * h + b)`, with
+    one `log_scale` for each channel: in hidden layers the actnorm of their section 3.1.
+    The padding carries one more channel, 1 outside of the image and 0 inside, so that
+    the network can locate the edge. Hidden kernels are initialized from a normal
+    distribution of standard deviation 0.05, the last layer to zero, so that a flow over
+    this network is initialized to the identity.
 
-    Called with `x` of shape `[..., H, W, input_channels]`, and a context if it has one,
-    it returns a tensor of shape `[..., H, W, output_channels, num_parameters]`. A
-    context is a vector `[..., context_size]`, or a map `[..., H, W, context_size]`. It
-    is added to what the first layer makes of `x`, a map as more channels of `x` would
-    be. The axes before these broadcast: a context is multiplied once, for however many
-    `x` it has.
+    Called with `x` of shape `[..., H, W, input_channels]`, and a context if it takes
+    one, it returns a tensor of shape `[..., H, W, output_channels, num_parameters]`. A
+    context is a vector `[..., context_size]`, or a map `[..., H, W, context_size]`. Its
+    image under a linear map, of a map under a convolution, is added in the first layer.
+    Axes before these broadcast. This image is computed once for each context.
 
     Args:
-      input_channels: number of channels of `x`. At 0 the first layer is made of its
+      input_channels: number of channels of `x`. At 0 the first layer consists of its
         bias and the context alone.
       output_channels: number of channels that the output has parameters for.
       hidden_channels: number of channels of the hidden layers.
       num_parameters: number of outputs for each output channel.
       num_layers: number of hidden layers. The first has a kernel of 3 x 3 pixels, the
-        others of 1 x 1; the layer after them has 3 x 3.
-      seed: integer that decides the weights, in each process alike.
-      activation: elementwise function, or the name of one of `tf.nn`.
-      actnorm: whether hidden layers have a scale, for `initialize_from_data` to set.
+        others of 1 x 1; the output layer after them has 3 x 3.
+      seed: integer that determines the weights, the same in every process.
+      activation: elementwise function, or the name of a function in `tf.nn`.
+      actnorm: whether hidden layers have a scale, which `initialize_from_data` sets.
       context_size: length of the last axis of a context; 0 for none.
       context_ndims: 1 for vectors, 3 for maps.
       dtype: floating dtype of the weights and of the output.
-      compute_dtype: floating dtype of the convolutions and of what is between them;
-        see `MLP`. `initialize_from_data` takes moments in `dtype`. `tf.float16` is
-        for GPUs: TensorFlow's gradients of its convolutions are slow on CPUs.
+      compute_dtype: floating dtype of the convolutions and hidden layers, see `MLP`.
+        `initialize_from_data` computes moments in `dtype`. Use `tf.float16` on GPUs
+        only: the gradients of its convolutions in TensorFlow are slow on CPUs.
       name: name of the module.
 
     Raises:
-      TypeError: `seed` is no integer; `compute_dtype` is wider than `dtype`, or not
-        floating.
+      TypeError: `seed` is not an integer; `compute_dtype` is not floating, or is wider
+        than `dtype`.
       ValueError: an argument is out of its range; the input or context of a call has
         another shape.
+
+    Example:
+
+    >>> network = ConvNet(input_channels=1, output_channels=3, hidden_channels=8,
+    ...                   seed=0)
+    >>> network(tf.zeros([5, 4, 4, 1])).shape
+    TensorShape([5, 4, 4, 3, 2])
     """
+
+    event_ndims = 3
 
     def __init__(
         self,
-        input_channels,
-        output_channels,
-        hidden_channels=512,
+        input_channels: int,
+        output_channels: int,
+        hidden_channels: int = 512,
         *,
-        num_parameters=2,
-        num_layers=2,
-        seed,
-        activation="relu",
-        actnorm=True,
-        context_size=0,
-        context_ndims=1,
-        dtype=tf.float32,
-        compute_dtype=None,
-        name="conv_net",
-    ):
+        num_parameters: int = 2,
+        num_layers: int = 2,
+        seed: int,
+        activation: str | Callable[[tf.Tensor], tf.Tensor] = "relu",
+        actnorm: bool = True,
+        context_size: int = 0,
+        context_ndims: int = 1,
+        dtype: DTypeLike = tf.float32,
+        compute_dtype: DTypeLike | None = None,
+        name: str = "conv_net",
+    ) -> None:
         super().__init__(name=name)
         if num_layers != 0:
             check_sizes(num_layers=num_layers)
         self.num_layers = num_layers
-        set_sizes(
+        set_conv_sizes(
             self,
             input_channels,
             output_channels,
@@ -127,31 +136,43 @@ class ConvNet(tf.Module):
             )
         )
 
-    def __call__(self, x, context=None):
+    def __call__(self, x: TensorLike, context: TensorLike | None = None) -> tf.Tensor:
+        """Predict the parameters of each element.
+
+        Args:
+          x: tensor of shape `[..., H, W, input_channels]`.
+          context: tensor of shape `[..., context_size]`, or `[..., H, W, context_size]`
+            with `context_ndims` 3, or None.
+
+        Returns:
+          parameters: tensor of shape `[..., H, W, output_channels, num_parameters]`.
+        """
         return self._run(x, context, Convolution.__call__)
 
     @property
-    def needs_initialization(self):
-        """Whether there is something for `initialize_from_data` to set."""
+    def needs_initialization(self) -> bool:
+        """Whether `initialize_from_data` sets variables: with `actnorm`."""
         return self.actnorm
 
-    def initialize_from_data(self, x, context=None):
-        """Sets the actnorms so that hidden layers have mean 0 and deviation 1.
+    def initialize_from_data(
+        self, x: TensorLike, context: TensorLike | None = None
+    ) -> tf.Tensor:
+        """Set the actnorms so that hidden layers have mean 0 and standard deviation 1.
 
-        This is the data-dependent start of section 3.1, over the batch and the pixels,
-        of all replicas where there are several. Channels that do not vary get scale 1.
-        Without `actnorm` it is a call.
+        This is the data-dependent initialization of section 3.1, over the batch and the
+        pixels of all replicas. Constant channels get scale 1. Without `actnorm` it is a
+        call.
 
         Args:
           x: batch of inputs, as for a call.
           context: their context, as for a call.
 
         Returns:
-          output: what a call with these inputs then returns.
+          parameters: result of a call with these inputs after the initialization.
         """
         return self._run(x, context, Convolution.initialize_from_data)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return describe(self, *_CHANNELS, "num_layers", *_OPTIONS)
 
     def _run(self, x, context, call):
@@ -167,18 +188,18 @@ class ConvNet(tf.Module):
 
 
 @recipe(package="tfp_flows")
-class ResidualConvNet(tf.Module):
-    """Convolutional network of blocks that each add to what they are given.
+class ResidualConvNet(Network):
+    """Convolutional network of residual blocks.
 
     `h_0 = W * x + b`, then for each block
     `h_i = h_(i-1) + W_i2 * act(W_i1 * act(h_(i-1)) + b_i1) + b_i2`, and the output is
     `exp(3 log_scale) (W * act(h_n) + b)`, all convolutions over 3 x 3 pixels but the
     last, over 1 x 1. These are the networks of Dinh et al. (2017),
-    https://arxiv.org/abs/1605.08803, section 4.1, with these changes: actnorm, which
-    treats each image by itself, in place of batch and weight normalization, after the
-    first layer and each `W_i1`; the padding tells the edge as in `ConvNet`; the last
-    layer sees the last block alone. Each `W_i2` and the output start at zero, the other
-    kernels as He et al. (2015) start layers of rectifiers.
+    https://arxiv.org/abs/1605.08803, section 4.1, with three changes. Actnorm, which is
+    independent for each image, takes the place of batch and weight normalization, after
+    the first layer and each `W_i1`. The padding marks the edge as in `ConvNet`. The
+    last layer has the last block as its only input. Each `W_i2` and the output are
+    initialized to zero, the other kernels as He et al. (2015) initialize ReLU layers.
 
     Args:
       input_channels, output_channels: as for `ConvNet`, as are the calls.
@@ -187,36 +208,44 @@ class ResidualConvNet(tf.Module):
       num_blocks: number of blocks, of two convolutions each.
       seed, activation, actnorm, context_size, context_ndims, dtype, name: as for
         `ConvNet`.
-      compute_dtype: as for `ConvNet`; what the blocks add is summed in `dtype`.
+      compute_dtype: as for `ConvNet`; the sum over the blocks has `dtype`.
 
     Raises:
-      TypeError: `seed` is no integer; `compute_dtype` is wider than `dtype`, or not
-        floating.
+      TypeError: `seed` is not an integer; `compute_dtype` is not floating, or is wider
+        than `dtype`.
       ValueError: an argument is out of its range; the input or context of a call has
         another shape.
+
+    Example:
+
+    >>> network = ResidualConvNet(1, 3, hidden_channels=8, num_blocks=1, seed=0)
+    >>> network(tf.zeros([5, 4, 4, 1])).shape
+    TensorShape([5, 4, 4, 3, 2])
     """
+
+    event_ndims = 3
 
     def __init__(
         self,
-        input_channels,
-        output_channels,
-        hidden_channels=64,
+        input_channels: int,
+        output_channels: int,
+        hidden_channels: int = 64,
         *,
-        num_parameters=2,
-        num_blocks=2,
-        seed,
-        activation="relu",
-        actnorm=True,
-        context_size=0,
-        context_ndims=1,
-        dtype=tf.float32,
-        compute_dtype=None,
-        name="residual_conv_net",
-    ):
+        num_parameters: int = 2,
+        num_blocks: int = 2,
+        seed: int,
+        activation: str | Callable[[tf.Tensor], tf.Tensor] = "relu",
+        actnorm: bool = True,
+        context_size: int = 0,
+        context_ndims: int = 1,
+        dtype: DTypeLike = tf.float32,
+        compute_dtype: DTypeLike | None = None,
+        name: str = "residual_conv_net",
+    ) -> None:
         super().__init__(name=name)
         check_sizes(num_blocks=num_blocks)
         self.num_blocks = num_blocks
-        set_sizes(
+        set_conv_sizes(
             self,
             input_channels,
             output_channels,
@@ -270,19 +299,22 @@ class ResidualConvNet(tf.Module):
             )
         )
 
-    def __call__(self, x, context=None):
+    def __call__(self, x: TensorLike, context: TensorLike | None = None) -> tf.Tensor:
+        """Predict the parameters of each element, as `ConvNet.__call__`."""
         return self._run(x, context, Convolution.__call__)
 
     @property
-    def needs_initialization(self):
-        """Whether there is something for `initialize_from_data` to set."""
+    def needs_initialization(self) -> bool:
+        """Whether `initialize_from_data` sets variables: with `actnorm`."""
         return self.actnorm
 
-    def initialize_from_data(self, x, context=None):
-        """Sets the actnorms from a batch, as `ConvNet.initialize_from_data` does."""
+    def initialize_from_data(
+        self, x: TensorLike, context: TensorLike | None = None
+    ) -> tf.Tensor:
+        """Set the actnorms from a batch, as `ConvNet.initialize_from_data`."""
         return self._run(x, context, Convolution.initialize_from_data)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return describe(self, *_CHANNELS, "num_blocks", *_OPTIONS)
 
     def _run(self, x, context, call):
@@ -300,6 +332,6 @@ class ResidualConvNet(tf.Module):
         return _as_parameters(self, h, first)
 
 
-def _as_parameters(network, h, like):
+def _as_parameters(network: Any, h, like):
     """Gives images `h` the batch axes of `like`, and an axis of parameters."""
-    return in_place_of_last(h, like, [network.output_channels, network.num_parameters])
+    return replace_last_axis(h, like, [network.output_channels, network.num_parameters])

@@ -1,30 +1,38 @@
-"""Convolutional network of images whose outputs see only what comes before them."""
+"""Gated convolutional autoregressive network for images."""
+
+from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows import masks
 from tfp_flows._builders import recipe
-from tfp_flows.networks._dense import cast, describe, make_kernel, multiply, split_seed
-from tfp_flows.networks._raster import (
-    Convolution,
-    apply_head,
-    flatten,
-    make_head,
-    set_sizes,
+from tfp_flows._typing import DTypeLike, Shape, TensorLike
+from tfp_flows.networks._dense_ops import cast, multiply
+from tfp_flows.networks._initializers import make_kernel, split_seed
+from tfp_flows.networks._masked_conv import (
+    MaskedConvolution,
+    apply_output_layers,
+    channel_groups,
+    flatten_batch,
+    output_layers,
+    raster_mask,
+    set_image_sizes,
     shift_down,
 )
+from tfp_flows.networks._network_checks import describe
+from tfp_flows.networks.base import Network
 
 
 @recipe(package="tfp_flows")
-class PixelCNN(tf.Module):
-    """Network with several outputs for each element, which see the elements before it.
+class PixelCNN(Network):
+    """Gated PixelCNN, a convolutional autoregressive network for images.
 
-    Gated PixelCNN of van den Oord et al. (2016), https://arxiv.org/abs/1606.05328,
-    section 2. Elements are in raster order, row by row, and the channels of a pixel one
-    after the other: an output sees all channels of the pixels above and to the left,
-    and the channels of its own pixel before its own.
+    See van den Oord et al. (2016), https://arxiv.org/abs/1606.05328, section 2.
+    Elements are in raster order, row by row, and the channels of a pixel in turn: the
+    outputs of an element depend on all channels of the pixels above and to the left,
+    and on the preceding channels of its own pixel.
 
     Each layer has two stacks. With `*` a convolution, `1x1` one of single pixels, and
     `c` the context,
@@ -32,19 +40,21 @@ class PixelCNN(tf.Module):
         v' = tanh(a_f) sigmoid(a_g)            [a_f, a_g] = W_v * v + V_v c
         h' = h + 1x1(tanh(b_f) sigmoid(b_g))   [b_f, b_g] = W_h * h + 1x1(a) + V_h c
 
-    These are equations 2 and 4, wired as in figure 2. The vertical stack `v` sees all
-    rows above; it starts from the image one row down and so needs no masks. The
-    horizontal stack `h` sees the pixels to the left, and `v`. At its own pixel it has
-    mask A of https://arxiv.org/abs/1601.06759 in the first layer, which has no `h` to
-    add to, and mask B in the others: a feature belongs to one of the channels. Masks
-    are applied in each call, so that no training undoes them. All outputs start at
-    zero, so that a flow over this network starts as the identity.
+    These are equations 2 and 4, connected as in figure 2. The vertical stack `v`
+    depends on all rows above; it starts from the image one row down and so needs no
+    masks. The horizontal stack `h` depends on the pixels to the left, and on `v`. At
+    its own pixel it has mask A of https://arxiv.org/abs/1601.06759 in the first layer,
+    which has no `h` to add to, and mask B in the others, where each feature belongs to
+    one of the channels. Masks are applied in every call, so that no training step can
+    violate the autoregressive order. All outputs are initialized to zero, so that a
+    flow over this network is initialized to the identity.
 
-    With `n` layers an output sees `n (kernel_size // 2) + first_kernel_size // 2`
-    pixels far, up, left and right. There is no blind spot in that area.
+    With `n` layers the receptive field reaches
+    `n (kernel_size // 2) + first_kernel_size // 2` pixels up, left and right, without a
+    blind spot.
 
     Called with `x` of shape `[..., H, W, C]`, and a context `[..., context_size]` if it
-    has one, it returns a tensor of shape `[..., H, W, C, num_parameters]`. The axes
+    takes one, it returns a tensor of shape `[..., H, W, C, num_parameters]`. Axes
     before the image broadcast with those of the context. Pixels should be of the order
     of 1.
 
@@ -53,40 +63,47 @@ class PixelCNN(tf.Module):
       num_parameters: number of outputs for each element.
       hidden_channels: number of features of each stack, at least `C`.
       num_layers: number of layers after the first one.
-      kernel_size: width of the convolutions, odd; the height is that of the part that
-        may be seen.
-      first_kernel_size: the same, of the first layer.
-      seed: integer that decides the weights, in each process alike.
+      kernel_size: width of the convolutions, odd; their height is that of its unmasked
+        part.
+      first_kernel_size: likewise, of the first layer.
+      seed: integer that determines the weights, the same in every process.
       context_size: length of a context; 0 for none.
       dtype: floating dtype of the weights and of the output.
-      compute_dtype: floating dtype of the convolutions, see `MLP`; the horizontal stack
-        is summed in `dtype`.
+      compute_dtype: floating dtype of the convolutions, see `MLP`; the sum over the
+        layers of the horizontal stack has `dtype`.
       name: name of the module.
 
     Raises:
-      TypeError: `seed` is no integer; `compute_dtype` is wider than `dtype`, or not
-        floating.
+      TypeError: `seed` is not an integer; `compute_dtype` is not floating, or is wider
+        than `dtype`.
       ValueError: an argument is out of its range; a kernel size is even; the input or
         context of a call has another shape.
+
+    Example:
+
+    >>> network = PixelCNN([4, 4, 1], num_parameters=2, hidden_channels=8,
+    ...                    num_layers=1, seed=0)
+    >>> network(tf.zeros([5, 4, 4, 1])).shape
+    TensorShape([5, 4, 4, 1, 2])
     """
 
     def __init__(
         self,
-        event_shape,
-        num_parameters,
-        hidden_channels=64,
-        num_layers=5,
-        kernel_size=3,
-        first_kernel_size=7,
+        event_shape: Shape,
+        num_parameters: int,
+        hidden_channels: int = 64,
+        num_layers: int = 5,
+        kernel_size: int = 3,
+        first_kernel_size: int = 7,
         *,
-        seed,
-        context_size=0,
-        dtype=tf.float32,
-        compute_dtype=None,
-        name="pixel_cnn",
-    ):
+        seed: int,
+        context_size: int = 0,
+        dtype: DTypeLike = tf.float32,
+        compute_dtype: DTypeLike | None = None,
+        name: str = "pixel_cnn",
+    ) -> None:
         super().__init__(name=name)
-        set_sizes(
+        set_image_sizes(
             self,
             event_shape,
             num_parameters,
@@ -104,8 +121,8 @@ class PixelCNN(tf.Module):
         self._layers = [
             _GatedLayer(seeds[i], size, self, i) for i, size in enumerate(sizes)
         ]
-        hidden = masks.groups(hidden_channels, self.event_shape[-1])
-        self._head = make_head(self, seeds[-2], hidden)
+        hidden = channel_groups(hidden_channels, self.event_shape[-1])
+        self._head = output_layers(self, seeds[-2], hidden)
         self._context_kernel = None
         if context_size:
             self._context_kernel = make_kernel(
@@ -116,21 +133,30 @@ class PixelCNN(tf.Module):
                 0.5**0.5,
             )
 
-    def __call__(self, x, context=None):
-        x, context, restore = flatten(self, x, context)
-        told = [0.0] * (2 * len(self._layers))
+    def __call__(self, x: TensorLike, context: TensorLike | None = None) -> tf.Tensor:
+        """Predict the parameters of each element.
+
+        Args:
+          x: tensor of shape `[..., H, W, C]`.
+          context: tensor of shape `[..., context_size]`, or None.
+
+        Returns:
+          parameters: tensor of shape `[..., H, W, C, num_parameters]`.
+        """
+        x, context, restore = flatten_batch(self, x, context)
+        biases = [0.0] * (2 * len(self._layers))
         if context is not None:
-            context = cast(context, self.compute_dtype)
-            told = multiply(context, self._context_kernel)[:, tf.newaxis, tf.newaxis]
-            told = tf.split(told, 2 * len(self._layers), axis=-1)
+            bias = multiply(cast(context, self.compute_dtype), self._context_kernel)
+            bias = bias[:, tf.newaxis, tf.newaxis]
+            biases = tf.split(bias, 2 * len(self._layers), axis=-1)
         v, h = shift_down(cast(x, self.compute_dtype)), x
         for i, layer in enumerate(self._layers):
-            seen = cast(h, self.compute_dtype)
-            v, change = layer(v, seen, *told[2 * i : 2 * i + 2], self.dtype)
+            inputs = cast(h, self.compute_dtype)
+            v, change = layer(v, inputs, *biases[2 * i : 2 * i + 2], self.dtype)
             h = change if i == 0 else h + change
-        return restore(apply_head(self, self._head, h))
+        return restore(apply_output_layers(self, self._head, h))
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return describe(
             self,
             "event_shape",
@@ -150,35 +176,43 @@ class _GatedLayer(tf.Module):
       seed: one of `split_seed`.
       kernel_size: number of columns of the vertical kernel.
       network: network with its sizes.
-      index: number of the layer; that of number 0 sees the image.
+      index: index of the layer; layer 0 has the image as its input.
     """
 
-    def __init__(self, seed, kernel_size, network, index):
+    def __init__(
+        self, seed: tf.Tensor, kernel_size: int, network: PixelCNN, index: int
+    ) -> None:
         super().__init__(name=f"layer_{index}")
         is_first = index == 0
         channels, features = network.event_shape[-1], network.hidden_channels
-        hidden = masks.groups(features, channels)
-        gates = np.tile(hidden, 2)
+        hidden = channel_groups(features, channels)
         inputs = np.arange(channels) if is_first else hidden
         half = kernel_size // 2
         rows = half if is_first else half + 1  # the image comes a row down
-        all_above = np.ones([rows, kernel_size, len(inputs), 2 * features], bool)
-        raster = masks.raster(kernel_size, inputs, gates, own=not is_first)
-        parts = dict(
-            vertical=(all_above, True),
-            horizontal=(raster[half : half + 1, : half + 1], False),
-            across=(np.ones([1, 1, 2 * features, 2 * features], bool), False),
-            out=(masks.raster(1, hidden, hidden, own=True), False),
-        )
-        seeds = tf.unstack(tfp.random.split_seed(seed, n=len(parts)))
-        for (part, (mask, centered)), own in zip(parts.items(), seeds):
-            name = f"{self.name}_{part}"
-            layer = Convolution(own, mask, name, network.dtype, centered)
-            setattr(self, part, layer)
+        seeds = tf.unstack(tfp.random.split_seed(seed, n=4))
 
-    def __call__(self, v, h, told_v, told_h, dtype):
-        a = self.vertical(v) + told_v
-        b = self.horizontal(h) + self.across(a) + told_h
+        def convolution(part: str, mask: npt.NDArray, centered: bool = False):
+            return MaskedConvolution(
+                seeds.pop(0), mask, f"{self.name}_{part}", network.dtype, centered
+            )
+
+        self.vertical = convolution(
+            "vertical",
+            np.ones([rows, kernel_size, len(inputs), 2 * features], bool),
+            centered=True,
+        )
+        raster = raster_mask(
+            kernel_size, inputs, np.tile(hidden, 2), include_self=not is_first
+        )
+        self.horizontal = convolution("horizontal", raster[half : half + 1, : half + 1])
+        self.across = convolution(
+            "across", np.ones([1, 1, 2 * features, 2 * features], bool)
+        )
+        self.out = convolution("out", raster_mask(1, hidden, hidden, include_self=True))
+
+    def __call__(self, v, h, v_bias, h_bias, dtype):
+        a = self.vertical(v) + v_bias
+        b = self.horizontal(h) + self.across(a) + h_bias
         return _gate(a), self.out(_gate(b), dtype)
 
 

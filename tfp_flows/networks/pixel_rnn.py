@@ -1,92 +1,106 @@
-"""Recurrent network of images whose outputs see only what comes before them."""
+"""Recurrent autoregressive network for images."""
+
+from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows import masks
 from tfp_flows._builders import recipe
-from tfp_flows.networks._dense import describe, make_kernel, split_seed
-from tfp_flows.networks._lstm import run_lines, skew, unskew
-from tfp_flows.networks._raster import (
-    Convolution,
-    apply_head,
-    flatten,
-    make_head,
-    set_sizes,
+from tfp_flows._typing import DTypeLike, Shape, TensorLike
+from tfp_flows.networks._convolutional_lstm import scan_lines, skew, unskew
+from tfp_flows.networks._initializers import make_kernel, split_seed
+from tfp_flows.networks._masked_conv import (
+    MaskedConvolution,
+    apply_output_layers,
+    channel_groups,
+    flatten_batch,
+    output_layers,
+    raster_mask,
+    set_image_sizes,
     shift_down,
 )
+from tfp_flows.networks._network_checks import describe
+from tfp_flows.networks.base import Network
 
 
 @recipe(package="tfp_flows")
-class PixelRNN(tf.Module):
-    """Network with several outputs for each element, which see the elements before it.
+class PixelRNN(Network):
+    """PixelRNN, a recurrent autoregressive network for images.
 
-    PixelRNN of van den Oord et al. (2016), https://arxiv.org/abs/1601.06759, section 3.
-    Elements are in raster order, row by row, and the channels of a pixel one after the
-    other. A convolution with mask A is followed by residual layers of one of two kinds,
-    and by two 1 x 1 convolutions. All masks are B but the first, and are applied in
-    each call. All outputs start at zero, so that a flow over this network starts as the
-    identity.
+    See van den Oord et al. (2016), https://arxiv.org/abs/1601.06759, section 3.
+    Elements are in raster order, row by row, and the channels of a pixel in turn. A
+    convolution with mask A is followed by residual layers of one of two kinds, and by
+    two 1 x 1 convolutions. All masks but the first are B, and are applied in every
+    call. All outputs are initialized to zero, so that a flow over this network is
+    initialized to the identity.
 
-    - "row", the Row LSTM of section 3.1: the state of a row comes from the row above,
-      by a convolution of `kernel_size`. What is seen widens by `kernel_size // 2`
-      pixels a row: a triangle above, and with it pixels to the left.
-    - "diagonal", the Diagonal BiLSTM of section 3.2: the state of a pixel comes from
-      its left and its upper neighbor, and a second recurrence comes from the right.
-      The second one's states are taken from a row above, and it sees the image, too,
-      which the paper has not: the last pixel of a row would be hidden from the first
-      ones of the next. All that comes before is seen, whatever the number of layers.
+    - "row", the Row LSTM of section 3.1: the state of a row is computed from the row
+      above, by a convolution of `kernel_size`. The receptive field widens by
+      `kernel_size // 2` pixels a row: a triangle above, and pixels to the left of it.
+    - "diagonal", the Diagonal BiLSTM of section 3.2: the state of a pixel is computed
+      from its left and its upper neighbor, and a second recurrence runs from the right.
+      States of the second one are taken from a row above. Unlike in the paper, it also
+      has the image as an input: otherwise the first pixels of a row would not depend on
+      the last ones of the preceding row. The receptive field is all preceding elements,
+      for any number of layers.
 
-    A call takes `H` steps for "row" and `H + W - 1` for "diagonal" in each layer, one
-    after the other, where `PixelCNN` has none; what does not depend on states is
-    computed before.
+    Each layer takes `H` sequential steps for "row" and `H + W - 1` for "diagonal",
+    where `PixelCNN` takes none. Terms that do not depend on states are computed before.
 
     Called with `x` of shape `[..., H, W, C]`, and a context `[..., context_size]` if it
-    has one, it returns a tensor of shape `[..., H, W, C, num_parameters]`. The axes
+    takes one, it returns a tensor of shape `[..., H, W, C, num_parameters]`. Axes
     before the image broadcast with those of the context, which is added to all gates.
     Pixels should be of the order of 1.
 
     Args:
       event_shape: `[H, W, C]`.
       num_parameters: number of outputs for each element.
-      hidden_channels: number of features of a state, at least `C`; twice as many go
-        from layer to layer.
+      hidden_channels: number of features of a state, at least `C`; between layers there
+        are twice as many.
       num_layers: number of recurrent layers.
       kind: "row" or "diagonal".
       kernel_size: width of the convolutions of "row", odd.
       first_kernel_size: width of the first convolution, odd.
-      seed: integer that decides the weights, in each process alike.
+      seed: integer that determines the weights, the same in every process.
       context_size: length of a context; 0 for none.
-      dtype: floating dtype of the weights.
+      dtype: floating dtype of the weights and of the output.
       name: name of the module.
 
     Raises:
-      TypeError: `seed` is no integer.
+      TypeError: `seed` is not an integer.
       ValueError: an argument is out of its range; the input or context of a call has
         another shape.
+
+    Example:
+
+    >>> network = PixelRNN([4, 4, 1], num_parameters=2, hidden_channels=4,
+    ...                    num_layers=1, kind="row", seed=0)
+    >>> network(tf.zeros([5, 4, 4, 1])).shape
+    TensorShape([5, 4, 4, 1, 2])
     """
 
     def __init__(
         self,
-        event_shape,
-        num_parameters,
-        hidden_channels=32,
-        num_layers=2,
-        kind="diagonal",
-        kernel_size=3,
-        first_kernel_size=7,
+        event_shape: Shape,
+        num_parameters: int,
+        hidden_channels: int = 32,
+        num_layers: int = 2,
+        kind: str = "diagonal",
+        kernel_size: int = 3,
+        first_kernel_size: int = 7,
         *,
-        seed,
-        context_size=0,
-        dtype=tf.float32,
-        name="pixel_rnn",
-    ):
+        seed: int,
+        context_size: int = 0,
+        dtype: DTypeLike = tf.float32,
+        name: str = "pixel_rnn",
+    ) -> None:
         super().__init__(name=name)
         kinds = dict(row=_RowLayer, diagonal=_DiagonalLayer)
         if not isinstance(kind, str) or kind not in kinds:
             raise ValueError(f"`kind` must be one of {tuple(kinds)}; got {kind!r}.")
-        set_sizes(
+        set_image_sizes(
             self,
             event_shape,
             num_parameters,
@@ -100,36 +114,47 @@ class PixelRNN(tf.Module):
         self.kind, self.kernel_size = kind, kernel_size
         self.first_kernel_size = first_kernel_size
         channels = self.event_shape[-1]
-        between = masks.groups(2 * hidden_channels, channels)
-        mask = masks.raster(first_kernel_size, np.arange(channels), between, own=False)
+        between = channel_groups(2 * hidden_channels, channels)
+        mask = raster_mask(
+            first_kernel_size, np.arange(channels), between, include_self=False
+        )
         seeds = split_seed(seed, num_layers + 3)
-        self._first = Convolution(
+        self._first = MaskedConvolution(
             seeds[0], mask[: first_kernel_size // 2 + 1], "first", dtype, centered=True
         )
         self._layers = [
             kinds[kind](seeds[i + 1], between, self, f"layer_{i}")
             for i in range(num_layers)
         ]
-        self._head = make_head(self, seeds[-2], between)
+        self._head = output_layers(self, seeds[-2], between)
         self._context_kernel = None
         if context_size:
-            told = num_layers * kinds[kind].directions * 4 * hidden_channels
+            gates = num_layers * kinds[kind].directions * 4 * hidden_channels
             self._context_kernel = make_kernel(
-                seeds[-1], [context_size, told], dtype, "context_kernel", 0.5**0.5
+                seeds[-1], [context_size, gates], dtype, "context_kernel", 0.5**0.5
             )
 
-    def __call__(self, x, context=None):
-        x, context, restore = flatten(self, x, context)
-        told = [0.0] * len(self._layers)
-        if context is not None:
-            told = tf.matmul(context, self._context_kernel)[:, tf.newaxis, tf.newaxis]
-            told = tf.split(told, len(self._layers), axis=-1)
-        h = self._first(x)
-        for layer, own in zip(self._layers, told):
-            h += layer(h, x, own)
-        return restore(apply_head(self, self._head, h))
+    def __call__(self, x: TensorLike, context: TensorLike | None = None) -> tf.Tensor:
+        """Predict the parameters of each element.
 
-    def __repr__(self):
+        Args:
+          x: tensor of shape `[..., H, W, C]`.
+          context: tensor of shape `[..., context_size]`, or None.
+
+        Returns:
+          parameters: tensor of shape `[..., H, W, C, num_parameters]`.
+        """
+        x, context, restore = flatten_batch(self, x, context)
+        biases = [0.0] * len(self._layers)
+        if context is not None:
+            bias = tf.matmul(context, self._context_kernel)[:, tf.newaxis, tf.newaxis]
+            biases = tf.split(bias, len(self._layers), axis=-1)
+        h = self._first(x)
+        for layer, context_bias in zip(self._layers, biases):
+            h += layer(h, x, context_bias)
+        return restore(apply_output_layers(self, self._head, h))
+
+    def __repr__(self) -> str:
         return describe(
             self,
             "event_shape",
@@ -144,50 +169,57 @@ class PixelRNN(tf.Module):
 
 
 class _RowLayer(tf.Module):
-    """A Row LSTM, and the map of its states to what is added.
+    """A Row LSTM, and a linear map of its states to the residual.
 
     Args:
       seed: one of `split_seed`.
-      between: channel of each feature that goes from layer to layer.
+      between: channel of each feature between layers.
       network: network with its sizes.
       name: prefix of the names of the variables.
     """
 
     directions = 1
 
-    def __init__(self, seed, between, network, name):
+    def __init__(
+        self, seed: tf.Tensor, between: npt.NDArray, network: PixelRNN, name: str
+    ) -> None:
         super().__init__(name=name)
         hidden, dtype = _hidden_groups(network), network.dtype
         size, half = network.kernel_size, network.kernel_size // 2
         seeds = tf.unstack(tfp.random.split_seed(seed, n=3))
-        mask = masks.raster(size, between, np.tile(hidden, 4), own=True)
-        self._input = Convolution(
+        mask = raster_mask(size, between, np.tile(hidden, 4), include_self=True)
+        self._input = MaskedConvolution(
             seeds[0], mask[half : half + 1, : half + 1], f"{name}_input", dtype
         )
         self._state_kernel = _make_state_kernel(
             seeds[1], size, len(hidden), f"{name}_state_kernel", dtype
         )
-        self._out = Convolution(
-            seeds[2], masks.raster(1, hidden, between, own=True), f"{name}_out", dtype
+        self._out = MaskedConvolution(
+            seeds[2],
+            raster_mask(1, hidden, between, include_self=True),
+            f"{name}_out",
+            dtype,
         )
         self._offsets = range(-half, half + 1)
 
-    def __call__(self, h, image, told):
-        """Returns what is added to the features `h`. It does not need `image`.
+    def __call__(self, h, image, context_bias):
+        """Returns the residual that is added to the features `h`.
 
         Args:
           h: features `[N, H, W, features]`.
-          image: image that they are of.
-          told: what the context adds to the gates, or 0.0.
+          image: image of these features; not used here.
+          context_bias: term of the context in the gates, or 0.0.
         """
-        inputs = tf.transpose(self._input(h) + told, [1, 0, 2, 3])[:, tf.newaxis]
+        inputs = tf.transpose(self._input(h) + context_bias, [1, 0, 2, 3])[
+            :, tf.newaxis
+        ]
         kernels = tf.convert_to_tensor(self._state_kernel)[tf.newaxis]
-        states = run_lines(inputs, kernels, self._offsets)
+        states = scan_lines(inputs, kernels, self._offsets)
         return self._out(tf.transpose(states[:, 0], [1, 0, 2, 3]))
 
 
 class _DiagonalLayer(tf.Module):
-    """A Diagonal BiLSTM, and the map of its states to what is added.
+    """A Diagonal BiLSTM, and a linear map of its states to the residual.
 
     Args:
       seed, between, network, name: as for `_RowLayer`.
@@ -195,17 +227,21 @@ class _DiagonalLayer(tf.Module):
 
     directions = 2
 
-    def __init__(self, seed, between, network, name):
+    def __init__(
+        self, seed: tf.Tensor, between: npt.NDArray, network: PixelRNN, name: str
+    ) -> None:
         super().__init__(name=name)
         hidden, dtype = _hidden_groups(network), network.dtype
         seeds = tf.unstack(tfp.random.split_seed(seed, n=5))
-        mask = masks.raster(1, between, np.tile(hidden, 4), own=True)
-        self._left_input = Convolution(seeds[0], mask, f"{name}_left_input", dtype)
-        # States from the right go a row down: all their pixels come before.
-        seen = len(between) + network.event_shape[-1]
-        self._right_input = Convolution(
+        mask = raster_mask(1, between, np.tile(hidden, 4), include_self=True)
+        self._left_input = MaskedConvolution(
+            seeds[0], mask, f"{name}_left_input", dtype
+        )
+        # States from the right move a row down, so that all their pixels precede.
+        inputs = len(between) + network.event_shape[-1]
+        self._right_input = MaskedConvolution(
             seeds[1],
-            np.ones([1, 1, seen, mask.shape[-1]], bool),
+            np.ones([1, 1, inputs, mask.shape[-1]], bool),
             f"{name}_right_input",
             dtype,
         )
@@ -215,19 +251,22 @@ class _DiagonalLayer(tf.Module):
             )
             for i, side in enumerate(["left", "right"])
         ]
-        self._out = Convolution(
-            seeds[4], masks.raster(1, hidden, between, own=True), f"{name}_out", dtype
+        self._out = MaskedConvolution(
+            seeds[4],
+            raster_mask(1, hidden, between, include_self=True),
+            f"{name}_out",
+            dtype,
         )
 
-    def __call__(self, h, image, told):
-        """Returns what is added to the features `h`; arguments as for `_RowLayer`."""
+    def __call__(self, h, image, context_bias):
+        """Returns the residual of the features `h`; arguments as for `_RowLayer`."""
         left = self._left_input(h)
         right = self._right_input(tf.concat([h, image], axis=-1))
-        if not isinstance(told, float):
-            told_left, told_right = tf.split(told, 2, axis=-1)
-            left, right = left + told_left, right + told_right
+        if not isinstance(context_bias, float):
+            left_bias, right_bias = tf.split(context_bias, 2, axis=-1)
+            left, right = left + left_bias, right + right_bias
         inputs = tf.stack([skew(left), skew(right[:, :, ::-1])])
-        states = run_lines(
+        states = scan_lines(
             tf.transpose(inputs, [3, 0, 1, 2, 4]),
             tf.stack(self._state_kernels),
             [0, -1],
@@ -238,7 +277,7 @@ class _DiagonalLayer(tf.Module):
 
 
 def _hidden_groups(network):
-    return masks.groups(network.hidden_channels, network.event_shape[-1])
+    return channel_groups(network.hidden_channels, network.event_shape[-1])
 
 
 def _make_state_kernel(seed, taps, features, name, dtype):

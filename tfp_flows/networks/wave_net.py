@@ -1,57 +1,59 @@
-"""Network of dilated causal convolutions over a waveform."""
+"""Dilated causal convolutions: an autoregressive network for sequences."""
+
+from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
+from tfp_flows._autodiff import with_shape
 from tfp_flows._builders import recipe
-from tfp_flows.networks._causal import convolve, delayed
-from tfp_flows.networks._dense import (
-    add,
+from tfp_flows._typing import DTypeLike, TensorLike
+from tfp_flows.networks._cached_generation import flatten_sequences, generate
+from tfp_flows.networks._dense_ops import add, cast, multiply
+from tfp_flows.networks._initializers import make_bias, make_kernel, split_seed
+from tfp_flows.networks._network_checks import (
     as_widths,
-    cast,
     check_inputs,
     check_sizes,
     describe,
-    make_bias,
-    make_kernel,
-    multiply,
     set_context,
     set_dtypes,
-    split_seed,
 )
-from tfp_flows.networks._wave_walk import flatten, walk
+from tfp_flows.networks.base import Network
 
 
 @recipe(package="tfp_flows")
-class WaveNet(tf.Module):
-    """Network with several outputs for each sample, which see the samples before it.
+class WaveNet(Network):
+    """WaveNet, dilated causal convolutions over a sequence.
 
-    The network of van den Oord et al. (2016), https://arxiv.org/abs/1609.03499, figure
-    4. A first convolution makes `h` of the samples before. Each layer then computes
+    See van den Oord et al. (2016), https://arxiv.org/abs/1609.03499, figure 4. The
+    outputs of a sample depend on the samples before it. A first convolution computes
+    `h` from these samples. Each layer then computes
     `z = tanh(W_f * h + V_f c) sigmoid(W_g * h + V_g c)`, with causal convolutions `*`
     whose taps are a dilation apart, and adds a linear map of `z` to `h` for the next
-    layer. The outputs are a network of two layers of rectifiers, at each time step
-    alone, of the sum of linear maps of all `z`. This is their equation 2, and with a
-    context `c` their equation 3. All outputs start at zero, so that a flow over this
-    network starts as the identity.
+    layer. The outputs are two ReLU layers, applied at each time step, to the sum of
+    linear maps of all `z`. This is their equation 2, and with a context `c` their
+    equation 3. All outputs are initialized to zero, so that a flow over this network is
+    initialized to the identity.
 
-    Called with `x` of shape `[..., T]`, about in [-1, 1], it returns a tensor of shape
-    `[..., T, num_parameters]`. Those at `t` see the `receptive_field` samples before
-    `t`, and zeros before the first one. Any `T` will do.
+    Called with `x` of shape `[..., T]`, with values of about [-1, 1], it returns a
+    tensor of shape `[..., T, num_parameters]`, for any `T`. The outputs at `t` depend
+    on the `receptive_field` samples before `t`, with zeros before the first one.
 
     A global context, `[..., context_size]`, is the `c` of all time steps. A local one
-    (`context_ndims=2`), `[..., T, context_size]`, is seen by the outputs at `t` at `t`,
-    and before `t` as far as the layers reach. For both, repeat the global one along
-    time and concatenate. The other axes broadcast.
+    (`context_ndims=2`) has shape `[..., T, context_size]`: the outputs at `t` depend on
+    it at `t`, and before `t` as far as the layers reach. For both, repeat the global
+    one along time and concatenate. The other axes broadcast.
 
     Args:
       num_parameters: number of outputs for each sample.
       residual_channels: length of `h` and of `z`.
       skip_channels: length of the sum over the layers.
       dilations: time steps between the taps of each layer.
-      kernel_size: number of taps of each convolution, 2 or more.
-      seed: integer that decides the weights, in each process alike.
+      kernel_size: number of taps of each convolution, at least 2.
+      seed: integer that determines the weights, the same in every process.
       context_size: length of a context; 0 for none.
       context_ndims: 1 for a global context, 2 for a local one.
       dtype: floating dtype of the weights and of the output.
@@ -60,29 +62,36 @@ class WaveNet(tf.Module):
       name: name of the module.
 
     Raises:
-      TypeError: `seed` is no integer; `compute_dtype` is wider than `dtype`, or not
-        floating.
-      ValueError: an argument is out of its range; the input of a call has no axes, or
-        its context another shape.
-    """
+      TypeError: `seed` is not an integer; `compute_dtype` is not floating, or is wider
+        than `dtype`.
+      ValueError: an argument is out of its range; the input of a call is a scalar, or
+        its context has another shape.
 
-    event_ndims = 1
+    Example:
+
+    >>> network = WaveNet(num_parameters=2, residual_channels=4, skip_channels=8,
+    ...                   dilations=(1, 2, 4), seed=0)
+    >>> network.receptive_field
+    9
+    >>> network(tf.zeros([5, 16])).shape
+    TensorShape([5, 16, 2])
+    """
 
     def __init__(
         self,
-        num_parameters,
-        residual_channels,
-        skip_channels,
-        dilations=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512),
-        kernel_size=2,
+        num_parameters: int,
+        residual_channels: int,
+        skip_channels: int,
+        dilations: int | Sequence[int] = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512),
+        kernel_size: int = 2,
         *,
-        seed,
-        context_size=0,
-        context_ndims=1,
-        dtype=tf.float32,
-        compute_dtype=None,
-        name="wave_net",
-    ):
+        seed: int,
+        context_size: int = 0,
+        context_ndims: int = 1,
+        dtype: DTypeLike = tf.float32,
+        compute_dtype: DTypeLike | None = None,
+        name: str = "wave_net",
+    ) -> None:
         super().__init__(name=name)
         dilations = as_widths(dilations)
         check_sizes(
@@ -93,7 +102,7 @@ class WaveNet(tf.Module):
             kernel_size=kernel_size,
         )
         if kernel_size < 2:
-            raise ValueError(f"`kernel_size` must be 2 or more; got {kernel_size}.")
+            raise ValueError(f"`kernel_size` must be at least 2; got {kernel_size}.")
         set_context(self, context_size, context_ndims, (1, 2))
         self.num_parameters, self.residual_channels = num_parameters, residual_channels
         self.skip_channels, self.dilations = skip_channels, dilations
@@ -105,7 +114,7 @@ class WaveNet(tf.Module):
         taps, dtype, layers = self.kernel_size, self.dtype, len(self.dilations)
         channels, skip_channels = self.residual_channels, self.skip_channels
         seeds = iter(split_seed(seed, 4 * layers + 2))
-        linear = 0.5**0.5  # no rectifier follows
+        linear = 0.5**0.5  # no ReLU follows
 
         def kernels(name, number, *shape, scale=linear):
             return [
@@ -122,10 +131,10 @@ class WaveNet(tf.Module):
         self._input_bias = make_bias(channels, dtype, "input_bias")
         self._gate_kernels = kernels("gate", layers, taps * channels, 2 * channels)
         self._gate_biases = biases("gate", layers, 2 * channels)
-        # Nobody sees what the last layer would add.
+        # The residual of the last layer would have no use.
         self._residual_kernels = kernels("residual", layers - 1, channels, channels)
         self._residual_biases = biases("residual", layers - 1, channels)
-        # Their sum has the variance that one map of all of their inputs would have.
+        # Their sum has the variance of one map of all of their inputs.
         self._skip_kernels = kernels(
             "skip", layers, channels, skip_channels, scale=layers**-0.5
         )
@@ -144,33 +153,47 @@ class WaveNet(tf.Module):
         )
 
     @property
-    def receptive_field(self):
-        """Number of samples before `t` that the outputs at `t` see."""
+    def receptive_field(self) -> int:
+        """Number of samples before `t` that the outputs at `t` depend on."""
         return self.kernel_size + (self.kernel_size - 1) * sum(self.dilations)
 
-    def __call__(self, x, context=None):
+    def __call__(self, x: TensorLike, context: TensorLike | None = None) -> tf.Tensor:
+        """Predict the parameters of each sample.
+
+        Args:
+          x: tensor of shape `[..., T]`.
+          context: tensor of shape `[..., context_size]`, or `[..., T, context_size]`
+            with `context_ndims` 2, or None.
+
+        Returns:
+          parameters: tensor of shape `[..., T, num_parameters]`.
+        """
         x, context = self._checked(x, context)
-        if context is not None and self.context_ndims == 1:
-            context = context[..., tf.newaxis, :]
-        before = cast(delayed(x[..., tf.newaxis], 1), self.compute_dtype)
-        h = add(convolve(before, self._input_kernel, 1), self._input_bias, self.dtype)
+        compute_dtype = self.compute_dtype
+        if context is not None:
+            context = cast(context, compute_dtype)
+            if self.context_ndims == 1:
+                context = context[..., tf.newaxis, :]
+        inputs = cast(delay(x[..., tf.newaxis], 1), compute_dtype)
+        h = convolve_causally(inputs, self._input_kernel, 1)
+        h = add(h, self._input_bias, self.dtype)
 
         def gate(i, h):
             bias = self._gate_biases[i]
             if context is not None:
-                told = cast(context, self.compute_dtype)
-                bias = add(multiply(told, self._context_kernels[i]), bias)
-            h = cast(h, self.compute_dtype)
-            return add(convolve(h, self._gate_kernels[i], self.dilations[i]), bias)
+                bias = add(multiply(context, self._context_kernels[i]), bias)
+            h = cast(h, compute_dtype)
+            h = convolve_causally(h, self._gate_kernels[i], self.dilations[i])
+            return add(h, bias)
 
         return self._run(h, gate)
 
     def _run(self, h, gate):
-        """What follows the first convolution, in the dtype that `gate` returns."""
+        """Evaluates the layers after the first one, in the dtype of `gate`."""
         skip = self._skip_bias
         for i, kernel in enumerate(self._skip_kernels):
-            content, share = tf.split(gate(i, h), 2, axis=-1)
-            z = tf.tanh(content) * tf.sigmoid(share)
+            content, logit = tf.split(gate(i, h), 2, axis=-1)
+            z = tf.tanh(content) * tf.sigmoid(logit)
             skip = add(multiply(z, kernel), skip, self.dtype)
             if i < len(self._residual_kernels):
                 change = multiply(z, self._residual_kernels[i])
@@ -180,11 +203,16 @@ class WaveNet(tf.Module):
         last = multiply(hidden, self._output_kernel)
         return add(last, self._output_bias, self.dtype)
 
-    def solve_for_input(self, invert, w, context=None):
-        """Finds the input `z` for which `z = invert(self(z, context), w)`, elementwise.
+    def solve_for_input(
+        self,
+        invert: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
+        w: TensorLike,
+        context: TensorLike | None = None,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Find the input `z` for which `z = invert(self(z, context), w)`, elementwise.
 
-        It goes through time once, and keeps what each layer needs of the steps before:
-        the cost of a step does not depend on the dilations or on `T`. No gradient goes
+        It runs through time once, with a cache of the inputs of each layer, so that the
+        cost of a step depends neither on the dilations nor on `T`. No gradient flows
         through it.
 
         Args:
@@ -196,45 +224,46 @@ class WaveNet(tf.Module):
 
         Returns:
           z: tensor of shape `[..., T]`.
-          exact: boolean tensor: false for a subclass with a `__call__` of its own, and
-            where calls compute in another dtype. Then `z` is but a start.
+          exact: boolean tensor: false for a subclass that overrides `__call__`, and
+            where calls use another compute dtype. Then `z` is only an initial value for
+            a fixed-point iteration.
         """
         w, context = self._checked(w, context)
-        if type(self).__call__ is not WaveNet.__call__:  # who knows what it returns
+        if type(self).__call__ is not WaveNet.__call__:  # it may return anything
             return tf.zeros_like(w), tf.constant(False)
-        # Eager tapes would keep what each step computes.
+        # Eager tapes would keep the intermediate results of each step.
         pause = tf.init_scope if tf.executing_eagerly() else contextlib.nullcontext
         with pause():
-            z = self._walk(invert, w, context)
+            z = self._generate(invert, w, context)
         return tf.stop_gradient(z), tf.constant(self.compute_dtype == self.dtype)
 
-    def _walk(self, invert, w, context):
+    def _generate(self, invert, w, context):
         layers, taps = len(self.dilations), self.kernel_size
         channels, local = self.residual_channels, self.context_ndims == 2
         shape = [layers, taps, channels, 2 * channels]
         kernels = tf.reshape(tf.stack(self._gate_kernels), shape)
-        before, now = kernels[:, :-1], tf.unstack(kernels[:, -1])
-        told = tf.stack(self._gate_biases)[:, tf.newaxis]
-        rows, context, unflatten = flatten(w, context, self.context_ndims)
+        past_kernels, last_kernels = kernels[:, :-1], tf.unstack(kernels[:, -1])
+        biases = tf.stack(self._gate_biases)[:, tf.newaxis]
+        rows, context, unflatten = flatten_sequences(w, context, self.context_ndims)
         if context is not None:
             context_kernels = tf.stack(self._context_kernels)
             if not local:
-                told += tf.matmul(context, context_kernels)
+                biases += tf.matmul(context, context_kernels)
 
         def evaluate(t, recent, past):
-            known = told + tf.reduce_sum(tf.matmul(past, before), axis=1)
+            known = biases + tf.reduce_sum(tf.matmul(past, past_kernels), axis=1)
             if context is not None and local:
                 known += tf.matmul(context[:, t], context_kernels)
-            fed = []
+            layer_inputs = []
 
             def gate(i, h):
-                fed.append(h)
-                return multiply(h, now[i]) + known[i]
+                layer_inputs.append(h)
+                return multiply(h, last_kernels[i]) + known[i]
 
             h = multiply(recent, self._input_kernel) + self._input_bias
-            return self._run(h, gate), fed
+            return self._run(h, gate), layer_inputs
 
-        z = walk(self.dilations, taps, channels, evaluate, invert, rows)
+        z = generate(self.dilations, taps, channels, evaluate, invert, rows)
         return unflatten(z)
 
     def _checked(self, x, context):
@@ -255,7 +284,7 @@ class WaveNet(tf.Module):
             )
         return x, context
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return describe(
             self,
             "num_parameters",
@@ -266,3 +295,31 @@ class WaveNet(tf.Module):
             "context_size",
             "context_ndims",
         )
+
+
+def delay(h: tf.Tensor, steps: int) -> tf.Tensor:
+    """Returns `h` of shape `[..., T, channels]` moved to later steps, after zeros."""
+    if steps == 0:
+        return h
+    paddings = [[0, 0]] * (h.shape.rank - 2) + [[steps, 0], [0, 0]]
+    moved = tf.pad(h, paddings)[..., : tf.shape(h)[-2], :]
+    return with_shape(moved, h.shape)
+
+
+def convolve_causally(
+    h: tf.Tensor, kernel: tf.Tensor | tf.Variable, dilation: int
+) -> tf.Tensor:
+    """Returns a causal convolution of `h` of shape `[..., T, inputs]`.
+
+    It is one product for each tap: outside XLA, TensorFlow has no gradient of
+    `tf.nn.conv1d` with dilations on CPUs, and within XLA there is no gain.
+
+    Args:
+      h: tensor of shape `[..., T, inputs]`.
+      kernel: tensor of shape `[taps * inputs, outputs]`, the oldest tap first.
+      dilation: number of steps between two taps; the last one is at its own step.
+    """
+    taps = tf.split(kernel, kernel.shape[0] // h.shape[-1])
+    return tf.add_n(
+        [multiply(delay(h, age * dilation), tap) for age, tap in enumerate(taps[::-1])]
+    )

@@ -1,11 +1,16 @@
-"""One walk over a causal convolutional network that computes its own input on the way.
+"""Cached generation: inverts a causal convolutional network step by step.
 
-Where `z_t = invert(parameters_t(z_1, ..., z_{t-1}), w_t)` and the parameters come from
-dilated causal convolutions, everybody else evaluates the network once for each time
-step. The walk evaluates it at one step at a time: what a layer needs from steps before
-is kept in a ring of as many rows as its oldest tap reaches back. So a step reads and
-writes a few rows for each layer, however far back the layers reach.
+Solves `z_t = invert(parameters_t(z_1, ..., z_{t-1}), w_t)` for `z`, where dilated
+causal convolutions predict the parameters. The textbook algorithm evaluates the network
+once for each time step. This one evaluates it at one step at a time, and keeps the
+inputs of each layer at earlier steps in a ring buffer, with one row for each step that
+its oldest tap reaches back. A step then reads and writes a few rows for each layer,
+whatever the receptive field. See Paine et al. (2016), https://arxiv.org/abs/1611.09482.
 """
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -13,50 +18,59 @@ import tensorflow as tf
 from tfp_flows._autodiff import with_shape
 
 
-def walk(dilations, kernel_size, channels, evaluate, invert, w):
-    """Returns the `z` that a network and `invert` make of `w`.
+def generate(
+    dilations: Sequence[int],
+    kernel_size: int,
+    channels: int,
+    evaluate: Callable,
+    invert: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
+    w: tf.Tensor,
+) -> tf.Tensor:
+    """Returns the `z` with `z = invert(parameters(z), w)`.
 
     Args:
       dilations: steps between the taps of each layer.
-      kernel_size: number of taps of each layer, and of samples that the first sees.
+      kernel_size: number of taps of each layer, and of the first convolution.
       channels: number of inputs of each layer.
       evaluate: callable from a step `t`, the last samples `[N, kernel_size]`, oldest
-        first, and what the layers were fed at their earlier taps,
+        first, and the inputs of the layers at their earlier taps,
         `[layers, kernel_size - 1, N, channels]`, to parameters `[N, num_parameters]`
-        and what the layers are fed at `t`, a list of tensors `[N, channels]`.
+        and the inputs of the layers at `t`, a list of tensors `[N, channels]`.
       invert: callable from parameters `[N, num_parameters]` and `w` `[N]` to `z` `[N]`.
       w: tensor of shape `[N, T]`.
 
     Returns:
       z: tensor of shape `[N, T]`.
     """
-    # The rings of all layers are one array. A tensor would be copied at each step.
+    # One array for the caches of all layers. A tensor would be copied at each step.
     delays = np.outer(dilations, np.arange(kernel_size - 1, 0, -1))  # oldest tap first
     lengths = delays[:, :1]
     starts = np.cumsum(lengths)[:, np.newaxis] - lengths
     w = tf.transpose(w)
     size, number = tf.shape(w)[0], tf.shape(w)[1]
-    rings = tf.TensorArray(
+    caches = tf.TensorArray(
         w.dtype,
         np.sum(lengths),
         element_shape=[w.shape[1], channels],
         clear_after_read=False,
     )
-    rings = rings.unstack(tf.zeros([np.sum(lengths), number, channels], w.dtype))
+    caches = caches.unstack(tf.zeros([np.sum(lengths), number, channels], w.dtype))
 
-    def step(t, recent, rings, z):
+    def step(t, recent, caches, z):
         rows = tf.math.floormod(t - delays, lengths) + starts
         # Not `gather`: TensorFlow's `vectorized_map` mixes up the axes of its result.
-        past = tf.stack([rings.read(row) for row in tf.unstack(tf.reshape(rows, [-1]))])
+        past = tf.stack(
+            [caches.read(row) for row in tf.unstack(tf.reshape(rows, [-1]))]
+        )
         past = tf.reshape(past, [*delays.shape, number, channels])
-        parameters, fed = evaluate(t, recent, past)
-        found = invert(parameters, tf.gather(w, t))
-        recent = tf.concat([recent[:, 1:], found[:, tf.newaxis]], axis=1)
-        # The rows that were the oldest are those of this step from now on. The last
-        # layer goes first: all rows have been read by then, or XLA would copy them.
-        for row, h in zip(tf.unstack(rows[:, 0])[::-1], fed[::-1]):
-            rings = rings.write(row, h)
-        return t + 1, recent, rings, z.write(t, found)
+        parameters, inputs = evaluate(t, recent, past)
+        sample = invert(parameters, tf.gather(w, t))
+        recent = tf.concat([recent[:, 1:], sample[:, tf.newaxis]], axis=1)
+        # The oldest rows are overwritten with those of this step. The last layer is
+        # written first, when all rows have been read, or XLA would copy them.
+        for row, h in zip(tf.unstack(rows[:, 0])[::-1], inputs[::-1]):
+            caches = caches.write(row, h)
+        return t + 1, recent, caches, z.write(t, sample)
 
     *_, z = tf.while_loop(
         lambda t, *_: t < size,
@@ -64,7 +78,7 @@ def walk(dilations, kernel_size, channels, evaluate, invert, w):
         (
             tf.constant(0),
             tf.zeros([number, kernel_size], w.dtype),
-            rings,
+            caches,
             tf.TensorArray(w.dtype, size, element_shape=w.shape[1:]),
         ),
         maximum_iterations=size,
@@ -72,8 +86,10 @@ def walk(dilations, kernel_size, channels, evaluate, invert, w):
     return tf.transpose(z.stack())
 
 
-def flatten(w, context, context_ndims):
-    """Gives an input and its context one batch axis.
+def flatten_sequences(
+    w: tf.Tensor, context: tf.Tensor | None, context_ndims: int
+) -> tuple[tf.Tensor, tf.Tensor | None, Callable[[tf.Tensor], tf.Tensor]]:
+    """Reshapes an input and its context to one batch axis.
 
     Args:
       w: tensor of shape `[..., T]`.

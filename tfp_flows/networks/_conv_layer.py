@@ -1,13 +1,18 @@
-"""Layers of convolutions that the networks of images share."""
+"""Convolution with an edge channel and a scale, the layer of `conv`."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from tfp_flows._replica_moments import standardizing
-from tfp_flows.networks._convolve import convolve
-from tfp_flows.networks._dense import (
-    add,
-    cast,
+from tfp_flows._replica_moments import mean_and_log_stddev
+from tfp_flows._typing import TensorLike
+from tfp_flows.networks._conv_ops import convolve_images
+from tfp_flows.networks._dense_ops import add, cast
+from tfp_flows.networks._network_checks import (
     check_inputs,
     check_sizes,
     set_context,
@@ -27,31 +32,31 @@ class Convolution(tf.Module):
       seeds: pair of stateless seeds, for kernel and edges, and for the context; None
         for zeros.
       size: 1 or 3, number of pixels along each side of the kernel.
-      inputs: number of channels of `x`; at 0 no convolution is run.
+      inputs: number of channels of `x`; at 0 there is no convolution of `x`.
       outputs: number of channels of the result.
-      stddev: standard deviation of what the kernels start at; None for that of He et
-        al. (2015).
+      stddev: standard deviation of the initial kernels; None for that of He et al.
+        (2015).
       scaled: whether there is a scale for each output.
       context_size: length of the last axis of a context; 0 for none.
       context_ndims: 1 for a vector, 3 for a map.
       dtype: dtype of the variables.
-      number: what their names end in.
+      number: suffix of their names.
     """
 
     def __init__(
         self,
-        seeds,
-        size,
-        inputs,
-        outputs,
+        seeds: Any,
+        size: int,
+        inputs: int,
+        outputs: int,
         *,
-        stddev=0.05,
-        scaled=False,
-        context_size=0,
-        context_ndims=1,
-        dtype,
-        number,
-    ):
+        stddev: float | None = 0.05,
+        scaled: bool = False,
+        context_size: int = 0,
+        context_ndims: int = 1,
+        dtype: tf.DType,
+        number: int,
+    ) -> None:
         super().__init__(name=f"convolution_{number}")
         maps = inputs + (context_size if context_ndims == 3 else 0)
         has_edges = size == 3 and maps > 0
@@ -77,8 +82,8 @@ class Convolution(tf.Module):
     def __call__(self, x, context=None, dtype=None):
         """Returns the convolution of `x` `[..., H, W, inputs]`, of the same axes.
 
-        Products run in the dtype of `x` and `context`. The sum of them has `dtype`, by
-        default the same.
+        Products have the dtype of `x` and `context`. Their sum has `dtype`, by default
+        the same.
         """
         dtype = x.dtype if dtype is None else dtype
         if self.log_scale is None:
@@ -87,35 +92,35 @@ class Convolution(tf.Module):
         return self._apply(x, context, dtype, self.bias, lambda kernel: kernel * scale)
 
     def initialize_from_data(self, x, context=None, dtype=None):
-        """Calls it with scale and bias such that the results have moments 0 and 1."""
+        """Sets scale and bias for results of mean 0 and variance 1; returns these."""
         if self.log_scale is None:
             return self(x, context, dtype)
         h = self._apply(x, context, self.bias.dtype, tf.zeros_like(self.bias))
-        mean, log_deviation = standardizing(h)
+        mean, log_stddev = mean_and_log_stddev(h)
         self.bias.assign(-mean)
-        self.log_scale.assign(-log_deviation / _LOG_SCALE_FACTOR)
-        h = (h - mean) * tf.exp(-log_deviation)
+        self.log_scale.assign(-log_stddev / _LOG_SCALE_FACTOR)
+        h = (h - mean) * tf.exp(-log_stddev)
         return cast(h, x.dtype if dtype is None else dtype)
 
     def _apply(self, x, context, dtype, bias, scaled=tf.identity):
-        """Scales bias and kernels, which are smaller than what they make of images."""
+        """Scales bias and kernels, which are smaller than the images that result."""
         base = bias
         if self.edge_kernel is not None:
-            base = base + _edges(x, self.edge_kernel)
+            base = base + _edge_bias(x, self.edge_kernel)
         base = scaled(base)
         if context is not None:
             kernel = scaled(self.context_kernel)
             if kernel.shape.rank == 2:
                 kernel = kernel[tf.newaxis, tf.newaxis]
                 context = context[..., tf.newaxis, tf.newaxis, :]
-            base = add(convolve(context, kernel), base, dtype)
+            base = add(convolve_images(context, kernel), base, dtype)
         if self.kernel is not None:
-            return add(convolve(x, scaled(self.kernel)), base, dtype)
+            return add(convolve_images(x, scaled(self.kernel)), base, dtype)
         zeros = tf.reduce_sum(x, axis=-1, keepdims=True)  # of no channels
         return add(zeros, base, dtype)
 
 
-def set_sizes(
+def set_conv_sizes(
     network,
     input_channels,
     output_channels,
@@ -127,11 +132,11 @@ def set_sizes(
     dtype,
     compute_dtype,
 ):
-    """Checks the arguments of a network, and makes them its attributes.
+    """Checks the arguments of a network, and sets them as its attributes.
 
     Raises:
-      TypeError: `compute_dtype` does not fit.
-      ValueError: another is out of its range.
+      TypeError: `compute_dtype` is wider than `dtype`, or not floating.
+      ValueError: another argument is out of its range.
     """
     check_sizes(
         output_channels=output_channels,
@@ -147,8 +152,10 @@ def set_sizes(
     set_dtypes(network, dtype, compute_dtype)
 
 
-def check_images(network, x, context):
-    """Returns input and context as tensors of the dtype of products.
+def check_images(
+    network: Any, x: TensorLike, context: TensorLike | None
+) -> tuple[tf.Tensor, tf.Tensor | None]:
+    """Returns input and context as tensors of the compute dtype.
 
     Raises:
       ValueError: their shapes do not fit the network or each other.
@@ -177,20 +184,32 @@ def check_images(network, x, context):
     return x, context
 
 
-def _edges(x, kernel):
-    """Returns what the edge adds to images like `x`: `[H, W, outputs]`."""
+def _edge_bias(x, kernel):
+    """Returns the term of the edge channel for images like `x`: `[H, W, outputs]`."""
+    height, width = x.shape[-3], x.shape[-2]
+    if height is not None and width is not None:
+        outside = _outside(height, width, kernel.dtype)
+        flat = tf.reshape(kernel, [9, kernel.shape[-1]])
+        return tf.reshape(tf.matmul(outside, flat), [height, width, kernel.shape[-1]])
     sizes = [tf.shape(x)[a] if x.shape[a] is None else x.shape[a] for a in (-3, -2)]
-    rows, columns = (_inside(length, kernel.dtype) for length in sizes)
+    rows, columns = (_is_inside(length, kernel.dtype) for length in sizes)
     outside = 1.0 - rows[:, np.newaxis, :, np.newaxis] * columns[:, np.newaxis, :]
     return tf.tensordot(outside, kernel, axes=2)
 
 
-def _inside(length, dtype):
+@functools.lru_cache(maxsize=32)
+def _outside(height, width, dtype):
+    """Returns `[H * W, 9]`: 1 where the neighbor of a pixel is outside the image."""
+    rows, columns = (
+        ((n := np.arange(length)[:, np.newaxis] + [-1, 0, 1]) >= 0) & (n < length)
+        for length in (height, width)
+    )
+    inside = rows[:, np.newaxis, :, np.newaxis] & columns[:, np.newaxis, :]
+    return (~inside).reshape([-1, 9]).astype(dtype.as_numpy_dtype)
+
+
+def _is_inside(length, dtype):
     """Returns 1 for each pixel `[length, 3]` and neighbor in the image, and else 0."""
-    if isinstance(length, int):  # a constant, and no work for each graph
-        neighbors = np.arange(length)[:, np.newaxis] + [-1, 0, 1]
-        inside = (neighbors >= 0) & (neighbors < length)
-        return inside.astype(dtype.as_numpy_dtype)
     neighbors = tf.range(length)[:, tf.newaxis] + [-1, 0, 1]
     return tf.cast((neighbors >= 0) & (neighbors < length), dtype)
 
@@ -202,5 +221,5 @@ def _draw(seed, shape, stddev, dtype):
 
 
 def _variable(value, name):
-    # Replicas may assign what they computed alike, where an aggregation is named.
+    # With an aggregation, replicas may assign the value that all have computed.
     return tf.Variable(value, name=name, aggregation=tf.VariableAggregation.MEAN)
