@@ -152,7 +152,7 @@ def build(name, shape, num_values, num_levels, num_steps, hidden, seed):
         return flows.real_nvp_image(
             shape,
             num_levels,
-            num_couplings=max(1, num_steps // 2),
+            num_steps=max(1, num_steps // 2),
             hidden_channels=hidden // 2,
             num_blocks=1,
             seed=seed,
@@ -160,7 +160,7 @@ def build(name, shape, num_values, num_levels, num_steps, hidden, seed):
         )
     size = int(np.prod(shape))
     nice = flows.nice(
-        size, 5, (4 * hidden,) * 3, base_distribution=tfd.Normal, seed=seed
+        size, 5, (4 * hidden,) * 3, base=tfd.Normal, seed=seed
     )
     to_data = tfb.Chain(
         [
@@ -195,7 +195,7 @@ def fit(
         the validation data.
     """
     first = dequantization.dequantize(train[:512], seed=seed, num_values=num_values)
-    if any(hasattr(module, "initialized") for module in flow.submodules):
+    if name != "NICE":  # which has no layers to initialize
         normalization.initialize_from_data(flow, first)
     variables = flow.trainable_variables
     optimizer = keras.optimizers.AdamW(
