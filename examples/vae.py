@@ -158,16 +158,15 @@ for name, model in models.items():
 # %%
 model = models["planar"]
 z = np.mean(model.posterior(test).sample(50, seed=[0, 2]), axis=0)
-num_tiles = 13
+num_tiles = 16
 edges = (np.arange(num_tiles) + 0.5) / num_tiles
 quantiles = np.float32(tfd.Normal(0.0, 1.0).quantile(edges))
 grid = np.stack(np.meshgrid(quantiles, quantiles[::-1]), axis=-1)
 tiles = model.likelihood(tf.constant(grid)).mean().numpy()
-tiles = tiles.reshape(num_tiles, num_tiles, 8, 8)
-tiles = np.pad(tiles, [(0, 0), (0, 0), (1, 1), (1, 1)]).transpose(0, 2, 1, 3)
+tiles = tiles.reshape(num_tiles, num_tiles, 8, 8).transpose(0, 2, 1, 3)
 
 figure, axes = plt.subplots(1, 2, figsize=(9.0, 4.4), layout="constrained")
-axes[0].imshow(tiles.reshape(10 * num_tiles, -1), cmap="gray_r", vmax=16)
+axes[0].imshow(tiles.reshape(8 * num_tiles, -1), cmap="gray_r", vmax=16)
 axes[0].set(title="decoded grid of latent variables", xticks=[], yticks=[])
 dots = axes[1].scatter(*z.T, s=14, c=labels[1400:], cmap="tab10", vmin=-0.5, vmax=9.5)
 axes[1].set(
