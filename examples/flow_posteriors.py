@@ -137,14 +137,15 @@ for name, family in {
         print(f"{'':18} importance-weighted bound, {count:2} samples: {bound:.3f}")
 
 # %% [markdown]
-# The planar flow closes a large part of the gap. What remains has two causes: no member
-# of the family fits better (approximation gap), or the encoder does not predict the
-# best member (amortization gap). `experiments/flow_posteriors.py` separates the two for
-# seven families. Importance-weighted bounds approach $\log p(x)$ with more samples, and
-# faster from a better posterior.
+# The planar flow closes more than half of the gap. What remains has two causes: no
+# member of the family fits better (approximation gap), or the encoder does not predict
+# the best member (amortization gap). `experiments/flow_posteriors.py` separates the two
+# for seven families. Importance-weighted bounds approach $\log p(x)$ with more samples,
+# and faster from a better posterior.
 #
 # The picture shows what is observed, the exact posterior, and both approximations. A
-# Gaussian with independent elements has no slant and cannot bend.
+# Gaussian with independent elements has no slant, cannot bend, and covers one of two
+# modes.
 
 # %%
 cases = np.argsort(divergences["Gaussian"])[[50, 75, 90, 97]]

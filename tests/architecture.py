@@ -78,15 +78,17 @@ ROOMS = {
         Room("bijectors", "layers, one kind in a file, and transformers",
              ("core", "masks", "root_finding", "networks"),
              new="a layer: its file, `__init__.py`, `tests/catalogue/layers.py`"),
+        Room("distributions", "autoregressive distributions over integers, base "
+             "distributions of flows", ("core", "bijectors", "networks")),
         Room("flows", "builders of whole flows, one in a file, and `condition`",
-             _TOOLS,
+             (*_TOOLS, "distributions"),
              new="a builder: its file, `__init__.py`, `tests/catalogue/flows.py`"),
         Room("normalization", "data-dependent initialization, batch statistics",
              ("core", "bijectors")),
         Room("dequantization", "noise for integers, bits per dimension",
-             (*_TOOLS, "flows")),
+             (*_TOOLS, "distributions", "flows")),
         Room("latent_space", "encode, decode, interpolate, manipulate",
-             ("core", "bijectors", "flows")),
+             ("core", "bijectors")),
         Room("variational", "bounds on the evidence", ("core",)),
         Room("keras", "models, layers, losses and callbacks of Keras 3",
              ("core", "networks", "bijectors", "flows", "normalization"), ("keras",),
@@ -99,10 +101,9 @@ EXTERNAL = ("numpy", "tensorflow", "tensorflow_probability")
 PRIVATE_OF_TENSORFLOW = ("_autodiff", "_freshness")
 # Top-level names that two modules define. The list only becomes shorter.
 DEFINED_TWICE = {
-    "Planar", "Radial", "Sylvester", "_check_flow", "_dtype_of", "activate",
-    "check_sizes", "describe", "distribution", "in_order", "initialize_from_data",
-    "names_of", "register", "scale", "split", "update_moving_statistics",
-    "with_batch_statistics",
+    "_dtype_of", "activate", "check_sizes", "describe", "in_order",
+    "initialize_from_data", "names_of", "register", "scale", "split",
+    "update_moving_statistics", "with_batch_statistics",
 }
 
 
@@ -183,7 +184,8 @@ def definitions():
     for path in sorted(ROOT.rglob("*.py")):
         for node in ast.parse(path.read_text()).body:
             if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-                found[node.name].append(module_of(path))
+                if module_of(path) not in found[node.name]:  # overloads are several
+                    found[node.name].append(module_of(path))
     return found
 
 

@@ -92,13 +92,13 @@ def test_state_changes_when_told_and_not_before(flow):
     expected = bound.log_prob(X)
     for variable, value in zip(flow.variables, before):
         np.testing.assert_array_equal(variable, value)
-    normalization.update_moving_statistics(flow, bound, decay=0.9)
+    normalization.update_moving_statistics(flow, bound, momentum=0.9)
     part = next(b for b in flow.bijector.bijectors if isinstance(b, BatchNorm))
     own = next(b for b in bound.bijector.bijectors if isinstance(b, BatchNorm))
     assert not part.mean.trainable
     close(part.mean, 0.1 * own.mean)
     close(part.variance, 0.9 * (1.0 - 1e-3) + 0.1 * own.variance)
-    normalization.update_moving_statistics(flow, bound, decay=0.0)
+    normalization.update_moving_statistics(flow, bound, momentum=0.0)
     close(flow.log_prob(X), expected)
 
 
@@ -109,8 +109,8 @@ def test_rejects_what_does_not_fit(flow):
     with pytest.raises(ValueError, match="with `BatchNorm` layers; got"):
         normalization.with_batch_statistics(plain, X)
     bound = normalization.with_batch_statistics(flow, X)
-    with pytest.raises(ValueError, match=r"`decay` must be in \[0, 1\]; got 2.0"):
-        normalization.update_moving_statistics(flow, bound, decay=2.0)
+    with pytest.raises(ValueError, match=r"`momentum` must be in \[0, 1\]; got 2.0"):
+        normalization.update_moving_statistics(flow, bound, momentum=2.0)
 
 
 def test_levels_are_no_layers_in_a_row():

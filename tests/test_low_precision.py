@@ -332,7 +332,7 @@ MAKERS = {
     ),
     **{
         flow: lambda flow=flow, **k: flows.amortized_posterior(4, flow, 2, seed=0, **k)
-        for flow in ["none", "radial", "householder", "iaf"]
+        for flow in ["gaussian", "radial", "sylvester_householder", "iaf"]
     },
     "dequantize": lambda **k: dequantization.dequantize(
         np.zeros([2, 2], int), seed=0, **k

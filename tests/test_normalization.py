@@ -87,7 +87,7 @@ def test_goes_through_chains_and_inverses_either_way():
 
 
 def test_conditional_flows_start_with_their_context():
-    flow = make(context_size=3, context_in="all")
+    flow = make(context_size=3, conditioning="all")
     bound = flows.condition_on_class(flow, [0, 1, 2, 0, 1, 2], 3)
     normalization.initialize_from_data(bound, Y)
     close(np.std(first_of(flow), axis=(0, 1, 2)), np.ones(4))

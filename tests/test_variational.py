@@ -129,7 +129,7 @@ def test_there_is_no_divergence_to_weigh_in_a_joint_density(weights):
     drawn = variational.sample_and_log_probs(
         gaussian(), log_joint, num_samples=5, seed=[0, 1]
     )
-    with pytest.raises(ValueError, match="of a joint density.*Draw with `prior`"):
+    with pytest.raises(ValueError, match="without a prior.*Pass `prior`"):
         variational.elbo(drawn, **weights)
     apart = variational.sample_and_log_probs(
         gaussian(), log_likelihood, PRIOR, 5, seed=[0, 1]
@@ -171,7 +171,7 @@ def test_marginal_likelihood_is_that_of_all_samples_in_bounded_memory(jit_compil
 
     def estimate():
         return variational.log_marginal_likelihood(
-            gaussian(0.3, 1.4), watched, PRIOR, 30_001, seed=(0, 4), samples_at_once=500
+            gaussian(0.3, 1.4), watched, PRIOR, 30_001, seed=(0, 4), chunk_size=500
         )
 
     value = tf.function(estimate, jit_compile=jit_compile)()
@@ -221,7 +221,7 @@ def test_the_gradient_sticks_the_landing_where_the_posterior_is_exact():
                 None,
                 2,
                 seed=[0, 6],
-                stopped_posterior=other,
+                stopped_surrogate_posterior=other,
             )
             bound = tf.reduce_mean(variational.elbo(drawn))
         return bound, tape.gradient(bound, raw)
@@ -248,7 +248,7 @@ def test_the_gradient_that_sticks_the_landing_has_the_same_mean():
                 PRIOR,
                 200_000,
                 seed=[0, 7],
-                stopped_posterior=other,
+                stopped_surrogate_posterior=other,
             )
             bound = tf.reduce_sum(variational.elbo(drawn))
         means.append(tape.gradient(bound, raw).numpy())
@@ -283,7 +283,7 @@ def test_a_term_that_is_nan_is_named(name, in_graph):
 
 def test_warm_up():
     close([variational.kl_warm_up(i, 4) for i in range(6)], [0, 0.25, 0.5, 0.75, 1, 1])
-    close(variational.kl_warm_up(tf.constant(1), 2, start=0.5), 0.75)
+    close(variational.kl_warm_up(tf.constant(1), 2, initial_value=0.5), 0.75)
     close(variational.kl_warm_up(0, 0), 1.0)
 
 
@@ -314,7 +314,7 @@ def test_warm_up():
         ),
         (
             lambda: variational.kl_warm_up(1, -1),
-            "`num_steps` must not be negative; got -1",
+            "`num_steps` must be at least 0; got -1",
         ),
         # Of each element: it would broadcast against the other terms.
         (
@@ -341,17 +341,17 @@ def test_errors(run, text):
     [
         (
             lambda: variational.elbo(gaussian()),
-            "`terms` must be what `sample_and_log_probs",
+            "`samples` must be the `PosteriorSamples` that `sample_and_log_probs",
         ),
         (
             lambda: variational.importance_weighted_bound(gaussian()),
-            "`terms` must be what",
+            "`samples` must be the",
         ),
         (
             lambda: variational.sample_and_log_probs(
                 flows.amortized_posterior(2, "planar", 2), log_likelihood, PRIOR
             ),
-            r"`posterior` must be a .*`family\(parameters\)`",
+            r"`surrogate_posterior` must be a .*called with the parameters",
         ),
         (
             lambda: variational.sample_and_log_probs(
@@ -361,13 +361,13 @@ def test_errors(run, text):
         ),
         (
             lambda: variational.sample_and_log_probs(gaussian(), PRIOR),
-            "`log_likelihood` must be callable",
+            "`log_likelihood_fn` must be callable",
         ),
         (
             lambda: variational.log_marginal_likelihood(
                 gaussian, log_likelihood, PRIOR, 5, seed=0
             ),
-            "`posterior` must be a",
+            "`surrogate_posterior` must be a",
         ),
     ],
 )

@@ -1,12 +1,14 @@
 """Normalizing flows as TensorFlow Probability bijectors."""
 
 import importlib
+from typing import TYPE_CHECKING, Any
 
 from tfp_flows import (
     _copies,
     _keras_seam,
     bijectors,
     dequantization,
+    distributions,
     flows,
     latent_space,
     masks,
@@ -16,18 +18,22 @@ from tfp_flows import (
     variational,
 )
 from tfp_flows._copies import clone
+from tfp_flows._flow import Flow
 
 __all__ = [
-    *(
-        "bijectors",
-        "clone",
-        "dequantization",
-        "flows",
-        "keras",
-        "latent_space",
-        "masks",
-    ),
-    *("networks", "normalization", "root_finding", "variational"),
+    "Flow",
+    "bijectors",
+    "clone",
+    "dequantization",
+    "distributions",
+    "flows",
+    "keras",
+    "latent_space",
+    "masks",
+    "networks",
+    "normalization",
+    "root_finding",
+    "variational",
 ]
 __version__ = "0.1.0"
 
@@ -35,7 +41,11 @@ _copies.register()
 _keras_seam.register_placeholders()
 
 
-def __getattr__(name):
-    if name == "keras":  # when it is wanted: it needs Keras 3, and the rest does not
+if TYPE_CHECKING:
+    from tfp_flows import keras as keras
+
+
+def __getattr__(name: str) -> Any:
+    if name == "keras":  # on first use: it needs Keras 3, and the rest does not
         return importlib.import_module("tfp_flows.keras")
     raise AttributeError(f"module 'tfp_flows' has no attribute {name!r}")

@@ -1,138 +1,168 @@
-"""Which call made an object, so that it can be described, saved and made again."""
+"""Registered builders: the call that made an object, by which it is made again."""
+
+from __future__ import annotations
 
 import functools
 import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar, overload
 
 import tensorflow as tf
 
-_makers = {}  # what can be called again, by name
-_names = {}  # and the names, by what is called
+BuilderT = TypeVar("BuilderT", bound=Callable[..., Any])
+
+_builders: dict[str, Callable[..., Any]] = {}  # by registered name
+_names: dict[Callable[..., Any], str] = {}
 
 
-class Call:
-    """A call that made an object; opaque to `tf.nest` and `tf.Module`.
+class BuilderCall:
+    """The call that made an object; opaque to `tf.nest` and `tf.Module`.
 
     Args:
-      name: name of what was called.
+      name: registered name of the builder.
       arguments: dictionary of the arguments that were given.
     """
 
     __slots__ = ("name", "arguments")
 
-    def __init__(self, name, arguments):
+    def __init__(self, name: str, arguments: dict[str, Any]) -> None:
         self.name, self.arguments = name, arguments
 
 
-def register(maker, package="tfp_flows"):
-    """Gives a class or function a name by which it is called again.
+def register(builder: BuilderT, package: str = "tfp_flows") -> BuilderT:
+    """Registers a class or function by name, without recording its calls.
 
     Raises:
-      ValueError: another one has that name.
+      ValueError: the package has another builder of that name.
     """
-    name = f"{package}>{maker.__name__}"
-    other = _makers.setdefault(name, maker)
-    if other is not maker and (other.__module__, other.__qualname__) != (
-        maker.__module__,
-        maker.__qualname__,
+    name = f"{package}>{builder.__name__}"
+    other = _builders.setdefault(name, builder)
+    if other is not builder and (other.__module__, other.__qualname__) != (
+        builder.__module__,
+        builder.__qualname__,
     ):
         raise ValueError(
-            f"`{maker.__name__}` must be the only recipe of that name in the package "
-            f"{package!r}; got {maker!r} besides {other!r}."
+            f"`{builder.__name__}` must be the only builder of that name in the "
+            f"package {package!r}; got {builder!r} besides {other!r}."
         )
-    _makers[name] = maker
-    _names[maker] = name
-    return maker
+    _builders[name] = builder
+    _names[builder] = name
+    return builder
 
 
-def recipe(maker=None, *, package="Custom"):
-    """Decorator: what a function or class makes remembers the call that made it.
+@overload
+def register_builder(builder: BuilderT, *, package: str = ...) -> BuilderT: ...
+@overload
+def register_builder(
+    builder: None = None, *, package: str = ...
+) -> Callable[[BuilderT], BuilderT]: ...
+def register_builder(
+    builder: Any = None, *, package: str = "Custom"
+) -> Callable[..., Any]:
+    """Register a flow builder, so that the flows it returns can be saved.
 
-    Such an object is saved with its configuration in a `.keras` file: the name of the
-    function, and the arguments. To load it, the module that defines the function must
-    have been imported.
+    A `.keras` file holds the registered name of the builder and the arguments of its
+    call. To load the file, first import the module that defines the builder.
+
+    >>> import tfp_flows
+    >>> @tfp_flows.keras.register_builder(package="docs")
+    ... def small_maf(event_size, *, seed):
+    ...     return tfp_flows.flows.maf(event_size, 2, (8,), seed=seed, name="small")
+    >>> small_maf(3, seed=0).name
+    'small'
 
     Args:
-      maker: function that returns a bijector, distribution or `tf.Module`, or a class
-        of such; always the same variables for the same arguments.
-      package: with the name of the function, what it is found by.
+      builder: function that returns a bijector, distribution or `tf.Module`, or a class
+        of these. The same arguments must give the same variables, in the same order.
+      package: prefix of the registered name, as for
+        `keras.saving.register_keras_serializable`.
 
     Returns:
-      recorded: the same function or class, or a decorator if `maker` is None.
+      builder: function or class with the same signature, or a decorator if `builder` is
+        None.
 
     Raises:
-      ValueError: the package has another recipe of that name.
+      ValueError: the package has another builder of that name.
     """
-    if maker is None:
-        return functools.partial(recipe, package=package)
-    if isinstance(maker, type):
-        _record_constructor(maker, f"{package}>{maker.__name__}")
-        return register(maker, package)
+    if builder is None:
+        return functools.partial(register_builder, package=package)
+    if isinstance(builder, type):
+        _record_constructor(builder, f"{package}>{builder.__name__}")
+        return register(builder, package)
 
-    @functools.wraps(maker)
-    def recorded(*args, **kwargs):
-        made = maker(*args, **kwargs)
-        _note(made, f"{package}>{maker.__name__}", maker, args, kwargs)
-        return made
+    @functools.wraps(builder)
+    def recorded(*args: Any, **kwargs: Any) -> Any:
+        result = builder(*args, **kwargs)
+        _record(result, f"{package}>{builder.__name__}", builder, args, kwargs)
+        return result
 
     return register(recorded, package)
 
 
-def check_outside_of_graphs():
-    """Checks that variables which are made now are made once.
+def check_outside_of_graphs() -> None:
+    """Checks that variables can be created.
 
     Raises:
-      RuntimeError: a graph is being made, for each of whose calls they would be new.
+      RuntimeError: a graph is being traced, each call of which would create others.
     """
     if not tf.executing_eagerly():
         raise RuntimeError(
-            "A flow or network must be created outside of graphs, as it owns variables;"
-            " got a call while a graph is traced: within a `tf.function`, the model of "
-            "a `tfd.JointDistributionCoroutine`, or a `DistributionLambda`. Create it "
-            "once before, `flow = ...`, and use `flow` there; "
-            "`tfp_flows.flows.condition(flow, context)` goes within."
+            "A flow or network must be created outside of graphs, because it owns "
+            "variables; got a call while a graph is traced: within a `tf.function`, the"
+            " model of a `tfd.JointDistributionCoroutine`, or a `DistributionLambda`. "
+            "Create it once before, `flow = ...`, and use `flow` there; "
+            "`tfp_flows.flows.condition(flow, context)` is allowed within."
         )
 
 
-def call_of(made):
-    """Returns the `Call` that made an object, or None if that is not known."""
-    return vars(made).get("_recipe") if hasattr(made, "__dict__") else None
+def recorded_call(instance: Any) -> BuilderCall | None:
+    """Returns the call that made an object, or None if it was not recorded."""
+    return (
+        vars(instance).get("_builder_call") if hasattr(instance, "__dict__") else None
+    )
 
 
-def name_of(maker):
-    """Returns the name of what can be called again, or None if it has none."""
+def registered_name(builder: Any) -> str | None:
+    """Returns the registered name of a builder, or None if it has none."""
     try:
-        return _names.get(maker)
+        return _names.get(builder)
     except TypeError:  # not hashable
         return None
 
 
-def maker_of(name):
-    """Returns what a name stands for.
+def find_builder(name: str) -> Callable[..., Any]:
+    """Returns the builder of a registered name.
 
     Raises:
-      ValueError: nothing has that name.
+      ValueError: no builder has that name.
     """
-    if name not in _makers:
+    if name not in _builders:
         raise ValueError(
-            f"A recipe must be known by its name before it is made again; got {name!r}."
-            " Import the module that defines it first."
+            f"A builder must be registered before its flows are loaded; got {name!r}. "
+            "Import the module that defines it first."
         )
-    return _makers[name]
+    return _builders[name]
 
 
-def _record_constructor(cls, name):
+def _record_constructor(cls: Any, name: str) -> None:
     construct = cls.__init__
 
     @functools.wraps(construct)
-    def recorded(self, *args, **kwargs):
+    def recorded(self: Any, *args: Any, **kwargs: Any) -> None:
         construct(self, *args, **kwargs)
         if type(self) is cls:  # a subclass is made by another call
-            _note(self, name, functools.partial(construct, self), args, kwargs)
+            _record(self, name, functools.partial(construct, self), args, kwargs)
 
     cls.__init__ = recorded
 
 
-def _note(made, name, maker, args, kwargs):
-    arguments = inspect.signature(maker).bind(*args, **kwargs).arguments
-    # Past `__setattr__`: the arguments are no parts of what they made.
-    vars(made)["_recipe"] = Call(name, dict(arguments))
+def _record(
+    instance: Any,
+    name: str,
+    builder: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> None:
+    arguments = inspect.signature(builder).bind(*args, **kwargs).arguments
+    # Past `__setattr__`: the arguments are not components of the instance.
+    vars(instance)["_builder_call"] = BuilderCall(name, dict(arguments))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
@@ -10,8 +10,20 @@ import tensorflow_probability as tfp
 
 from tfp_flows._builders import register
 from tfp_flows._layer import flatten, steps_of
+from tfp_flows._typing import Bijector, Distribution, Seed, Shape, TensorLike
 
-TRANSFORMED = tfp.distributions.TransformedDistribution.__mro__[1]
+if TYPE_CHECKING:
+
+    class TRANSFORMED(Distribution):
+        """`tfd.TransformedDistribution`."""
+
+        @property
+        def bijector(self) -> Bijector: ...
+        @property
+        def distribution(self) -> Distribution: ...
+
+else:
+    TRANSFORMED = tfp.distributions.TransformedDistribution.__mro__[1]
 _FullSpace = tfp.experimental.tangent_spaces.FullSpace
 
 
@@ -41,22 +53,30 @@ class Flow(TRANSFORMED):
     def _parameter_properties(cls, dtype, num_classes=None):
         return super()._parameter_properties(dtype, num_classes)
 
-    def log_prob(self, value: Any, name: str = "log_prob", **kwargs: Any) -> tf.Tensor:
+    def log_prob(
+        self, value: TensorLike, name: str = "log_prob", **kwargs: Any
+    ) -> tf.Tensor:
         if kwargs or type(name) is not str:
             _check("log_prob(x, ...)", name, kwargs)
         return super().log_prob(value, name=name, **kwargs)
 
-    def prob(self, value: Any, name: str = "prob", **kwargs: Any) -> tf.Tensor:
+    def prob(
+        self, value: TensorLike, name: str = "prob", **kwargs: Any
+    ) -> tf.Tensor:
         _check("prob(x, ...)", name, kwargs)
         return super().prob(value, name=name, **kwargs)
 
     def sample(
-        self, sample_shape: Any = (), seed: Any = None, name: str = "sample",
+        self,
+        sample_shape: Shape = (),
+        seed: Seed = None,
+        name: str = "sample",
         **kwargs: Any,
     ) -> tf.Tensor:
         _check("sample(n, ...)", name, kwargs)
         if _is_floating(seed):
-            raise _error("sample(n, ...)", f"numbers of shape {np.shape(seed)}")
+            shape = np.shape(np.asarray(seed))
+            raise _error("sample(n, ...)", f"numbers of shape {shape}")
         return super().sample(sample_shape, seed=seed, name=name, **kwargs)
 
     def experimental_local_measure(self, y, backward_compat=False, **kwargs):

@@ -184,25 +184,27 @@ def with_batch_statistics(flow: Any, batch: Any) -> Any:
     return batch_flow
 
 
-def update_moving_statistics(flow: Any, bound: Any, decay: float = 0.99) -> None:
+def update_moving_statistics(
+    flow: Any, batch_flow: Any, momentum: float = 0.99
+) -> None:
     """Updates statistics; see `tfp_flows.normalization.update_moving_statistics`."""
-    if not 0.0 <= decay <= 1.0:
-        raise ValueError(f"`decay` must be in [0, 1]; got {decay}.")
-    layers, bound_layers = (
-        _layers_with_statistics(_bijector_of(each)) for each in (flow, bound)
+    if not 0.0 <= momentum <= 1.0:
+        raise ValueError(f"`momentum` must be in [0, 1]; got {momentum}.")
+    layers, batch_layers = (
+        _layers_with_statistics(_bijector_of(each)) for each in (flow, batch_flow)
     )
-    if len(layers) != len(bound_layers):
+    if len(layers) != len(batch_layers):
         raise ValueError(
-            "`bound` must be the result of `with_batch_statistics` for `flow`; "
-            f"got {len(bound_layers)} layers for {len(layers)}."
+            "`batch_flow` must be the result of `with_batch_statistics` for `flow`; "
+            f"got {len(batch_layers)} layers for {len(layers)}."
         )
-    for layer, bound_layer in zip(layers, bound_layers):
+    for layer, batch_layer in zip(layers, batch_layers):
         if _changes(layer):
             for variable, value in [
-                (layer.mean, bound_layer.mean),
-                (layer.variance, bound_layer.variance),
+                (layer.mean, batch_layer.mean),
+                (layer.variance, batch_layer.variance),
             ]:
-                variable.assign_sub((1.0 - decay) * (variable - value))
+                variable.assign_sub((1.0 - momentum) * (variable - value))
 
 
 def has_batch_statistics(flow: Any) -> bool:

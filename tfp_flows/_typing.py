@@ -22,7 +22,7 @@ Seed: TypeAlias = Union[int, Sequence[int], npt.NDArray[np.integer], tf.Tensor, 
 # Shape of a tensor, such as `[D]` or `(32, 32, 3)`; an int means one axis.
 Shape: TypeAlias = Union[int, Sequence[int], tf.TensorShape, tf.Tensor]
 # Such as `tf.float32`, "float32" or `np.float32`.
-DTypeLike: TypeAlias = Union[tf.DType, npt.DTypeLike]
+DTypeLike: TypeAlias = Union[tf.DType, "np.dtype[Any]", type, str]
 # Anything that can be called on tensors and returns a tensor, such as a network.
 TensorFn: TypeAlias = Callable[..., tf.Tensor]
 

@@ -1,11 +1,18 @@
-"""What lies behind images: latents, temperatures, ways between and along."""
+"""Latent space of flows: encode, decode, interpolate, manipulate, temperature."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfp_flows._seeds import as_stateless_seed
+from tfp_flows._typing import Distribution, Seed, Shape, TensorLike
 from tfp_flows.bijectors import MultiScale
-from tfp_flows.flows._image_builders import as_seed
 
 __all__ = [
     "attribute_direction",
@@ -19,46 +26,58 @@ __all__ = [
 tfd = tfp.distributions
 
 
-def encode(flow, y):
-    """Returns the latents of data, level by level.
+def encode(flow: Distribution, y: TensorLike) -> list[tf.Tensor]:
+    """Map data to their latents, one tensor for each level.
+
+    >>> import tensorflow as tf
+    >>> from tfp_flows import flows, latent_space
+    >>> flow = flows.glow([4, 4, 1], 2, num_steps=1, hidden_channels=8, seed=0)
+    >>> [z.shape[1:] for z in latent_space.encode(flow, tf.zeros([3, 4, 4, 1]))]
+    [TensorShape([2, 2, 2]), TensorShape([1, 1, 8])]
 
     Args:
-      flow: `tfd.TransformedDistribution`, such as `glow` returns.
+      flow: `tfd.TransformedDistribution`, such as `tfp_flows.flows.glow` returns.
       y: data, shape `[..., *event_shape]`.
 
     Returns:
-      latents: list of tensors, that of the level of the data first, the deepest last;
-        each is standard normal noise as far as the model goes. A flow without
-        `MultiScale` has one level.
+      latents: list of tensors, from the first level, next to the data, to the last.
+        Under the model, each is standard normal. A flow without `MultiScale` has one
+        level.
 
     Raises:
-      TypeError: `flow` is no such distribution.
+      TypeError: `flow` is not a `tfd.TransformedDistribution`.
     """
-    _check_flow(flow)
-    noise = flow.bijector.inverse(y)
-    levels = _levels_of(flow)
-    return [noise] if levels is None else levels.split_levels(noise)
+    _check_is_transformed(flow)
+    latents = flow.bijector.inverse(y)
+    multi_scale = _multi_scale_of(flow)
+    return [latents] if multi_scale is None else multi_scale.split_levels(latents)
 
 
-def decode(flow, latents):
-    """Returns the data that latents stand for; it undoes `encode`.
+def decode(flow: Distribution, latents: Sequence[TensorLike]) -> tf.Tensor:
+    """Map latents to data: the inverse of `encode`.
+
+    >>> import tensorflow as tf
+    >>> from tfp_flows import flows, latent_space
+    >>> flow = flows.real_nvp(2, 2, (8,), seed=0)
+    >>> latent_space.decode(flow, [tf.zeros([3, 2])]).shape
+    TensorShape([3, 2])
 
     Args:
-      flow: as for `encode`.
+      flow: `tfd.TransformedDistribution`, as for `encode`.
       latents: list of tensors, one for each level.
 
     Returns:
       y: data, shape `[..., *event_shape]`.
 
     Raises:
-      TypeError: `flow` is no such distribution.
-      ValueError: the number of latents is not that of levels, or their shapes do not
-        fit.
+      TypeError: `flow` is not a `tfd.TransformedDistribution`.
+      ValueError: the number of latents is not the number of levels, or a shape is not
+        that of its level.
     """
-    _check_flow(flow)
-    levels = _levels_of(flow)
-    if levels is not None:
-        return flow.bijector.forward(levels.merge_levels(latents))
+    _check_is_transformed(flow)
+    multi_scale = _multi_scale_of(flow)
+    if multi_scale is not None:
+        return flow.bijector.forward(multi_scale.merge_levels(latents))
     if len(latents) != 1:
         raise ValueError(
             "`latents` must have one entry for a flow without `MultiScale`; "
@@ -67,29 +86,40 @@ def decode(flow, latents):
     return flow.bijector.forward(latents[0])
 
 
-def sample_at_temperature(flow, sample_shape, temperature, *, seed):
-    """Draws samples with noise of another spread, at each level.
+def sample_at_temperature(
+    flow: Distribution,
+    sample_shape: Shape,
+    temperature: float | Sequence[float],
+    *,
+    seed: Seed,
+) -> tf.Tensor:
+    """Draw samples with latents scaled by a temperature.
 
-    Kingma and Dhariwal (2018), section 6, https://arxiv.org/abs/1807.03039: below 1,
-    about 0.7, samples are less varied and look better. At 0 there is but one sample,
-    what comes of the mode of the noise.
+    Kingma and Dhariwal (2018), section 6, https://arxiv.org/abs/1807.03039. With
+    temperatures below 1, about 0.7, samples vary less and look better. At temperature
+    0, all samples are the image of the mode of the latents.
+
+    >>> from tfp_flows import flows, latent_space
+    >>> flow = flows.glow([4, 4, 1], 2, num_steps=1, hidden_channels=8, seed=0)
+    >>> latent_space.sample_at_temperature(flow, 3, 0.7, seed=0).shape
+    TensorShape([3, 4, 4, 1])
 
     Args:
-      flow: as for `encode`, over normal noise of mean 0.
-      sample_shape: shape of the sample, or one integer.
-      temperature: standard deviation of the noise, at least 0, for all levels or a list
-        with one for each, the level of the data first.
-      seed: pair of integers, or integer.
+      flow: `tfd.TransformedDistribution` over a normal base distribution of mean 0.
+      sample_shape: shape of the samples, or one integer.
+      temperature: standard deviation of the latents, at least 0, for all levels; or a
+        list with one for each level, from the first level, next to the data.
+      seed: int or pair of ints, for the same samples in each call.
 
     Returns:
       y: samples, shape `[*sample_shape, *batch_shape, *event_shape]`.
 
     Raises:
-      TypeError: `flow` is no such distribution.
-      ValueError: a temperature is negative or not finite, or there is another number of
-        them than of levels.
+      TypeError: `flow` is not a `tfd.TransformedDistribution`.
+      ValueError: a temperature is negative or not finite.
+      ValueError: the number of temperatures is not the number of levels.
     """
-    _check_flow(flow)
+    _check_is_transformed(flow)
     values = np.asarray(temperature, np.float64)
     if not np.all(np.isfinite(values) & (values >= 0.0)):
         raise ValueError(
@@ -97,71 +127,88 @@ def sample_at_temperature(flow, sample_shape, temperature, *, seed):
         )
     sample_shape = np.atleast_1d(np.array(sample_shape, np.int32))
     shape = tf.concat([sample_shape, flow.batch_shape_tensor()], axis=0)
-    if flow.distribution.batch_shape.rank:  # noise of a batch has its axes already
+    if flow.distribution.batch_shape.rank:  # samples of the base have these axes
         shape = sample_shape
-    noise = flow.distribution.sample(shape, seed=as_seed(seed))
+    latents = flow.distribution.sample(shape, seed=as_stateless_seed(seed))
     if np.ndim(temperature) == 0:
-        return flow.bijector.forward(noise * tf.cast(temperature, noise.dtype))
-    levels = _levels_of(flow)
-    latents = [noise] if levels is None else levels.split_levels(noise)
-    if len(temperature) != len(latents):
+        return flow.bijector.forward(latents * tf.cast(temperature, latents.dtype))
+    temperatures = np.atleast_1d(values)
+    multi_scale = _multi_scale_of(flow)
+    levels = [latents] if multi_scale is None else multi_scale.split_levels(latents)
+    if len(temperatures) != len(levels):
         raise ValueError(
-            f"`temperature` must have one entry for each of the {len(latents)} levels; "
-            f"got {len(temperature)}."
+            f"`temperature` must have one entry for each of the {len(levels)} levels; "
+            f"got {len(temperatures)}."
         )
-    return decode(
-        flow,
-        [latent * tf.cast(t, latent.dtype) for latent, t in zip(latents, temperature)],
-    )
+    return decode(flow, [z * tf.cast(t, z.dtype) for z, t in zip(levels, temperatures)])
 
 
-def interpolate(flow, start, end, num_points):
-    """Returns images on the straight way between two, in the space of the noise.
+def interpolate(
+    flow: Distribution, start: TensorLike, end: TensorLike, num_points: int
+) -> tf.Tensor:
+    """Interpolate linearly between two examples in latent space.
+
+    >>> import tensorflow as tf
+    >>> from tfp_flows import flows, latent_space
+    >>> flow = flows.real_nvp(2, 2, (8,), seed=0)
+    >>> y = latent_space.interpolate(flow, tf.zeros([2]), tf.ones([2]), num_points=5)
+    >>> y.shape
+    TensorShape([5, 2])
 
     Args:
-      flow: as for `encode`.
+      flow: `tfd.TransformedDistribution`, as for `encode`.
       start, end: data, shape `[..., *event_shape]`.
-      num_points: number of points, both ends among them, at least 2.
+      num_points: number of results, including `start` and `end`, at least 2.
 
     Returns:
-      y: shape `[num_points, ..., *event_shape]`.
+      y: data, shape `[num_points, ..., *event_shape]`.
 
     Raises:
-      TypeError: `flow` is no such distribution.
+      TypeError: `flow` is not a `tfd.TransformedDistribution`.
       ValueError: `num_points` is below 2.
     """
-    _check_flow(flow)
+    _check_is_transformed(flow)
     if num_points < 2:
         raise ValueError(f"`num_points` must be at least 2; got {num_points}.")
-    ends = [flow.bijector.inverse(point) for point in (start, end)]
+    ends = [flow.bijector.inverse(y) for y in (start, end)]
     return flow.bijector.forward(tf.linspace(*ends, num_points))
 
 
-def attribute_direction(flow, y, labels):
-    """Returns the direction of an attribute in the space of the noise.
+def attribute_direction(
+    flow: Distribution, y: TensorLike, labels: npt.ArrayLike
+) -> list[tf.Tensor]:
+    """Compute the direction of an attribute in latent space.
 
-    The mean of the latents of what has the attribute, less that of what has not: the
-    manipulation of Kingma and Dhariwal (2018), section 6,
-    https://arxiv.org/abs/1807.03039.
+    The mean of the latents of examples with the attribute, minus the mean of those
+    without: Kingma and Dhariwal (2018), section 6, https://arxiv.org/abs/1807.03039.
+
+    >>> import tensorflow as tf
+    >>> from tfp_flows import flows, latent_space
+    >>> flow = flows.real_nvp(2, 2, (8,), seed=0)
+    >>> y = tf.constant([[0.0, 1.0], [0.0, 3.0], [5.0, 2.0]])
+    >>> direction = latent_space.attribute_direction(flow, y, [False, False, True])
+    >>> [z.numpy().round(3) for z in direction]
+    [array([5., 0.], dtype=float32)]
 
     Args:
-      flow: as for `encode`.
+      flow: `tfd.TransformedDistribution`, as for `encode`.
       y: data, shape `[N, *event_shape]`.
-      labels: booleans of shape `[N]`, who has it.
+      labels: booleans of shape `[N]`, true for examples with the attribute.
 
     Returns:
-      direction: list of tensors, one for each level. `move` goes along it.
+      direction: list of tensors, one for each level, for `manipulate`.
 
     Raises:
-      TypeError: `flow` is no such distribution.
-      ValueError: `labels` has another shape, or all or none have the attribute.
+      TypeError: `flow` is not a `tfd.TransformedDistribution`.
+      ValueError: `labels` are not of shape `[N]`, or all are equal.
     """
-    _check_flow(flow)
+    _check_is_transformed(flow)
     labels = np.asarray(labels, bool)
-    if labels.shape != (len(y),) or labels.all() or not labels.any():
+    number = len(y)  # type: ignore[arg-type]
+    if labels.shape != (number,) or labels.all() or not labels.any():
         raise ValueError(
-            f"`labels` must be booleans of shape [{len(y)}], of both values; got shape "
-            f"{list(labels.shape)}, {np.sum(labels)} times true."
+            f"`labels` must be booleans of shape [{number}], not all equal; got shape "
+            f"{list(labels.shape)}, {np.sum(labels)} of them true."
         )
     return [
         tf.reduce_mean(z[labels], axis=0) - tf.reduce_mean(z[~labels], axis=0)
@@ -169,21 +216,30 @@ def attribute_direction(flow, y, labels):
     ]
 
 
-def manipulate(flow, y, direction, amount):
-    """Returns data that were moved along a direction in the space of the noise.
+def manipulate(
+    flow: Distribution, y: TensorLike, direction: Sequence[tf.Tensor], amount: float
+) -> tf.Tensor:
+    """Shift the latents of data along a direction.
+
+    >>> import tensorflow as tf
+    >>> from tfp_flows import flows, latent_space
+    >>> flow = flows.real_nvp(2, 2, (8,), seed=0)
+    >>> y = latent_space.manipulate(flow, [[0.0, 1.0]], [tf.constant([5.0, 0.0])], 0.5)
+    >>> y.numpy().round(3)
+    array([[2.5, 1. ]], dtype=float32)
 
     Args:
-      flow: as for `encode`.
+      flow: `tfd.TransformedDistribution`, as for `encode`.
       y: data, shape `[..., *event_shape]`.
-      direction: list of tensors, as `attribute_direction` returns it.
-      amount: number: at 1 the whole difference of the means is added.
+      direction: list of tensors, one for each level, from `attribute_direction`.
+      amount: factor of the direction.
 
     Returns:
       y: data of the same shape.
 
     Raises:
-      TypeError: `flow` is no such distribution.
-      ValueError: `direction` has another number of entries than there are levels.
+      TypeError: `flow` is not a `tfd.TransformedDistribution`.
+      ValueError: the number of entries of `direction` is not the number of levels.
     """
     latents = encode(flow, y)
     if len(direction) != len(latents):
@@ -194,7 +250,7 @@ def manipulate(flow, y, direction, amount):
     return decode(flow, [z + amount * step for z, step in zip(latents, direction)])
 
 
-def _check_flow(flow):
+def _check_is_transformed(flow: Any) -> None:
     parts = [getattr(flow, name, None) for name in ("bijector", "distribution")]
     if not isinstance(flow, tfd.Distribution) or None in parts:
         raise TypeError(
@@ -202,8 +258,8 @@ def _check_flow(flow):
         )
 
 
-def _levels_of(flow):
-    """Returns the `MultiScale` that noise comes to first, or None."""
+def _multi_scale_of(flow: Distribution) -> Any:
+    """Returns the `MultiScale` next to the base distribution, or None."""
     part = flow.bijector
     while getattr(part, "bijectors", None) and not isinstance(part, MultiScale):
         part = part.bijectors[-1]

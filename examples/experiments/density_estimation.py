@@ -57,7 +57,7 @@ FLOWS = {
     "real_nvp": flows.real_nvp,
     "spline": flows.neural_spline,
     "spline_ar": functools.partial(flows.neural_spline, kind="autoregressive"),
-    "nice": functools.partial(flows.nice, base=tfd.Normal),
+    "nice": functools.partial(flows.nice, base_distribution=tfd.Normal),
 }
 LAYERS = dict(made=1, maf=5, real_nvp=10, spline=5, spline_ar=5, nice=10)
 OF_THE_MACHINE = ("checkpoint", "directory")  # arguments that do not change a result

@@ -335,7 +335,7 @@ class Autoencoder(tf.Module):
             PRIOR,
             samples,
             seed=seed,
-            stopped_posterior=stopped,
+            stopped_surrogate_posterior=stopped,
         )
 
     def fit(self, seed, progress, decoder=None):

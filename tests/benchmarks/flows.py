@@ -28,7 +28,7 @@ from tfp_flows.networks import MADE
 tfb, tfd = tfp.bijectors, tfp.distributions
 
 _SYLVESTER = {
-    kind: kind for kind in ("orthogonal", "householder", "triangular")
+    kind: f"sylvester_{kind}" for kind in ("orthogonal", "householder", "triangular")
 }
 
 
@@ -97,7 +97,7 @@ def tfp_real_nvp_large():
 
 
 def nice():
-    flow = _of_sizes(functools.partial(flows.nice, base=tfd.Normal), "nice")
+    flow = _of_sizes(functools.partial(flows.nice, base_distribution=tfd.Normal), "nice")
     return of_flow(flow, _batch("nice"))
 
 

@@ -71,7 +71,7 @@ def planar_amortized():
 def planar_vi():
     """A step of reverse KL to an energy, from latents that the step samples."""
     model = MODELS["planar_vi"]
-    flow = flows.planar(model.size, model.num_layers, seed=0)
+    flow = flows.planar(model.size, model.num_layers, seed=0).bijector
     perturb(flow.trainable_variables)
     forward, _ = both_ways(flow, 1)
 
@@ -92,7 +92,7 @@ def _two_rings(z):
 
 
 def radial_stack():
-    flow = flows.radial(64, MODELS["radial_stack"].num_layers, seed=0)
+    flow = flows.radial(64, MODELS["radial_stack"].num_layers, seed=0).bijector
     for i, variable in enumerate(flow.trainable_variables):  # off the identity
         variable.assign_add(0.3 * normal(variable.shape, i))
     return of_layer(flow, normal(THIN, 3))
@@ -117,7 +117,7 @@ def sylvester():
 
 def sylvester_stack():
     model = MODELS["sylvester"]
-    flow = flows.sylvester(model.size, 16, model.num_columns, seed=0)
+    flow = flows.sylvester(model.size, 16, model.num_columns, seed=0).bijector
     perturb(flow.trainable_variables)
     return of_layer(flow, normal([model.batch_size, model.size], 3))
 

@@ -25,9 +25,9 @@ RNG = np.random.default_rng(0)
 CONTEXT = RNG.normal(size=[5, 2])
 
 
-def _layers(recipe, **arguments):
+def _layers(builder, **arguments):
     """Layers of a flow from noise to data, as pairs of two kinds."""
-    flow = recipe(3, 4, (3,), seed=0, activation="tanh", dtype=tf.float64, **arguments)
+    flow = builder(3, 4, (3,), seed=0, activation="tanh", dtype=tf.float64, **arguments)
     if "context_size" in arguments:
         flow = flows.condition(flow, tf.constant(CONTEXT))
     layers = flow.bijector.bijectors[::-1]
@@ -35,9 +35,9 @@ def _layers(recipe, **arguments):
 
 
 KINDS = {
-    "radial": lambda: flows.radial(3, 3, seed=0, dtype=tf.float64).bijectors[::-1],
+    "radial": lambda: flows.radial(3, 3, seed=0, dtype=tf.float64).bijector.bijectors[::-1],
     "sylvester": (
-        lambda: flows.sylvester(3, 3, 2, seed=0, dtype=tf.float64).bijectors[::-1]
+        lambda: flows.sylvester(3, 3, 2, seed=0, dtype=tf.float64).bijector.bijectors[::-1]
     ),
     "couplings": lambda: _layers(flows.real_nvp, context_size=2),
     "autoregressive": lambda: _layers(flows.maf),

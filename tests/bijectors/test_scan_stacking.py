@@ -1,4 +1,4 @@
-"""Tests of `tfp_flows.bijectors.Scan.from_layers`, and of the recipes that use it."""
+"""Tests of `tfp_flows.bijectors.Scan.from_layers`, and of the builders that use it."""
 
 import keras
 import numpy as np
@@ -24,13 +24,13 @@ DENSITIES = {
     "glow": lambda **k: flows.glow([4, 4, 1], 2, 2, 2, **k),
 }
 BIJECTORS = {
-    "radial": lambda **k: flows.radial(3, 3, **k),
-    "sylvester": lambda **k: flows.sylvester(3, 3, 2, **k),
+    "radial": lambda **k: flows.radial(3, 3, **k).bijector,
+    "sylvester": lambda **k: flows.sylvester(3, 3, 2, **k).bijector,
     "sylvester_triangular": (
-        lambda **k: flows.sylvester(3, 3, 2, basis="triangular", **k)
+        lambda **k: flows.sylvester(3, 3, 2, basis="triangular", **k).bijector
     ),
     "sylvester_householder": (
-        lambda **k: flows.sylvester(3, 3, 2, basis="householder", **k)
+        lambda **k: flows.sylvester(3, 3, 2, basis="householder", **k).bijector
     ),
 }
 
@@ -46,10 +46,10 @@ def _moved(flow):
     return flow
 
 
-@pytest.mark.parametrize("recipe", DENSITIES.values(), ids=DENSITIES)
-def test_a_scanned_recipe_is_the_same_distribution(recipe):
+@pytest.mark.parametrize("builder", DENSITIES.values(), ids=DENSITIES)
+def test_a_scanned_builder_is_the_same_distribution(builder):
     plain, scanned = (
-        _moved(recipe(seed=1, dtype=tf.float64, scan=scan)) for scan in (False, True)
+        _moved(builder(seed=1, dtype=tf.float64, scan=scan)) for scan in (False, True)
     )
     assert _scans(scanned) and not _scans(plain)
     count = lambda flow: sum(v.shape.num_elements() for v in flow.trainable_variables)
@@ -59,10 +59,10 @@ def test_a_scanned_recipe_is_the_same_distribution(recipe):
     close(scanned.sample(2, seed=(0, 1)), plain.sample(2, seed=(0, 1)))
 
 
-@pytest.mark.parametrize("recipe", BIJECTORS.values(), ids=BIJECTORS)
-def test_a_scanned_recipe_is_the_same_bijector(recipe):
+@pytest.mark.parametrize("builder", BIJECTORS.values(), ids=BIJECTORS)
+def test_a_scanned_builder_is_the_same_bijector(builder):
     plain, scanned = (
-        _moved(recipe(seed=1, dtype=tf.float64, scan=scan)) for scan in (False, True)
+        _moved(builder(seed=1, dtype=tf.float64, scan=scan)) for scan in (False, True)
     )
     assert isinstance(scanned, Scan)
     x = np.random.default_rng(0).normal(size=[4, 3])
@@ -118,9 +118,9 @@ def test_any_activation_may_be_scanned(module, known):
 
 
 @pytest.mark.parametrize("scan", [False, True])
-@pytest.mark.parametrize("recipe", [flows.real_nvp, flows.maf])
-def test_an_activation_that_is_not_elementwise_is_an_error(recipe, scan):
-    flow = recipe(3, 2, (4,), seed=1, scan=scan, activation=tf.nn.crelu)
+@pytest.mark.parametrize("builder", [flows.real_nvp, flows.maf])
+def test_an_activation_that_is_not_elementwise_is_an_error(builder, scan):
+    flow = builder(3, 2, (4,), seed=1, scan=scan, activation=tf.nn.crelu)
     with pytest.raises(ValueError, match=r"`activation` must keep .* got `crelu_v2`"):
         flow.log_prob(np.ones([2, 3], np.float32))
 
@@ -141,7 +141,7 @@ def test_a_scanned_glow_starts_from_data():
             scan=scan,
             dtype=tf.float64,
             context_size=3,
-            context_in="all",
+            conditioning="all",
         )
         for scan in (False, True)
     )

@@ -19,15 +19,15 @@ tfd = tfp.distributions
 D, K, M, H, C = 5, 3, 2, 4, 6
 # Keyword arguments, and the number of parameters besides location and scale.
 FAMILIES = {
-    "none": (dict(), 0),
+    "gaussian": (dict(), 0),
     "planar": (dict(), K * (2 * D + 1)),
     "radial": (dict(), K * (D + 2)),
-    "orthogonal": (dict(num_columns=M), K * (D * M + M * (M + 1) + M)),
-    "householder": (
+    "sylvester_orthogonal": (dict(num_columns=M), K * (D * M + M * (M + 1) + M)),
+    "sylvester_householder": (
         dict(num_columns=M, num_reflections=H),
         K * (H * D + M * (M + 1) + M),
     ),
-    "triangular": (dict(num_columns=M), K * (M * (M + 1) + M)),
+    "sylvester_triangular": (dict(num_columns=M), K * (M * (M + 1) + M)),
     "iaf": (dict(context_size=C, hidden_units=(8,), seed=0), C),
     "iaf, affine": (
         dict(
@@ -83,7 +83,7 @@ def test_density_of_a_sample_is_that_by_the_inverse(name):
 def test_density_is_that_of_the_noise_over_the_jacobian(name):
     family = family_of(name)
     posterior = family(parameters_of(family, [1])[0])
-    if name == "none":
+    if name == "gaussian":
         assert isinstance(posterior, tfd.MultivariateNormalDiag)
         return
     noise = posterior.distribution.sample(6, seed=[0, 2])
@@ -123,17 +123,21 @@ def test_parameters_mean_what_the_papers_say(name):
     elif kind == "radial":
         layers = zip(take(K, D), positive(take(K)), positive(take(K)))
         layers = [bijectors.Radial(*each) for each in layers]
-    elif kind in ("orthogonal", "householder", "triangular"):
+    elif kind in (
+        "sylvester_orthogonal",
+        "sylvester_householder",
+        "sylvester_triangular",
+    ):
         size = M * (M + 1) // 2
         r, r_tilde = (
             tfp.math.fill_triangular(take(K, size), upper=True) for _ in range(2)
         )
         r, r_tilde = map(orthonormal.triangular_factor, (r, r_tilde + np.eye(M)))
         b = take(K, M)
-        if kind == "orthogonal":  # the nearest orthonormal matrix
+        if kind == "sylvester_orthogonal":  # the nearest orthonormal matrix
             left, _, right = np.linalg.svd(take(K, D, M) + eye[:, :M], False)
             q = left @ right
-        elif kind == "householder":
+        elif kind == "sylvester_householder":
             q = [
                 np.linalg.multi_dot(
                     [eye - 2.0 * np.outer(v, v) / (v @ v) for v in each]
@@ -154,10 +158,10 @@ def test_parameters_mean_what_the_papers_say(name):
     assert not rest
 
     posterior = family(parameters)
-    base = posterior if name == "none" else posterior.distribution
+    base = posterior if name == "gaussian" else posterior.distribution
     close(base.mean(), loc, 1e-12)
     close(base.stddev(), scale, 1e-12)
-    if name != "none":
+    if name != "gaussian":
         close(posterior.bijector.forward(loc + scale * noise), z, 1e-8)
 
 
@@ -177,7 +181,7 @@ def test_a_batch_is_its_members(name):
 def test_parameters_of_0_are_standard_normal_noise(name):
     family = family_of(name)
     posterior = family(tf.zeros([family.num_parameters], family.dtype))
-    base = posterior if name == "none" else posterior.distribution
+    base = posterior if name == "gaussian" else posterior.distribution
     z = base.sample(9, seed=[0, 4])
     standard = tfd.Sample(tfd.Normal(tf.constant(0.0, tf.float64), 1.0), D)
     close(base.log_prob(z), standard.log_prob(z), 1e-12)
@@ -299,7 +303,9 @@ def test_a_variable_of_parameters_is_trained(name):
 def test_a_family_is_no_distribution():
     family = flows.amortized_posterior(2, "planar", 1)
     for name in ["sample", "log_prob", "event_shape", "mean"]:
-        with pytest.raises(AttributeError, match=rf"{name}'. A family .*\[\.\.\., 9\]"):
+        with pytest.raises(
+            AttributeError, match=rf"{name}'. An amortized .*\[\.\.\., 9\]"
+        ):
             getattr(family, name)
     assert not hasattr(family, "samples")
     with pytest.raises(AttributeError, match="has no attribute 'samples'.$"):
@@ -332,7 +338,7 @@ def test_ends_a_keras_network_and_is_saved_with_it(name, tmp_path):
         (
             ValueError,
             dict(flow="iff"),
-            r"`flow` must be one of \('none', .*; got 'iff'",
+            r"`flow` must be one of \('gaussian', .*; got 'iff'",
         ),
         (
             ValueError,
@@ -342,14 +348,18 @@ def test_ends_a_keras_network_and_is_saved_with_it(name, tmp_path):
         (ValueError, dict(flow="planar", num_layers=0), "at least 1; got 5 and 0"),
         (
             ValueError,
-            dict(flow="orthogonal", num_columns=6),
+            dict(flow="sylvester_orthogonal", num_columns=6),
             r"in \[1, 5\] .*; got 6 and 8",
         ),
-        (ValueError, dict(flow="householder", num_reflections=0), "got None and 0"),
-        (ValueError, dict(event_size=[5]), "`event_size` must be .*; got .5.. Give 5"),
         (
             ValueError,
-            dict(flow="orthogonal", num_columns=2.5),
+            dict(flow="sylvester_householder", num_reflections=0),
+            "got None and 0",
+        ),
+        (ValueError, dict(event_size=[5]), "`event_size` must be .*; got .5.. Pass 5"),
+        (
+            ValueError,
+            dict(flow="sylvester_orthogonal", num_columns=2.5),
             "`num_columns` .* got 2.5",
         ),
         *[
@@ -359,26 +369,37 @@ def test_ends_a_keras_network_and_is_saved_with_it(name, tmp_path):
                 f"`{name}` must be left out for the flow '{kind}'.*; got .* It is for "
                 f".*iaf",
             )
-            for kind in ["none", "planar", "radial", "householder"]
+            for kind in ["gaussian", "planar", "radial", "sylvester_householder"]
             for name, value in dict(
                 context_size=0, hidden_units=(320,), transformer=transformers.Affine()
             ).items()
         ],
         *[
-            (ValueError, dict(flow=kind, num_columns=2), "It is for .*'householder'")
-            for kind in ["none", "planar", "radial", "iaf"]
+            (
+                ValueError,
+                dict(flow=kind, num_columns=2),
+                "It is for .*'sylvester_householder'",
+            )
+            for kind in ["gaussian", "planar", "radial", "iaf"]
         ],
         *[
             (
                 ValueError,
                 dict(flow=kind, num_reflections=8),
-                "It is for .'householder',.",
+                "It is for .'sylvester_householder',.",
             )
-            for kind in ["none", "planar", "radial", "iaf", "orthogonal", "triangular"]
+            for kind in [
+                "gaussian",
+                "planar",
+                "radial",
+                "iaf",
+                "sylvester_orthogonal",
+                "sylvester_triangular",
+            ]
         ],
         *[
             (ValueError, dict(flow=kind, activation="tanh"), "It is for .'planar'")
-            for kind in ["none", "radial", "iaf"]
+            for kind in ["gaussian", "radial", "iaf"]
         ],
         (TypeError, dict(flow="iaf"), "`seed` must be an integer; got None"),
     ],

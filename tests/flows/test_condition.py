@@ -211,7 +211,7 @@ def test_what_holds_a_flow_is_told_to_give_it():
         lambda: flows.condition(Model(), np.eye(3)),
         lambda: flows.condition_on_class(Model(), [0], 3),
     ):
-        with pytest.raises(TypeError, match="got .*Model.*. Give its `distribution`."):
+        with pytest.raises(TypeError, match="got .*Model.*. Pass its `distribution`."):
             call()
     with pytest.raises(ValueError, match="`num_classes` must be .* got 0"):
         flows.condition_on_class(of_classes(), [0], 0)

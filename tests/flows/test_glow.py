@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tests.flows.image_recipes import check_image_recipe
+from tests.flows.image_builders import check_image_builder
 from tests.laws import close
 from tfp_flows import dequantization, flows, latent_space, normalization
 from tfp_flows.bijectors import InvertibleConv1x1, InvertibleConv1x1PLU
@@ -15,8 +15,8 @@ def make(event_shape=(4, 8, 1), num_levels=2, num_steps=1, **others):
     return flows.glow(event_shape, num_levels, num_steps, 2, **others)
 
 
-def test_is_what_recipes_for_images_are(tmp_path):
-    check_image_recipe(make, [4, 8, 1], tmp_path)
+def test_passes_the_checks_of_image_builders(tmp_path):
+    check_image_builder(make, [4, 8, 1], tmp_path)
 
 
 def test_starts_as_noise_turned_around():
@@ -47,7 +47,7 @@ def test_options():
     logit = make(seed=0, preprocessing="logit", num_values=32)
     y = np.random.default_rng(0).uniform(0.0, 32.0, size=[3, 4, 8, 1])
     assert np.all(np.isfinite(logit.log_prob(np.float32(y))))
-    everywhere = make(seed=0, context_size=3, context_in="all")
+    everywhere = make(seed=0, context_size=3, conditioning="all")
     at_the_top = make(seed=0, context_size=3)
     counts = [
         sum("context_kernel" in v.name for v in flow.variables)
@@ -56,8 +56,8 @@ def test_options():
     assert counts == [4, 1]
     with pytest.raises(ValueError, match="`convolution` must be .*; got 'lu'"):
         make(seed=0, convolution="lu")
-    with pytest.raises(ValueError, match="`context_in` must be .*; got 'some'"):
-        make(seed=0, context_in="some")
+    with pytest.raises(ValueError, match="`conditioning` must be .*; got 'some'"):
+        make(seed=0, conditioning="some")
 
 
 def test_one_image_is_scored_against_all_classes():
@@ -112,22 +112,22 @@ def test_a_graph_that_has_lost_the_shape_of_an_image():
     close(graph(y), flow.log_prob(y), 1e-5)
 
 
-@pytest.mark.parametrize("recipe", [flows.glow, flows.real_nvp_image])
-def test_rejects_sizes_that_are_no_integers(recipe):
+@pytest.mark.parametrize("builder", [flows.glow, flows.real_nvp_image])
+def test_rejects_sizes_that_are_no_integers(builder):
     for shape in [4, None, "441", [4, 4], (4, 4, 1.0), (4, 4, True)]:
         with pytest.raises(ValueError, match="`event_shape` must be .height, width"):
-            recipe(shape, 1, 1, 4, seed=0)
+            builder(shape, 1, 1, 4, seed=0)
     for size in [1.0, "1", [1], None, True]:
         for name in ["num_levels", "num_steps", "num_values"]:
             with pytest.raises(ValueError, match=f"`{name}` must be an integer of at"):
-                recipe(
+                builder(
                     [4, 4, 1], **{**dict(num_levels=1, num_steps=1), name: size}, seed=0
                 )
     for size in [[3], 2.5, -1, True]:
         with pytest.raises(ValueError, match="`context_size` must be the length of a"):
-            recipe([4, 4, 1], 1, 1, 4, seed=0, context_size=size)
+            builder([4, 4, 1], 1, 1, 4, seed=0, context_size=size)
     with pytest.raises(ValueError, match="`hidden_channels` must be .* got 4.5"):
-        recipe([4, 4, 1], 1, 1, 4.5, seed=0)
+        builder([4, 4, 1], 1, 1, 4.5, seed=0)
 
 
 def test_log_densities_of_large_images_keep_their_digits():

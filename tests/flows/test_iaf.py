@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tests.flows.recipes import check_density_recipe
+from tests.flows.builders import check_density_builder
 from tests.laws import close
 from tfp_flows import flows
 from tfp_flows.bijectors import transformers
@@ -13,11 +13,11 @@ from tfp_flows.bijectors import transformers
 tfd = tfp.distributions
 
 
-def test_iaf_is_a_good_recipe(tmp_path):
+def test_iaf_passes_the_checks_of_builders(tmp_path):
     def make(**kwargs):
         return flows.iaf(3, 2, (8, 8), activation="tanh", **kwargs)
 
-    check_density_recipe(make, 3, tmp_path)
+    check_density_builder(make, 3, tmp_path)
 
 
 def test_fits_what_is_wider_than_its_noise():

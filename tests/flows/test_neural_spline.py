@@ -2,18 +2,18 @@
 
 import pytest
 
-from tests.flows.recipes import check_density_recipe
+from tests.flows.builders import check_density_builder
 from tfp_flows import flows
 
 
 @pytest.mark.parametrize("kind", ["coupling", "autoregressive"])
-def test_neural_spline_is_a_good_recipe(kind, tmp_path):
+def test_neural_spline_passes_the_checks_of_builders(kind, tmp_path):
     def make(**kwargs):
         return flows.neural_spline(
             3, 2, (8,), activation="tanh", kind=kind, num_bins=4, bound=3.0, **kwargs
         )
 
-    check_density_recipe(make, 3, tmp_path)
+    check_density_builder(make, 3, tmp_path)
 
 
 def test_rejects_an_unknown_kind():

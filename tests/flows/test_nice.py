@@ -4,18 +4,18 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tests.flows.recipes import check_density_recipe
+from tests.flows.builders import check_density_builder
 from tests.laws import close
 from tfp_flows import flows
 
 tfd = tfp.distributions
 
 
-def test_nice_is_a_good_recipe(tmp_path):
+def test_nice_passes_the_checks_of_builders(tmp_path):
     def make(**kwargs):
         return flows.nice(4, 3, (8,), activation="tanh", **kwargs)
 
-    check_density_recipe(make, 4, tmp_path)
+    check_density_builder(make, 4, tmp_path)
 
 
 def test_is_the_model_of_the_paper():
@@ -30,5 +30,5 @@ def test_is_the_model_of_the_paper():
     close(flow.log_prob(x), np.sum(expected, axis=-1))
     kept = [layer.mask.tolist() for layer in flow.bijector.bijectors[:-1]]
     assert kept[0] == kept[2] == [not k for k in kept[1]]
-    normal = flows.nice(4, 4, (8,), seed=0, base=tfd.Normal)
+    normal = flows.nice(4, 4, (8,), seed=0, base_distribution=tfd.Normal)
     assert isinstance(normal.distribution.distribution, tfd.Normal)

@@ -2,17 +2,17 @@
 
 import pytest
 
-from tests.flows.recipes import check_recipe
+from tests.flows.builders import check_builder
 from tfp_flows import flows
 
 
-def test_planar_is_a_good_recipe(tmp_path):
-    check_recipe(lambda **kwargs: flows.planar(3, 4, **kwargs), 3, tmp_path)
+def test_planar_passes_the_checks_of_builders(tmp_path):
+    check_builder(lambda **kwargs: flows.planar(3, 4, **kwargs), 3, tmp_path)
 
 
 def test_activation_reaches_the_layers():
     flow = flows.planar(3, 4, seed=0, activation="leaky_relu")
-    assert flow.activation == "leaky_relu"
+    assert flow.bijector.activation == "leaky_relu"
 
 
 @pytest.mark.parametrize("sizes", [(0, 2), (2, 0)])

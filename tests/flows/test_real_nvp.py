@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 
-from tests.flows.recipes import check_density_recipe
+from tests.flows.builders import check_density_builder
 from tfp_flows import flows
 
 
 @pytest.mark.parametrize("mask", ["half", "alternating"])
-def test_real_nvp_is_a_good_recipe(mask, tmp_path):
+def test_real_nvp_passes_the_checks_of_builders(mask, tmp_path):
     def make(**kwargs):
         return flows.real_nvp(3, 4, (8,), activation="tanh", mask=mask, **kwargs)
 
-    check_density_recipe(make, 3, tmp_path)
+    check_density_builder(make, 3, tmp_path)
 
 
 def test_what_is_kept_alternates():

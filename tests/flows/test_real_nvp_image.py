@@ -3,18 +3,18 @@
 import numpy as np
 import tensorflow as tf
 
-from tests.flows.image_recipes import check_image_recipe
+from tests.flows.image_builders import check_image_builder
 from tests.laws import close
 from tfp_flows import flows
 from tfp_flows.bijectors import Coupling
 
 
-def make(event_shape=(4, 2, 1), num_levels=2, num_steps=1, **others):
-    return flows.real_nvp_image(event_shape, num_levels, num_steps, 2, 1, **others)
+def make(event_shape=(4, 2, 1), num_levels=2, num_couplings=1, **others):
+    return flows.real_nvp_image(event_shape, num_levels, num_couplings, 2, 1, **others)
 
 
-def test_is_what_recipes_for_images_are(tmp_path):
-    check_image_recipe(make, [4, 2, 1], tmp_path)
+def test_passes_the_checks_of_image_builders(tmp_path):
+    check_image_builder(make, [4, 2, 1], tmp_path)
 
 
 def test_has_the_couplings_of_the_paper():

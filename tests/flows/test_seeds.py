@@ -4,7 +4,7 @@ import pathlib
 import subprocess
 import sys
 
-from tests.flows.recipes import digest
+from tests.flows.builders import digest
 from tfp_flows import flows
 
 

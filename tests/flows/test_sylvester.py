@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tests.flows.recipes import check_recipe
+from tests.flows.builders import check_builder
 from tfp_flows import flows
 from tfp_flows.bijectors import Sylvester
 
@@ -16,16 +16,16 @@ tfb, tfd = tfp.bijectors, tfp.distributions
 
 
 @pytest.mark.parametrize("basis", ["orthogonal", "householder", "triangular"])
-def test_sylvester_is_a_good_recipe(basis, tmp_path):
+def test_sylvester_passes_the_checks_of_builders(basis, tmp_path):
     def make(**kwargs):
         return flows.sylvester(3, 2, 2, basis=basis, **kwargs)
 
-    check_recipe(make, 3, tmp_path)
+    check_builder(make, 3, tmp_path)
 
 
 @pytest.mark.parametrize("scope", [contextlib.nullcontext, tf.GradientTape])
 def test_each_layer_is_evaluated_once(scope):
-    flow = flows.sylvester(3, 4, 2, seed=0)
+    flow = flows.sylvester(3, 4, 2, seed=0).bijector
     base = tfd.MultivariateNormalDiag(tf.zeros(3))
     for bijector, method in [(flow, "_solve"), (tfb.Invert(flow), "_evaluate")]:
         model = tfd.TransformedDistribution(base, bijector)
@@ -36,7 +36,7 @@ def test_each_layer_is_evaluated_once(scope):
 
 
 def test_triangular_layers_alternate():
-    first, second = flows.sylvester(3, 2, seed=0, basis="triangular").bijectors
+    first, second = flows.sylvester(3, 2, seed=0, basis="triangular").bijector.bijectors
     np.testing.assert_array_equal(first.q, np.eye(3)[::-1])
     np.testing.assert_array_equal(second.q, np.eye(3))
 

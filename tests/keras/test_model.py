@@ -45,7 +45,7 @@ def composed():
     scale = tfp.util.TransformedVariable([1.0, 2.0], tfb.Softplus())
     shift = tf.Variable([1.0, -1.0])  # in two places
     layers = [
-        flows.planar(2, 3, seed=0, activation="leaky_relu"),
+        flows.planar(2, 3, seed=0, activation="leaky_relu").bijector,
         tfb.Shift(shift),
         tfb.Scale(scale),
         tfb.Permute([1, 0]),
@@ -107,14 +107,14 @@ SAVED = {
         dtype=tf.float32,
     ),
     "iaf": lambda: flows.iaf(2, 2, (8,), seed=0),
-    "nice": lambda: flows.nice(2, 3, (8,), seed=0, base=tfd.Normal),
+    "nice": lambda: flows.nice(2, 3, (8,), seed=0, base_distribution=tfd.Normal),
     "neural_spline": lambda: flows.neural_spline(2, 2, (8,), seed=0),
     "batch norm": lambda: flows.real_nvp(2, 2, (8,), seed=0, batch_norm=True),
     "glow": lambda: flows.glow([4, 4, 1], 1, 2, 4, seed=0),
     "real_nvp_image": lambda: flows.real_nvp_image([4, 4, 1], 1, seed=0),
     "levels": lambda: flows.discrete_autoregressive(MADE(2, 5, (8,), seed=0), 5),
     "sylvester": lambda: tfd.TransformedDistribution(
-        noise(), tfb.Invert(flows.sylvester(2, 1, seed=0))
+        noise(), flows.sylvester(2, 1, seed=0, invert=True).bijector
     ),
     "composition": composed,
     "a keras network": keras_flow,
@@ -266,7 +266,7 @@ def test_a_file_from_a_stranger_runs_no_code_of_its_own(tmp_path):
     for value, text in [
         (
             call("os.system", command=f"touch {marker}"),
-            "recipe must be known .*os.system",
+            "builder must be registered .*os.system",
         ),
         (call("tfd.MultivariateNormalDiag.__init__"), "must be one of TFP's distrib"),
         (call("tfb.os"), "must be one of TFP's distrib"),

@@ -316,7 +316,7 @@ def test_couplings_of_glow_see_the_context():
     """#1567: `tfb.Glow` gives no other tensor to its couplings."""
     x = images()[:8, :4, :4]
     context = np.eye(2, dtype=np.float32)[[0, 1] * 4]
-    flow = flows.glow([4, 4, 1], 1, 1, 4, seed=0, context_size=2, context_in="all")
+    flow = flows.glow([4, 4, 1], 1, 1, 4, seed=0, context_size=2, conditioning="all")
     compiled(flow).fit([x, context], batch_size=4, verbose=0)
     first, second = (
         flows.condition(flow, row).bijector.inverse(x) for row in context[:2]

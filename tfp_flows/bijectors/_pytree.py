@@ -18,7 +18,7 @@ from tfp_flows._parameters import without_keras
 tfb = tfp.bijectors
 
 RAW = ".pretransformed_input"  # where a deferred tensor has what it is made of
-_OF_MODULES = {"_name", "_scope_name", "_name_scope", "_recipe", "_cache_memory"}
+_OF_MODULES = {"_name", "_scope_name", "_name_scope", "_builder_call", "_cache_memory"}
 
 
 def children_of(value):

@@ -3,11 +3,11 @@
 import numpy as np
 import tensorflow as tf
 
-from tfp_flows._builders import recipe
+from tfp_flows._builders import register_builder
 from tfp_flows.root_finding import find_root
 
 
-@recipe(package="tfp_flows")
+@register_builder(package="tfp_flows")
 class Activation:
     """Increasing activation function `h` with its derivative, in `[0, max_slope]`.
 
@@ -119,7 +119,7 @@ def _slope_of_tanh(a):
     return 4.0 * e / (1.0 + e) ** 2
 
 
-@recipe(package="tfp_flows")
+@register_builder(package="tfp_flows")
 class LeakyReLU(Activation):
     """Leaky ReLU: `h(a) = a` for `a >= 0`, else `negative_slope a`.
 

@@ -1,12 +1,14 @@
-"""Whole flows as functions, on variables of their own.
+"""Builders of whole flows, on new variables, and `condition`.
 
-`planar`, `radial` and `sylvester` return a bijector, `amortized_posterior` a family of
-distributions, the others a distribution.
+Builders return distributions: a `tfp_flows.Flow`, whose `bijector` holds the layers.
+Two are exceptions. `discrete_autoregressive` returns a distribution over integers,
+which is not a flow. `amortized_posterior` returns a conditional distribution, which is
+called with the parameters that an encoder predicts.
 """
 
 from tfp_flows.flows.amortized_posterior import amortized_posterior
 from tfp_flows.flows.condition import condition, condition_on_class
-from tfp_flows.flows.discrete_autoregressive import complete, discrete_autoregressive
+from tfp_flows.flows.discrete_autoregressive import discrete_autoregressive
 from tfp_flows.flows.glow import glow
 from tfp_flows.flows.iaf import iaf
 from tfp_flows.flows.maf import maf
@@ -21,7 +23,6 @@ from tfp_flows.flows.transform import transform
 
 __all__ = [
     "amortized_posterior",
-    "complete",
     "condition",
     "condition_on_class",
     "discrete_autoregressive",

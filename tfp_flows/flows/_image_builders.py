@@ -1,13 +1,17 @@
-"""What the recipes for flows of images share."""
+"""Helpers of the builders of flows for images."""
 
-import numbers
+from __future__ import annotations
 
-import numpy as np
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows import masks
 from tfp_flows._flow import Flow
+from tfp_flows._sizes import check_integers
+from tfp_flows._typing import Bijector, DTypeLike
 from tfp_flows.bijectors import (
     ActNorm,
     Coupling,
@@ -18,51 +22,28 @@ from tfp_flows.bijectors import (
     matrices,
     transformers,
 )
-from tfp_flows.flows import _sums
-from tfp_flows.flows._noise import Normal
-from tfp_flows.flows._vector_builders import check_integers, start_flag
+from tfp_flows.distributions import Normal, _large_events
+from tfp_flows.flows._vector_builders import initialized_flag
 from tfp_flows.networks import ConvNet
-from tfp_flows.networks._initializers import split_seed
-from tfp_flows.networks._network_checks import is_size
 
 tfb = tfp.bijectors
 
-
-def check_image(event_shape, num_levels, num_halvings):
-    """Returns height, width and channels.
-
-    Args:
-      event_shape: shape of an image.
-      num_levels: number of levels.
-      num_halvings: how many times height and width are halved.
-
-    Raises:
-      ValueError: `event_shape` is no shape of an image, or cannot be halved so often;
-        `num_levels` is no integer, or below 1.
-    """
-    given = event_shape
-    event_shape = tuple(given) if np.iterable(given) else ()
-    if len(event_shape) != 3 or not all(map(is_size, event_shape)):
-        raise ValueError(
-            "`event_shape` must be [height, width, channels], each at least 1; "
-            f"got {list(event_shape) or given!r}."
-        )
-    check_integers(num_levels=num_levels)
-    if num_levels < 1:
-        raise ValueError(f"`num_levels` must be at least 1; got {num_levels}.")
-    height, width, channels = event_shape
-    divisor = 2**num_halvings
-    if height % divisor or width % divisor:
-        raise ValueError(
-            f"Height and width in `event_shape` must be multiples of {divisor} for "
-            f"{num_levels} levels; got {list(event_shape)}. Pad the images, or take "
-            "fewer levels."
-        )
-    return height, width, channels
+__all__ = [
+    "actnorm",
+    "convolution",
+    "coupling_transformer",
+    "glow_step",
+    "image_flow",
+    "initialized_flag",
+    "preprocessing_layers",
+    "prior",
+]
 
 
-def actnorm(channels, started, dtype, name):
-    """Returns an `ActNorm` that is the identity."""
+def actnorm(
+    channels: int, initialized: tf.Variable, dtype: DTypeLike, name: str
+) -> Bijector:
+    """Returns an `ActNorm` that is the identity until it is initialized."""
     shift, log_scale = (
         tf.Variable(
             tf.zeros([channels], dtype),
@@ -71,22 +52,24 @@ def actnorm(channels, started, dtype, name):
         )
         for part in ["shift", "log_scale"]
     )
-    return ActNorm(shift, log_scale, started, name=name)
+    return ActNorm(shift, log_scale, initialized, name=name)
 
 
-def convolution(kind, channels, seed, dtype, name):
-    """Returns a convolution that is a random rotation.
+def convolution(
+    kind: str, channels: int, seed: int, dtype: DTypeLike, name: str
+) -> Bijector:
+    """Returns a 1x1 convolution, initialized to a random orthogonal matrix.
 
     Raises:
       ValueError: `kind` is neither "plu" nor "plain".
     """
-    rotation = matrices.random_orthogonal(channels, seed=seed, dtype=dtype)
+    matrix = matrices.random_orthogonal(channels, seed=seed, dtype=dtype)
     if kind == "plain":
-        weight = tf.Variable(rotation, name=f"{name}_weight")
+        weight = tf.Variable(matrix, name=f"{name}_weight")
         return InvertibleConv1x1(weight, name=name)
     if kind != "plu":
         raise ValueError(f"`convolution` must be 'plu' or 'plain'; got {kind!r}.")
-    factors = matrices.plu_factors(rotation)
+    factors = matrices.plu_factors(matrix)
     return InvertibleConv1x1PLU(
         name=name,
         **{
@@ -100,59 +83,77 @@ def convolution(kind, channels, seed, dtype, name):
     )
 
 
-def glow_step(channels, make_network, transformer, kind, started, seeds, dtype, name):
-    """Returns a step that starts as a rotation of the channels.
+def glow_step(
+    channels: int,
+    make_network: Callable[[int, int, int], Any],
+    transformer: Any,
+    kind: str,
+    initialized: tf.Variable,
+    seeds: Sequence[int],
+    dtype: DTypeLike,
+    name: str,
+) -> Bijector:
+    """Returns a step of Glow, initialized to an orthogonal map of the channels.
 
     Args:
-      channels: number of them.
-      make_network: callable from numbers of channels and a seed to a network.
-      transformer: of the coupling.
-      kind: of the convolution.
-      started: flag of the flow.
+      channels: number of channels.
+      make_network: callable from the numbers of masked and transformed channels and a
+        seed to a network.
+      transformer: transformer of the coupling.
+      kind: kind of the convolution.
+      initialized: flag of the flow.
       seeds: two seeds.
       dtype: floating dtype.
       name: prefix of the names of variables.
     """
     mask = masks.channelwise(channels)
-    kept = int(mask.sum())
-    network = make_network(kept, channels - kept, seeds[1])
+    masked = int(mask.sum())
+    network = make_network(masked, channels - masked, seeds[1])
     return GlowStep(
-        actnorm(channels, started, dtype, f"{name}_actnorm"),
+        actnorm(channels, initialized, dtype, f"{name}_actnorm"),
         convolution(kind, channels, seeds[0], dtype, f"{name}_conv1x1"),
         Coupling(mask, network, transformer, name=f"{name}_coupling"),
         name=name,
     )
 
 
-def prior(channels, kept, seed, context_size, dtype, name):
-    """Returns a coupling that starts as the identity: a learned prior of the rest.
+def prior(
+    channels: int,
+    num_passed: int,
+    seed: int,
+    context_size: int,
+    dtype: DTypeLike,
+    name: str,
+) -> Bijector:
+    """Returns the prior of factored-out channels: a coupling, at first the identity.
 
     Args:
-      channels: number of channels that arrive.
-      kept: number of channels that tell about the others, or 0.
+      channels: number of channels of the level.
+      num_passed: number of channels that pass to the next level, on which the prior is
+        conditioned; 0 for the last level.
       seed: seed.
       context_size: length of the context, 0 for none.
       dtype: floating dtype.
       name: name of the layer.
     """
     network = ConvNet(
-        kept,
-        channels - kept,
+        num_passed,
+        channels - num_passed,
         num_layers=0,
         seed=seed,
         context_size=context_size,
         dtype=dtype,
         name=f"{name}_network",
     )
-    mask = masks.channelwise(channels, num_masked=kept)
+    mask = masks.channelwise(channels, False, num_passed)
     return Coupling(mask, network, transformers.Affine(), name=name)
 
 
-def coupling_kind(kind, affine):
-    """Returns the transformer that a word stands for.
+def coupling_transformer(kind: str, affine: Any) -> Any:
+    """Returns the transformer of a kind of coupling.
 
     Raises:
-      ValueError: it is neither "affine" nor "additive".
+      ValueError: `kind` is neither "affine" nor "additive".
     """
     kinds = dict(affine=affine, additive=transformers.Additive())
     if kind not in kinds:
@@ -160,19 +161,22 @@ def coupling_kind(kind, affine):
     return kinds[kind]
 
 
-def preprocessing(kind, num_values, dtype):
-    """Returns layers from a flow of moderate numbers to pixels of 0 to `num_values`.
+def preprocessing_layers(
+    kind: str, num_values: int, dtype: DTypeLike
+) -> list[Bijector]:
+    """Returns layers whose inverse maps pixels in [0, num_values) to a scale near 1.
 
     Raises:
-      ValueError: `kind` is neither "center" nor "logit", or `num_values` is no integer,
-        or below 2.
+      ValueError: `kind` is neither "center" nor "logit", or `num_values` is not an
+        integer of at least 2.
     """
     check_integers(num_values=num_values)
     if num_values < 2:
         raise ValueError(f"`num_values` must be at least 2; got {num_values}.")
+    first: Bijector
     if kind == "center":
         scale, shift = tf.constant(num_values, dtype), tf.constant(0.5, dtype)
-        first = _sums.Scale(scale)
+        first = _large_events.Scale(scale)
         layers = [first, tfb.Shift(shift)]
     elif kind == "logit":
         first = Logit(0.05, 0.0, float(num_values))
@@ -183,29 +187,10 @@ def preprocessing(kind, num_values, dtype):
     return layers
 
 
-def distribution(layers, event_shape, dtype, name):
-    """Returns the distribution of images of normal noise that went through layers.
-
-    Args:
-      layers: list of bijectors, the one next to the data first.
-      event_shape: shape of an image.
-      dtype: floating dtype.
-      name: name of the distribution.
-    """
-    noise = _sums.sample(Normal(tf.zeros([], dtype), tf.ones([], dtype)), event_shape)
-    return Flow(noise, tfb.Chain(layers), name=name)
-
-
-def as_seed(seed):
-    """Returns a stateless seed for an integer, and what is given otherwise."""
-    return [0, int(seed)] if isinstance(seed, numbers.Integral) else seed
-
-
-def seeds_of(seed, *numbers):
-    """Returns lists of seeds, as many as each number says.
-
-    Raises:
-      TypeError: `seed` is no integer.
-    """
-    seeds = [int(pair[1]) for pair in split_seed(seed, sum(numbers))]
-    return [[seeds.pop() for _ in range(number)] for number in numbers]
+def image_flow(
+    layers: list[Bijector], event_shape: Sequence[int], dtype: DTypeLike, name: str
+) -> Flow:
+    """Returns the flow of layers, from data to base, over standard normal images."""
+    elements = Normal(tf.zeros([], dtype), tf.ones([], dtype))
+    base = _large_events.sample_of(elements, event_shape)
+    return Flow(base, tfb.Chain(layers), name=name)

@@ -1,104 +1,124 @@
-"""Binds a context to all layers of a flow."""
+"""Condition a flow on a context, or on classes."""
+
+from __future__ import annotations
 
 import numbers
+from typing import Any, TypeVar, Union
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows._traversal import bind_context
+from tfp_flows._typing import Bijector, Distribution, TensorLike
 
 tfb, tfd = tfp.bijectors, tfp.distributions
 
+FlowT = TypeVar("FlowT", bound=Union[Bijector, Distribution])
 
-def condition(flow, context):
-    """Returns a flow whose layers have a context, on the same variables.
+
+def condition(flow: FlowT, context: TensorLike) -> FlowT:
+    """Condition a flow on a context.
 
     The axes of the context before its last are the batch shape of the result, which
-    broadcasts against that of points, as everywhere in TFP: `N` contexts `[N,
-    context_size]` pair with `N` points, one each, where the points have the shape
-    `[N, *event_shape]`; contexts `[N, 1, context_size]` would meet each of the points.
+    broadcasts with that of the data, as everywhere in TFP. `N` contexts of shape
+    `[N, context_size]` pair with `N` examples of shape `[N, *event_shape]`, one context
+    for each. Contexts of shape `[N, 1, context_size]` pair with all examples.
+
+    >>> from tfp_flows import flows
+    >>> flow = flows.maf(2, 2, (8,), context_size=3, seed=0)
+    >>> conditioned = flows.condition(flow, [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    >>> conditioned.batch_shape, conditioned.sample(5, seed=1).shape
+    (TensorShape([2]), TensorShape([5, 2, 2]))
 
     Args:
-      flow: `tfd.TransformedDistribution`, or a bijector: a layer of this package that
-        takes a context, or `tfb.Chain` and `tfb.Invert` of such; or another
-        distribution that takes one, such as `discrete_autoregressive`, or that is
-        made of such, such as `tfd.Sample`.
-      context: tensor of shape `[..., context_size]`: what the distribution depends on,
-        such as a label as one-hot vector or the output of an encoder.
+      flow: distribution or bijector that takes a context. It may be a layer of this
+        package with a `context_size`, a `tfb.Chain` or `tfb.Invert` of such layers, or
+        a distribution composed of them, such as `tfd.TransformedDistribution` and
+        `tfd.Sample`.
+      context: tensor of shape `[..., context_size]`, such as a one-hot label or the
+        output of an encoder.
 
     Returns:
-      bound: what `flow` is: a plain distribution, whose batch shape is that of the
-        context, or a bijector.
+      conditioned: copy of `flow` on the same variables, of the same class. The batch
+        shape of a distribution is that of the context.
 
     Raises:
-      TypeError: `flow` is none of those.
-      ValueError: no layer takes a context, or `context` has another size than they
-        take.
+      TypeError: `flow` is not a distribution or bijector.
+      ValueError: no layer of `flow` takes a context.
+      ValueError: the length of `context` is not the `context_size` of the layers.
     """
-    _check_flow(flow)
-    bound = bind_context(flow, context)
-    if bound is flow:
+    _check_is_flow(flow)
+    conditioned = bind_context(flow, context)
+    if conditioned is flow:
         raise ValueError(
-            "`context` must be given to a flow that takes one; got a flow in which no "
-            f"layer has a `context_size` above 0: {flow!r}."
+            f"`flow` must be conditional; got {flow!r}, in which no layer takes a "
+            "context. Build it with `context_size` above 0."
         )
-    return bound
+    return conditioned
 
 
-def condition_on_class(flow, labels, num_classes):
-    """Binds classes to a flow, as one-hot vectors.
+def condition_on_class(flow: FlowT, labels: TensorLike, num_classes: int) -> FlowT:
+    """Condition a flow on classes, given as labels or one-hot vectors.
+
+    >>> from tfp_flows import flows
+    >>> flow = flows.maf(2, 2, (8,), context_size=10, seed=0)
+    >>> flows.condition_on_class(flow, [3, 7, 7], num_classes=10).batch_shape
+    TensorShape([3])
 
     Args:
-      flow: as for `condition`, with `context_size=num_classes`.
-      labels: integers from 0 to `num_classes - 1`, of shape `[N]`, or `[N, 1]`, which
-        means the same, or one integer; or one-hot vectors `[..., num_classes]` of any
-        dtype. A single integer vector holds labels.
+      flow: distribution or bijector, as for `condition`, with
+        `context_size=num_classes`.
+      labels: integers from 0 to `num_classes - 1`, of shape `[]`, `[N]` or `[N, 1]`; or
+        one-hot vectors `[..., num_classes]` of any dtype. A vector of integers holds
+        labels.
       num_classes: number of classes.
 
     Returns:
-      bound: as for `condition`; its batch shape is `[N]`, `[]` for one label.
+      conditioned: copy of `flow` on the same variables, of the same class. Its batch
+        shape is `[N]`, or `[]` for one label.
 
     Raises:
-      TypeError: `labels` are neither integers nor one-hot vectors, or as for
-        `condition`.
-      ValueError: a label is of no class, vectors are not one-hot, `labels` have another
-        shape; or as for `condition`. In graphs, values are a
-        `tf.errors.InvalidArgumentError`, but for compiled ones, which give NaN.
+      TypeError: `labels` are neither integers nor one-hot vectors.
+      TypeError: `flow` is not a distribution or bijector.
+      ValueError: a label is not below `num_classes`, or a vector is not one-hot. Graphs
+        raise `tf.errors.InvalidArgumentError`; compiled graphs return NaN.
+      ValueError: `labels` have another shape.
+      ValueError: no layer of `flow` takes a context of this size.
     """
-    _check_flow(flow)
+    _check_is_flow(flow)
     if not isinstance(num_classes, numbers.Integral) or num_classes < 1:
         raise ValueError(
             f"`num_classes` must be an integer of at least 1; got {num_classes!r}."
         )
-    labels, dtype = tf.convert_to_tensor(labels, name="labels"), _dtype_of(flow)
+    labels, dtype = tf.convert_to_tensor(labels, name="labels"), _floating_dtype(flow)
     if _are_vectors(labels, num_classes):
         classes = tf.cast(labels, dtype)
-        known = tf.reduce_all((classes == 0.0) | (classes == 1.0), axis=-1)
-        known &= tf.reduce_sum(classes, axis=-1) == 1.0
+        valid = tf.reduce_all((classes == 0.0) | (classes == 1.0), axis=-1)
+        valid &= tf.reduce_sum(classes, axis=-1) == 1.0
         message = (
-            f"`labels` of width {num_classes} must be one-hot, a 1 and zeros in each "
-            "row; other contexts are for `condition`. Got"
+            f"`labels` of shape [..., {num_classes}] must be one-hot, with a single 1 "
+            "in each row; pass other contexts to `condition`. Got"
         )
     else:
         if labels.shape.rank == 2:
             labels = tf.squeeze(labels, axis=-1)
         labels = tf.cast(labels, tf.int64)
         classes = tf.one_hot(labels, num_classes, dtype=dtype)
-        known = (labels >= 0) & (labels < num_classes)
+        valid = (labels >= 0) & (labels < num_classes)
         message = f"`labels` must be from 0 to {num_classes - 1}; got"
-    if tf.executing_eagerly() and not np.all(known):
-        raise ValueError(f"{message} {labels.numpy()[~known.numpy()][:10]}.")
+    if tf.executing_eagerly() and not np.all(valid):
+        raise ValueError(f"{message} {labels.numpy()[~valid.numpy()][:10]}.")
     with tf.control_dependencies(
-        [tf.debugging.Assert(tf.reduce_all(known), [message, labels])]
+        [tf.debugging.Assert(tf.reduce_all(valid), [message, labels])]
     ):
         classes = tf.identity(classes)
     nan = tf.constant(float("nan"), dtype)  # compiled graphs drop the assertion
-    return condition(flow, tf.where(known[..., tf.newaxis], classes, nan))
+    return condition(flow, tf.where(valid[..., tf.newaxis], classes, nan))
 
 
-def _are_vectors(labels, num_classes):
-    """Tells whether labels are to be one-hot vectors, by their dtype and shape."""
+def _are_vectors(labels: tf.Tensor, num_classes: int) -> bool:
+    """Returns whether labels are one-hot vectors, by their dtype and shape."""
     shape, whole = labels.shape, labels.dtype.is_integer
     if not (whole or labels.dtype.is_bool or labels.dtype.is_floating):
         raise TypeError(
@@ -119,17 +139,17 @@ def _are_vectors(labels, num_classes):
     )
 
 
-def _check_flow(flow):
+def _check_is_flow(flow: Any) -> None:
     if isinstance(flow, (tfb.Bijector, tfd.Distribution)):
         return
     remedy = ""
     if isinstance(getattr(flow, "distribution", None), tfd.Distribution):
-        remedy = " Give its `distribution`."
+        remedy = " Pass its `distribution`."
     raise TypeError(
         f"`flow` must be a bijector or a `tfd.Distribution`; got {flow!r}.{remedy}"
     )
 
 
-def _dtype_of(flow):
-    known = [v.dtype for v in flow.variables if v.dtype.is_floating]
-    return known[0] if known else tf.float32
+def _floating_dtype(flow: Any) -> tf.DType:
+    dtypes = [v.dtype for v in flow.variables if v.dtype.is_floating]
+    return dtypes[0] if dtypes else tf.float32

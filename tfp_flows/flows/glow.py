@@ -1,174 +1,174 @@
-"""Glow, a multi-scale flow of images."""
+"""Glow: a multi-scale flow for images."""
 
-import functools
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows._builders import recipe
+from tfp_flows._builders import register_builder
 from tfp_flows._dtypes import check_dtype
+from tfp_flows._flow import Flow
+from tfp_flows._seeds import seed_groups
+from tfp_flows._sizes import check_image_shape, check_positive
+from tfp_flows._typing import DTypeLike
 from tfp_flows.bijectors import MultiScale, Scan, Squeeze, transformers
-from tfp_flows.flows import _image_builders as parts
+from tfp_flows.flows import _image_builders
 from tfp_flows.networks import ConvNet
 
 tfb = tfp.bijectors
 
 
-@recipe(package="tfp_flows")
+@register_builder(package="tfp_flows")
 def glow(
-    event_shape,
-    num_levels=3,
-    num_steps=32,
-    hidden_channels=512,
+    event_shape: Sequence[int],
+    num_levels: int = 3,
+    num_steps: int = 32,
+    hidden_channels: int = 512,
     *,
-    seed,
-    coupling="affine",
-    convolution="plu",
-    num_values=256,
-    preprocessing="center",
-    context_size=0,
-    context_in="top",
-    recompute=False,
-    scan=False,
-    dtype=tf.float32,
-    compute_dtype=None,
-    name="glow",
-):
-    """Builds a Glow, whose densities and samples both take one pass.
+    seed: int,
+    coupling: Literal["affine", "additive"] = "affine",
+    convolution: Literal["plu", "plain"] = "plu",
+    num_values: int = 256,
+    preprocessing: Literal["center", "logit"] = "center",
+    context_size: int = 0,
+    conditioning: Literal["top_prior", "all"] = "top_prior",
+    recompute: bool = False,
+    scan: bool = False,
+    dtype: DTypeLike = tf.float32,
+    compute_dtype: DTypeLike | None = None,
+    name: str = "glow",
+) -> Flow:
+    """Build a Glow, a multi-scale flow for images.
 
     Kingma and Dhariwal (2018), https://arxiv.org/abs/1807.03039. Each level squeezes
-    the image, makes `num_steps` of `GlowStep`, and factors out half of the channels
-    with a learned prior. Each prior starts as standard normal noise, each coupling as
-    a constant scale, each convolution as a rotation. Call `initialize_from_data` with a
-    first batch before training.
+    the image, applies `num_steps` layers `tfp_flows.bijectors.GlowStep`, and factors
+    out half of the channels, with a learned prior. Densities and samples both take one
+    evaluation of each network. Call `tfp_flows.normalization.initialize_from_data` with
+    a first batch before training. Priors are initialized to the standard normal
+    distribution, couplings to a constant scale, and convolutions to an orthogonal map.
 
-    It is a distribution of dequantized images, numbers in [0, num_values): see
-    `dequantize`, which checks that range; a density is told of all numbers.
-    `bits_per_dimension` turns it into the measure of the papers. `encode`, `decode`,
-    `sample_at_temperature`, `interpolate` and `attribute_direction` show what it has
-    learned.
+    The flow is a distribution of dequantized images, real numbers in [0, num_values).
+    `tfp_flows.dequantization` maps integers to this range and converts densities to
+    bits per dimension. `log_prob` itself does not check the range.
+    `tfp_flows.latent_space` has tools to encode, interpolate and manipulate images.
+
+    >>> from tfp_flows import flows
+    >>> flow = flows.glow([4, 4, 1], 1, num_steps=2, hidden_channels=8, seed=0)
+    >>> flow.log_prob(flow.sample(3, seed=1)).shape
+    TensorShape([3])
 
     Args:
-      event_shape: [height, width, channels]; height and width are multiples of
+      event_shape: [height, width, channels]. Height and width must be multiples of
         `2**num_levels`.
       num_levels: number of levels, `L`.
-      num_steps: steps of each level, `K`.
+      num_steps: number of steps of each level, `K`.
       hidden_channels: width of the hidden layers of each `tfp_flows.networks.ConvNet`.
-      seed: integer that decides the weights, in each process alike.
-      coupling: "affine", with the bounded scale of their code, or "additive".
+      seed: integer that determines the initial weights; they are the same in each
+        process.
+      coupling: "affine", with the bounded scale of the authors' code, or "additive".
       convolution: "plu" for `InvertibleConv1x1PLU`, "plain" for `InvertibleConv1x1`.
-      num_values: number of values that a pixel can have, `2**n` for n bits.
+      num_values: number of values of a pixel, `2**n` for `n` bits.
       preprocessing: "center" to scale pixels to [-0.5, 0.5], "logit" for
         `tfp_flows.bijectors.Logit` with `alpha=0.05`.
-      context_size: length of a context, such as the number of classes; 0 for none. A
-        flow that has one is to be bound by `condition` or `condition_on_class` before
-        use.
-      context_in: what the context decides: "top" for the prior of the deepest level, as
-        for their class-conditional models, "all" for all priors and couplings, too.
-      recompute: whether training recomputes activations in place of keeping them; see
+      context_size: length of the context, such as the number of classes; 0 for an
+        unconditional flow. Condition the flow by `tfp_flows.flows.condition` or
+        `condition_on_class` before use.
+      conditioning: what is conditioned on the context: "top_prior" for the prior of the
+        last level, as in the authors' class-conditional models, or "all" for all priors
+        and couplings.
+      recompute: whether training recomputes activations instead of storing them; see
         `tfp_flows.bijectors.MultiScale`.
-      scan: whether the steps of each level are one `tfp_flows.bijectors.Scan`,
-        which traces and compiles in the same time however many they are.
-      dtype: floating dtype of the variables.
-      compute_dtype: floating dtype of the products of the networks, as for
+      scan: whether the steps of each level are one `tfp_flows.bijectors.Scan`, whose
+        tracing and compile times do not depend on `num_steps`.
+      dtype: dtype of the variables, float32 or float64.
+      compute_dtype: dtype of the matrix products of the networks, as for
         `tfp_flows.networks.ConvNet`; by default `dtype`.
       name: name of the distribution.
 
     Returns:
-      distribution: `tfd.TransformedDistribution` of standard normal noise of the shape
-        of an image, on variables of its own.
+      flow: `tfp_flows.Flow` over standard normal images, on new variables.
 
     Raises:
-      TypeError: `seed` is no integer, or a dtype is none that fits.
-      ValueError: an argument is out of its range.
+      TypeError: `seed` is not an integer.
+      TypeError: `dtype` or `compute_dtype` is not supported.
+      ValueError: a size is below 1, or another argument is not one of its options.
+      ValueError: height or width is not divisible by `2**num_levels`.
     """
     check_dtype("dtype", dtype)
-    *_, channels = parts.check_image(event_shape, num_levels, num_levels)
-    parts.check_integers(num_steps=num_steps)
-    if num_steps < 1:
-        raise ValueError(f"`num_steps` must be at least 1; got {num_steps}.")
-    if context_in not in ("top", "all"):
-        raise ValueError(f"`context_in` must be 'top' or 'all'; got {context_in!r}.")
-    transformer = parts.coupling_kind(coupling, transformers.SigmoidAffine())
-    started = parts.start_flag()
-    inner_context = context_size if context_in == "all" else 0
+    *_, channels = check_image_shape(event_shape, num_levels, num_levels)
+    check_positive(num_steps=num_steps)
+    if conditioning not in ("top_prior", "all"):
+        raise ValueError(
+            f"`conditioning` must be 'top_prior' or 'all'; got {conditioning!r}."
+        )
+    transformer = _image_builders.coupling_transformer(
+        coupling, transformers.SigmoidAffine()
+    )
+    initialized = _image_builders.initialized_flag()
+    inner_context_size = context_size if conditioning == "all" else 0
     levels, priors = [], []
-    for i, level_seed in enumerate(parts.seeds_of(seed, num_levels)[0]):
+    for i, level_seed in enumerate(seed_groups(seed, num_levels)[0]):
         channels *= 4
-        *seeds, prior_seed = parts.seeds_of(level_seed, *[2] * num_steps, 1)
+        *step_seeds, prior_seed = seed_groups(level_seed, *[2] * num_steps, 1)
         steps = []
-        for k, pair in enumerate(seeds):
-            step = f"level_{i}_step_{k}"
-            network = functools.partial(
-                _network,
-                hidden_channels,
-                transformer.num_parameters,
-                inner_context,
-                dtype,
-                compute_dtype,
-                f"{step}_network",
-            )
+        for k, seeds in enumerate(step_seeds):
+            step_name = f"level_{i}_step_{k}"
+
+            def make_network(
+                masked: int, transformed: int, seed: int, name: str = step_name
+            ) -> Any:
+                return ConvNet(
+                    masked,
+                    transformed,
+                    hidden_channels,
+                    num_parameters=transformer.num_parameters,
+                    seed=seed,
+                    context_size=inner_context_size,
+                    dtype=dtype,
+                    compute_dtype=compute_dtype,
+                    name=f"{name}_network",
+                )
+
             steps.append(
-                parts.glow_step(
+                _image_builders.glow_step(
                     channels,
-                    network,
+                    make_network,
                     transformer,
                     convolution,
-                    started,
-                    pair,
+                    initialized,
+                    seeds,
                     dtype,
-                    step,
+                    step_name,
                 )
             )
         if scan:
             steps = [Scan.from_layers(steps[::-1], name=f"level_{i}_steps")]
         layers = [tfb.Invert(Squeeze()), *steps]
-        last = i + 1 == num_levels
-        kept = 0 if last else channels // 2
-        prior = parts.prior(
+        is_last = i + 1 == num_levels
+        num_passed = 0 if is_last else channels // 2
+        prior = _image_builders.prior(
             channels,
-            kept,
+            num_passed,
             prior_seed[0],
-            context_size if last else inner_context,
+            context_size if is_last else inner_context_size,
             dtype,
             f"prior_{i}",
         )
-        if last:
+        if is_last:
             layers.append(prior)
         else:
             priors.append(prior)
-            channels = kept
+            channels = num_passed
         levels.append(tfb.Chain(layers, name=f"level_{i}"))
-    return parts.distribution(
+    return _image_builders.image_flow(
         [
-            *parts.preprocessing(preprocessing, num_values, dtype),
+            *_image_builders.preprocessing_layers(preprocessing, num_values, dtype),
             MultiScale(levels, priors, recompute, list(event_shape)),
         ],
         event_shape,
         dtype,
         name,
-    )
-
-
-def _network(
-    hidden,
-    num_parameters,
-    context_size,
-    dtype,
-    compute_dtype,
-    name,
-    kept,
-    changed,
-    seed,
-):
-    return ConvNet(
-        kept,
-        changed,
-        hidden,
-        num_parameters=num_parameters,
-        seed=seed,
-        context_size=context_size,
-        dtype=dtype,
-        compute_dtype=compute_dtype,
-        name=name,
     )

@@ -1,80 +1,95 @@
 """Inverse autoregressive flow."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
 import tensorflow as tf
 
-from tfp_flows._builders import recipe
+from tfp_flows._builders import register_builder
+from tfp_flows._flow import Flow
+from tfp_flows._typing import DTypeLike
 from tfp_flows.bijectors import InverseAutoregressive, transformers
 from tfp_flows.flows import _vector_builders
 
 
-@recipe(package="tfp_flows")
+@register_builder(package="tfp_flows")
 def iaf(
-    event_size,
-    num_layers=5,
-    hidden_units=(256, 256),
+    event_size: int,
+    num_layers: int = 5,
+    hidden_units: int | Sequence[int] = (256, 256),
     *,
-    seed,
-    transformer=transformers.Affine(),
-    order="alternating",
-    activation="relu",
-    residual=False,
-    standardize=False,
-    context_size=0,
-    scan=False,
-    dtype=tf.float32,
-    compute_dtype=None,
-    validate_args=False,
-    name="iaf",
-):
-    """Builds an inverse autoregressive flow, which starts as its noise.
+    seed: int,
+    transformer: Any = transformers.Affine(),
+    order: Any = "alternating",
+    activation: Any = "relu",
+    residual: bool = False,
+    standardize: bool = False,
+    context_size: int = 0,
+    scan: bool = False,
+    dtype: DTypeLike = tf.float32,
+    compute_dtype: DTypeLike | None = None,
+    validate_args: bool = False,
+    name: str = "iaf",
+) -> Flow:
+    """Build an inverse autoregressive flow (IAF), for variational posteriors.
 
-    IAF as in Kingma et al. (2016), https://arxiv.org/abs/1606.04934: the flow for
-    posteriors. `sample` and the density of samples take one pass of each network, the
-    density of other points the arithmetic of about two. The layers are those of
-    equation 10, which scale either way; the paper's experiments have the gate of
-    equation 14, `transformer=GatedAffine()`.
+    Kingma et al. (2016), https://arxiv.org/abs/1606.04934. `sample` and the density of
+    samples take one evaluation of each network, and the density of other inputs about
+    the cost of two. The layers are those of equation 10. The paper's experiments have
+    the gate of equation 14, `transformer=GatedAffine()`. The flow is initialized to the
+    identity, except with that gate.
+
+    >>> from tfp_flows import flows
+    >>> flow = flows.iaf(3, num_layers=2, hidden_units=(16,), seed=0)
+    >>> z, log_prob = flow.experimental_sample_and_log_prob(5, seed=1)
+    >>> z.shape, log_prob.shape
+    (TensorShape([5, 3]), TensorShape([5]))
 
     Args:
-      event_size: `D`, the length of one point.
-      num_layers: number of layers.
+      event_size: `D`, the length of a vector.
+      num_layers: number of autoregressive layers.
       hidden_units: widths of the hidden layers of each `tfp_flows.networks.MADE`.
-      seed: integer that decides weights and orders, in each process alike.
-      transformer: one of `tfp_flows.bijectors.transformers`. With `GatedAffine()` no
-        element is ever wider, given those before it, than the noise: only for noise
-        that has scales of its own. It starts at 0.82 in each layer.
-      order: order of the inputs: "alternating", or "left-to-right", "right-to-left",
-        "random" or a permutation of 0 to D - 1 in each layer: "random" is
-        drawn anew for each, with the others the first input never sees another.
-      activation: elementwise function of the networks, or the name of one of `tf.nn`.
-      residual: whether the networks have residual blocks; `hidden_units` are equal
-        then.
-      standardize: whether a layer next to the data standardizes them: each element is
-        shifted and scaled by its mean and standard deviation, as
-        `tfp_flows.normalization.initialize_from_data` finds them once, before
-        training. They are saved, and not trained. Until then the layer is the identity.
-      context_size: length of a context, 0 for none. A flow that has one is to be bound
-        to a context by `tfp_flows.flows.condition` before use.
-      scan: whether the layers are one `tfp_flows.bijectors.Scan`, which traces and
-        compiles in the same time however many they are. `num_layers` must be even
-        then, where two kinds of layers take turns, as by default, and `order` must not
-        be "random".
-      dtype: floating dtype of the variables.
-      compute_dtype: floating dtype of the products of the networks, as for
+      seed: integer that determines the initial weights and random orders; they are the
+        same in each process.
+      transformer: one of `tfp_flows.bijectors.transformers`, or a custom one.
+        `GatedAffine()` only contracts: given the preceding elements, no element has a
+        larger scale than in the base distribution. Use it with a base distribution
+        that has learned scales. Its initial scale is 0.82 in each layer.
+      order: order of the elements: "alternating" between the given order and its
+        reverse, or the same in all layers: "left-to-right", "right-to-left", or an
+        array, as for `tfp_flows.networks.MADE`; or "random", drawn anew for each layer.
+        With the same order in all layers, the first element depends on no other.
+      activation: elementwise function of the networks, or the name of one in `tf.nn`.
+      residual: whether the networks have residual blocks, of equal `hidden_units`.
+      standardize: whether a layer next to the data standardizes them.
+        `tfp_flows.normalization.initialize_from_data` sets its shift and scale to the
+        mean and standard deviation of each element. They are saved, but not trained.
+        Until then the layer is the identity.
+      context_size: length of the context, 0 for an unconditional flow. Condition the
+        flow by `tfp_flows.flows.condition` before use.
+      scan: whether the layers are one `tfp_flows.bijectors.Scan`, whose tracing and
+        compile times do not depend on `num_layers`. `num_layers` must be even if two
+        kinds of layers alternate, as by default, and `order` must not be "random".
+      dtype: dtype of the variables, float32 or float64.
+      compute_dtype: dtype of the matrix products of the networks, as for
         `tfp_flows.networks.MADE`; by default `dtype`.
-      validate_args: whether to check that the points given are finite.
+      validate_args: whether to check that inputs are finite.
       name: name of the distribution.
 
     Returns:
-      distribution: `tfd.TransformedDistribution` of standard normal noise, on variables
-        of its own; `distribution.bijector` is the flow, which goes onto other noise
-        too.
+      flow: `tfp_flows.Flow` over a standard normal distribution, on new variables.
+        `flow.bijector` is the composition of the layers, which may be applied to other
+        base distributions.
 
     Raises:
-      TypeError: `seed` is no integer, `transformer` has no `num_parameters`, or
-        `compute_dtype` is none that fits.
-      ValueError: a size is below 1, another argument is none of those named, or `scan`
-        does not go with it.
-      tf.errors.InvalidArgumentError: a check of `validate_args` fails.
+      TypeError: `seed` is not an integer.
+      TypeError: `transformer` has no `num_parameters`.
+      TypeError: `dtype` or `compute_dtype` is not supported.
+      ValueError: a size is below 1, or another argument is not one of its options.
+      ValueError: `scan` is true, and layers cannot be stacked.
+      tf.errors.InvalidArgumentError: an input is not finite, with `validate_args`.
     """
     layers = _vector_builders.autoregressive_layers(
         InverseAutoregressive,
@@ -92,7 +107,7 @@ def iaf(
         compute_dtype=compute_dtype,
     )
     if scan:
-        layers = _vector_builders.scanned(layers)
-    return _vector_builders.distribution(
+        layers = _vector_builders.as_scan(layers)
+    return _vector_builders.vector_flow(
         layers, event_size, dtype, name, standardize=standardize
     )

@@ -1,78 +1,94 @@
 """Masked autoregressive flow."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
 import tensorflow as tf
 
-from tfp_flows._builders import recipe
+from tfp_flows._builders import register_builder
+from tfp_flows._flow import Flow
+from tfp_flows._typing import DTypeLike
 from tfp_flows.bijectors import MaskedAutoregressive, transformers
 from tfp_flows.flows import _vector_builders
 
 
-@recipe(package="tfp_flows")
+@register_builder(package="tfp_flows")
 def maf(
-    event_size,
-    num_layers=5,
-    hidden_units=(256, 256),
+    event_size: int,
+    num_layers: int = 5,
+    hidden_units: int | Sequence[int] = (256, 256),
     *,
-    seed,
-    transformer=transformers.Affine(),
-    order="alternating",
-    activation="relu",
-    residual=False,
-    batch_norm=False,
-    standardize=False,
-    context_size=0,
-    scan=False,
-    dtype=tf.float32,
-    compute_dtype=None,
-    validate_args=False,
-    name="maf",
-):
-    """Builds a masked autoregressive flow, which starts as its noise.
+    seed: int,
+    transformer: Any = transformers.Affine(),
+    order: Any = "alternating",
+    activation: Any = "relu",
+    residual: bool = False,
+    batch_norm: bool = False,
+    standardize: bool = False,
+    context_size: int = 0,
+    scan: bool = False,
+    dtype: DTypeLike = tf.float32,
+    compute_dtype: DTypeLike | None = None,
+    validate_args: bool = False,
+    name: str = "maf",
+) -> Flow:
+    """Build a masked autoregressive flow (MAF), for density estimation.
 
-    MAF as in Papamakarios et al. (2017), https://arxiv.org/abs/1705.07057: the flow for
-    densities. `log_prob` takes one pass of each network, `sample` the arithmetic of
-    about two. Give it data of mean 0 and standard deviation 1, or `standardize=True`.
+    Papamakarios et al. (2017), https://arxiv.org/abs/1705.07057. `log_prob` takes one
+    evaluation of each network, and `sample` about the cost of two. The flow is
+    initialized to the identity, so that it equals its base distribution. Scale data to
+    mean 0 and standard deviation 1, or use `standardize=True`.
+
+    >>> from tfp_flows import flows
+    >>> flow = flows.maf(3, num_layers=2, hidden_units=(16,), seed=0)
+    >>> flow.log_prob([[0.0, 0.0, 0.0]]).numpy().round(3)
+    array([-2.757], dtype=float32)
+    >>> flow.sample(5, seed=1).shape
+    TensorShape([5, 3])
 
     Args:
-      event_size: `D`, the length of one point.
-      num_layers: number of layers.
+      event_size: `D`, the length of a vector.
+      num_layers: number of autoregressive layers.
       hidden_units: widths of the hidden layers of each `tfp_flows.networks.MADE`.
-      seed: integer that decides weights and orders, in each process alike.
-      transformer: one of `tfp_flows.bijectors.transformers`.
-      order: order of the inputs: "alternating", or "left-to-right", "right-to-left",
-        "random" or a permutation of 0 to D - 1 in each layer: "random" is
-        drawn anew for each, with the others the first input never sees another.
-      activation: elementwise function of the networks, or the name of one of `tf.nn`.
-      residual: whether the networks have residual blocks; `hidden_units` are equal
-        then.
-      batch_norm: whether `BatchNorm` layers go in between. Train such a flow through
-        `tfp_flows.normalization.with_batch_statistics`.
-      standardize: whether a layer next to the data standardizes them: each element is
-        shifted and scaled by its mean and standard deviation, as
-        `tfp_flows.normalization.initialize_from_data` finds them once, before
-        training. They are saved, and not trained. Until then the layer is the identity.
-      context_size: length of a context, 0 for none. A flow that has one is to be bound
-        to a context by `tfp_flows.flows.condition` before use.
-      scan: whether the layers are one `tfp_flows.bijectors.Scan`, which traces and
-        compiles in the same time however many they are. `num_layers` must be even
-        then, where two kinds of layers take turns, as by default, and `order` must not
-        be "random".
-      dtype: floating dtype of the variables.
-      compute_dtype: floating dtype of the products of the networks, as for
+      seed: integer that determines the initial weights and random orders; they are the
+        same in each process.
+      transformer: one of `tfp_flows.bijectors.transformers`, or a custom one.
+      order: order of the elements: "alternating" between the given order and its
+        reverse, or the same in all layers: "left-to-right", "right-to-left", or an
+        array, as for `tfp_flows.networks.MADE`; or "random", drawn anew for each layer.
+        With the same order in all layers, the first element depends on no other.
+      activation: elementwise function of the networks, or the name of one in `tf.nn`.
+      residual: whether the networks have residual blocks, of equal `hidden_units`.
+      batch_norm: whether `BatchNorm` layers are inserted between the layers. Train such
+        a flow through `tfp_flows.normalization.with_batch_statistics`.
+      standardize: whether a layer next to the data standardizes them.
+        `tfp_flows.normalization.initialize_from_data` sets its shift and scale to the
+        mean and standard deviation of each element. They are saved, but not trained.
+        Until then the layer is the identity.
+      context_size: length of the context, 0 for an unconditional flow. Condition the
+        flow by `tfp_flows.flows.condition` before use.
+      scan: whether the layers are one `tfp_flows.bijectors.Scan`, whose tracing and
+        compile times do not depend on `num_layers`. `num_layers` must be even if two
+        kinds of layers alternate, as by default, and `order` must not be "random".
+      dtype: dtype of the variables, float32 or float64.
+      compute_dtype: dtype of the matrix products of the networks, as for
         `tfp_flows.networks.MADE`; by default `dtype`.
-      validate_args: whether to check that the points given are finite.
+      validate_args: whether to check that inputs are finite.
       name: name of the distribution.
 
     Returns:
-      distribution: `tfd.TransformedDistribution` of standard normal noise, on variables
-        of its own; `distribution.bijector` is the flow from noise to data.
+      flow: `tfp_flows.Flow` over a standard normal distribution, on new variables.
+        `flow.bijector` is the composition of the layers.
 
     Raises:
-      TypeError: `seed` is no integer, `transformer` has no `num_parameters`, or
-        `compute_dtype` is none that fits.
-      ValueError: a size is below 1, another argument is none of those named, or `scan`
-        does not go with it.
-      tf.errors.InvalidArgumentError: a check of `validate_args` fails.
+      TypeError: `seed` is not an integer.
+      TypeError: `transformer` has no `num_parameters`.
+      TypeError: `dtype` or `compute_dtype` is not supported.
+      ValueError: a size is below 1, or another argument is not one of its options.
+      ValueError: `scan` is true, and layers cannot be stacked.
+      tf.errors.InvalidArgumentError: an input is not finite, with `validate_args`.
     """
     layers = _vector_builders.autoregressive_layers(
         MaskedAutoregressive,
@@ -90,9 +106,9 @@ def maf(
         compute_dtype=compute_dtype,
     )
     if scan:
-        layers = _vector_builders.scanned(layers, batch_norm)
+        layers = _vector_builders.as_scan(layers, batch_norm)
     elif batch_norm:
-        layers = _vector_builders.with_batch_norm(layers, event_size, dtype)
-    return _vector_builders.distribution(
+        layers = _vector_builders.insert_batch_norm(layers, event_size, dtype)
+    return _vector_builders.vector_flow(
         layers, event_size, dtype, name, standardize=standardize
     )

@@ -1,72 +1,87 @@
 """Neural spline flow."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
 import tensorflow as tf
 
-from tfp_flows._builders import recipe
+from tfp_flows._builders import register_builder
+from tfp_flows._flow import Flow
+from tfp_flows._typing import DTypeLike
 from tfp_flows.bijectors import MaskedAutoregressive, transformers
 from tfp_flows.flows import _vector_builders
 
 
-@recipe(package="tfp_flows")
+@register_builder(package="tfp_flows")
 def neural_spline(
-    event_size,
-    num_layers=5,
-    hidden_units=(256, 256),
+    event_size: int,
+    num_layers: int = 5,
+    hidden_units: int | Sequence[int] = (256, 256),
     *,
-    seed,
-    kind="coupling",
-    num_bins=8,
-    bound=5.0,
-    activation="relu",
-    standardize=False,
-    context_size=0,
-    scan=False,
-    dtype=tf.float32,
-    compute_dtype=None,
-    validate_args=False,
-    name="neural_spline",
-):
-    """Builds a flow of rational-quadratic splines, which starts as its noise.
+    seed: int,
+    kind: Literal["coupling", "autoregressive"] = "coupling",
+    num_bins: int = 8,
+    bound: float = 5.0,
+    activation: Any = "relu",
+    standardize: bool = False,
+    context_size: int = 0,
+    scan: bool = False,
+    dtype: DTypeLike = tf.float32,
+    compute_dtype: DTypeLike | None = None,
+    validate_args: bool = False,
+    name: str = "neural_spline",
+) -> Flow:
+    """Build a neural spline flow, of rational-quadratic splines.
 
     Durkan et al. (2019), https://arxiv.org/abs/1906.04032. The splines are the identity
-    outside of an interval: give it data of mean 0 and standard deviation 1, or
-    `standardize=True`.
+    outside of an interval: scale data to mean 0 and standard deviation 1, or use
+    `standardize=True`. The flow is initialized to the identity, so that it equals its
+    base distribution.
+
+    >>> from tfp_flows import flows
+    >>> flow = flows.neural_spline(3, num_layers=2, hidden_units=(16,), seed=0)
+    >>> flow.log_prob([[0.0, 0.0, 0.0]]).numpy().round(3)
+    array([-2.757], dtype=float32)
 
     Args:
-      event_size: `D`, the length of one point.
+      event_size: `D`, the length of a vector.
       num_layers: number of layers.
       hidden_units: widths of the hidden layers of each network.
-      seed: integer that decides the weights, in each process alike.
-      kind: "coupling", with odd and even elements in turn: densities and samples take
-        one pass of each network; or "autoregressive", in an order and its reverse in
-        turn: samples take the arithmetic of about two.
-      num_bins: number of pieces of a spline.
-      bound: `B`, the interval of a spline is `(-B, B)`.
-      activation: elementwise function of the networks, or the name of one of `tf.nn`.
-      standardize: whether a layer next to the data standardizes them: each element is
-        shifted and scaled by its mean and standard deviation, as
-        `tfp_flows.normalization.initialize_from_data` finds them once, before
-        training. They are saved, and not trained. Until then the layer is the identity.
-      context_size: length of a context, 0 for none. A flow that has one is to be bound
-        to a context by `tfp_flows.flows.condition` before use.
-      scan: whether the layers are one `tfp_flows.bijectors.Scan`, which traces and
-        compiles in the same time however many they are. `num_layers` must be even
-        then, as kinds of layers take turns.
-      dtype: floating dtype of the variables.
-      compute_dtype: floating dtype of the products of the networks, as for
+      seed: integer that determines the initial weights; they are the same in each
+        process.
+      kind: "coupling" for couplings that alternate between odd and even elements:
+        densities and samples take one evaluation of each network. Or "autoregressive"
+        for layers that alternate between an order and its reverse: samples take about
+        the cost of two evaluations.
+      num_bins: number of bins of a spline.
+      bound: `B`, where the interval of a spline is `(-B, B)`.
+      activation: elementwise function of the networks, or the name of one in `tf.nn`.
+      standardize: whether a layer next to the data standardizes them.
+        `tfp_flows.normalization.initialize_from_data` sets its shift and scale to the
+        mean and standard deviation of each element. They are saved, but not trained.
+        Until then the layer is the identity.
+      context_size: length of the context, 0 for an unconditional flow. Condition the
+        flow by `tfp_flows.flows.condition` before use.
+      scan: whether the layers are one `tfp_flows.bijectors.Scan`, whose tracing and
+        compile times do not depend on `num_layers`, which must be even.
+      dtype: dtype of the variables, float32 or float64.
+      compute_dtype: dtype of the matrix products of the networks, as for
         `tfp_flows.networks.MLP`; by default `dtype`.
-      validate_args: whether to check that the points given are finite.
+      validate_args: whether to check that inputs are finite.
       name: name of the distribution.
 
     Returns:
-      distribution: `tfd.TransformedDistribution` of standard normal noise, on variables
-        of its own; `distribution.bijector` is the flow from noise to data.
+      flow: `tfp_flows.Flow` over a standard normal distribution, on new variables.
+        `flow.bijector` is the composition of the layers.
 
     Raises:
-      TypeError: `seed` is no integer, or a dtype is none that fits.
-      ValueError: a size is below 1, another argument is none of those named, or `scan`
-        does not go with it.
-      tf.errors.InvalidArgumentError: a check of `validate_args` fails.
+      TypeError: `seed` is not an integer.
+      TypeError: `dtype` or `compute_dtype` is not supported.
+      ValueError: a size is below 1, or another argument is not one of its options.
+      ValueError: `scan` is true, and layers cannot be stacked.
+      tf.errors.InvalidArgumentError: an input is not finite, with `validate_args`.
     """
     spline = transformers.RationalQuadraticSpline(num_bins, bound)
     network = dict(
@@ -103,7 +118,7 @@ def neural_spline(
             f"`kind` must be 'coupling' or 'autoregressive'; got {kind!r}."
         )
     if scan:
-        layers = _vector_builders.scanned(layers)
-    return _vector_builders.distribution(
+        layers = _vector_builders.as_scan(layers)
+    return _vector_builders.vector_flow(
         layers, event_size, dtype, name, standardize=standardize
     )

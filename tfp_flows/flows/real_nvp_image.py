@@ -1,141 +1,179 @@
-"""RealNVP of images, with a multi-scale architecture."""
+"""RealNVP for images, with a multi-scale architecture."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows import masks
-from tfp_flows._builders import recipe
+from tfp_flows._builders import register_builder
 from tfp_flows._dtypes import check_dtype
+from tfp_flows._flow import Flow
+from tfp_flows._seeds import seed_groups
+from tfp_flows._sizes import check_image_shape, check_integers, check_positive
+from tfp_flows._typing import DTypeLike
 from tfp_flows.bijectors import Coupling, MultiScale, Squeeze, transformers
-from tfp_flows.flows import _image_builders as parts
+from tfp_flows.flows import _image_builders
 from tfp_flows.networks import ResidualConvNet
 
 tfb = tfp.bijectors
 
 
-@recipe(package="tfp_flows")
+@register_builder(package="tfp_flows")
 def real_nvp_image(
-    event_shape,
-    num_levels=2,
-    num_steps=3,
-    hidden_channels=64,
-    num_blocks=2,
+    event_shape: Sequence[int],
+    num_levels: int = 2,
+    num_couplings: int = 3,
+    hidden_channels: int = 64,
+    num_blocks: int = 2,
     *,
-    seed,
-    coupling="affine",
-    num_values=256,
-    preprocessing="logit",
-    context_size=0,
-    recompute=False,
-    dtype=tf.float32,
-    compute_dtype=None,
-    name="real_nvp_image",
-):
-    """Builds a multi-scale RealNVP, whose densities and samples both take one pass.
+    seed: int,
+    coupling: Literal["affine", "additive"] = "affine",
+    num_values: int = 256,
+    preprocessing: Literal["center", "logit"] = "logit",
+    context_size: int = 0,
+    recompute: bool = False,
+    dtype: DTypeLike = tf.float32,
+    compute_dtype: DTypeLike | None = None,
+    name: str = "real_nvp_image",
+) -> Flow:
+    """Build a RealNVP for images, with a multi-scale architecture.
 
-    Dinh et al. (2017), section 3.6, https://arxiv.org/abs/1605.08803. Each level but
-    the last makes `num_steps` couplings with checkerboard masks, squeezes, makes as
-    many with masks of channels, and factors out half of the channels; the last makes
-    `num_steps + 1` with checkerboards. Their batch normalization is an `ActNorm` here,
-    which has no mode of training; and what is factored out has a learned prior, which
-    starts as standard normal noise. Call `initialize_from_data` with a first batch
-    before training.
+    Dinh et al. (2017), section 3.6, https://arxiv.org/abs/1605.08803. Each level except
+    the last applies `num_couplings` couplings with checkerboard masks, squeezes,
+    applies `num_couplings` couplings with channel-wise masks, and factors out half of
+    the channels. The last level applies `num_couplings + 1` couplings with checkerboard
+    masks. Densities and samples both take one evaluation of each network.
 
-    It is a distribution of dequantized images, numbers in [0, num_values): see `glow`
-    for what goes with it.
+    Two things differ from the paper. `ActNorm` replaces batch normalization, so that
+    training and evaluation agree. Factored-out channels have a learned prior, which is
+    initialized to the standard normal distribution. Call
+    `tfp_flows.normalization.initialize_from_data` with a first batch before training.
+
+    The flow is a distribution of dequantized images, real numbers in [0, num_values).
+    `tfp_flows.dequantization` maps integers to this range and converts densities to
+    bits per dimension.
+
+    >>> from tfp_flows import flows
+    >>> flow = flows.real_nvp_image([4, 4, 1], 2, 1, hidden_channels=4, seed=0)
+    >>> flow.log_prob(flow.sample(3, seed=1)).shape
+    TensorShape([3])
 
     Args:
-      event_shape: [height, width, channels]; height and width are multiples of
+      event_shape: [height, width, channels]. Height and width must be multiples of
         `2**(num_levels - 1)`.
       num_levels: number of levels.
-      num_steps: couplings with each kind of mask.
+      num_couplings: number of couplings with each kind of mask.
       hidden_channels: width of each `tfp_flows.networks.ResidualConvNet`, doubled at
         each level.
-      num_blocks: number of residual blocks of each of these.
-      seed: integer that decides the weights, in each process alike.
+      num_blocks: number of residual blocks of each network.
+      seed: integer that determines the initial weights; they are the same in each
+        process.
       coupling: "affine" or "additive".
-      num_values, preprocessing: as for `glow`.
-      context_size: length of a context, 0 for none, which all couplings and priors
-        see. A flow that has one is to be bound by `condition` before use.
-      recompute: whether training recomputes activations in place of keeping them; see
+      num_values: number of values of a pixel, `2**n` for `n` bits.
+      preprocessing: "logit" for `tfp_flows.bijectors.Logit` with `alpha=0.05`, "center"
+        to scale pixels to [-0.5, 0.5].
+      context_size: length of the context of all couplings and priors, 0 for an
+        unconditional flow. Condition the flow by `tfp_flows.flows.condition` before
+        use.
+      recompute: whether training recomputes activations instead of storing them; see
         `tfp_flows.bijectors.MultiScale`.
-      dtype: floating dtype of the variables.
-      compute_dtype: floating dtype of the products of the networks, as for
+      dtype: dtype of the variables, float32 or float64.
+      compute_dtype: dtype of the matrix products of the networks, as for
         `tfp_flows.networks.ResidualConvNet`; by default `dtype`.
       name: name of the distribution.
 
     Returns:
-      distribution: `tfd.TransformedDistribution` of standard normal noise of the shape
-        of an image, on variables of its own.
+      flow: `tfp_flows.Flow` over standard normal images, on new variables.
 
     Raises:
-      TypeError: `seed` is no integer, or a dtype is none that fits.
-      ValueError: an argument is out of its range.
+      TypeError: `seed` is not an integer.
+      TypeError: `dtype` or `compute_dtype` is not supported.
+      ValueError: a size is below 1, or another argument is not one of its options.
+      ValueError: height or width is not divisible by `2**(num_levels - 1)`.
     """
-    parts.check_integers(num_levels=num_levels)
+    check_integers(num_levels=num_levels)
     check_dtype("dtype", dtype)
-    height, width, channels = parts.check_image(event_shape, num_levels, num_levels - 1)
-    parts.check_integers(num_steps=num_steps)
-    if num_steps < 1:
-        raise ValueError(f"`num_steps` must be at least 1; got {num_steps}.")
-    transformer = parts.coupling_kind(coupling, transformers.Affine())
-    started = parts.start_flag()
+    height, width, channels = check_image_shape(event_shape, num_levels, num_levels - 1)
+    check_positive(num_couplings=num_couplings)
+    transformer = _image_builders.coupling_transformer(coupling, transformers.Affine())
+    initialized = _image_builders.initialized_flag()
+
+    def couplings(
+        level: int,
+        kind: str,
+        make_mask: Callable[[bool], npt.NDArray[np.bool_]],
+        channels: int,
+        seeds: Sequence[int],
+    ) -> list[Any]:
+        layers: list[Any] = []
+        for k, layer_seed in enumerate(seeds):
+            layer_name = f"level_{level}_{kind}_{k}"
+            mask = make_mask(k % 2 == 1)
+            of_pixels = mask.shape[-1] == 1  # the same for all channels
+            network = ResidualConvNet(
+                channels if of_pixels else int(mask.sum()),
+                channels if of_pixels else int((~mask).sum()),
+                hidden_channels * 2**level,
+                num_parameters=transformer.num_parameters,
+                num_blocks=num_blocks,
+                seed=layer_seed,
+                context_size=context_size,
+                dtype=dtype,
+                compute_dtype=compute_dtype,
+                name=f"{layer_name}_network",
+            )
+            layers += [
+                _image_builders.actnorm(
+                    channels, initialized, dtype, f"{layer_name}_actnorm"
+                ),
+                Coupling(mask, network, transformer, name=layer_name),
+            ]
+        return layers
+
     levels, priors = [], []
-    for i, level_seed in enumerate(parts.seeds_of(seed, num_levels)[0]):
-        last = i + 1 == num_levels
-        (*boards, of_prior), of_channels = parts.seeds_of(
-            level_seed, num_steps + 2, num_steps
+    for i, level_seed in enumerate(seed_groups(seed, num_levels)[0]):
+        is_last = i + 1 == num_levels
+        (*checkerboard_seeds, prior_seed), channel_seeds = seed_groups(
+            level_seed, num_couplings + 2, num_couplings
         )
-
-        def couplings(kept, size, seeds, kind):
-            layers = []
-            for k, layer_seed in enumerate(seeds):
-                name = f"level_{i}_{kind}_{k}"
-                mask = kept(k % 2 == 1)
-                whole = mask.shape[-1] == 1
-                network = ResidualConvNet(
-                    size if whole else int(mask.sum()),
-                    size if whole else int((~mask).sum()),
-                    hidden_channels * 2**i,
-                    num_parameters=transformer.num_parameters,
-                    num_blocks=num_blocks,
-                    seed=layer_seed,
-                    context_size=context_size,
-                    dtype=dtype,
-                    compute_dtype=compute_dtype,
-                    name=f"{name}_network",
-                )
-                layers += [
-                    parts.actnorm(size, started, dtype, f"{name}_actnorm"),
-                    Coupling(mask, network, transformer, name=name),
-                ]
-            return layers
-
         layers = couplings(
+            i,
+            "checkerboard",
             lambda flip: masks.checkerboard(height, width, flip),
             channels,
-            boards if last else boards[:-1],
-            "checkerboard",
+            checkerboard_seeds if is_last else checkerboard_seeds[:-1],
         )
-        if not last:
+        if not is_last:
             height, width, channels = height // 2, width // 2, 4 * channels
             layers.append(tfb.Invert(Squeeze()))
             layers += couplings(
+                i,
+                "channels",
                 lambda flip: masks.channelwise(channels, flip),
                 channels,
-                of_channels,
-                "channels",
+                channel_seeds,
             )
             channels //= 2
             priors.append(
-                parts.prior(
-                    2 * channels, channels, of_prior, context_size, dtype, f"prior_{i}"
+                _image_builders.prior(
+                    2 * channels,
+                    channels,
+                    prior_seed,
+                    context_size,
+                    dtype,
+                    f"prior_{i}",
                 )
             )
         levels.append(tfb.Chain(layers, name=f"level_{i}"))
-    return parts.distribution(
+    return _image_builders.image_flow(
         [
-            *parts.preprocessing(preprocessing, num_values, dtype),
+            *_image_builders.preprocessing_layers(preprocessing, num_values, dtype),
             MultiScale(levels, priors, recompute, list(event_shape)),
         ],
         event_shape,

@@ -1,39 +1,48 @@
-"""A bijector of TFP over a whole flow."""
+"""A bijector of TFP after a whole flow."""
+
+from __future__ import annotations
 
 import tensorflow_probability as tfp
 
 from tfp_flows import _support
-from tfp_flows._builders import recipe
+from tfp_flows._builders import register_builder
+from tfp_flows._flow import Flow
+from tfp_flows._typing import Bijector, Distribution
 from tfp_flows.bijectors import never_stale
 
 tfb, tfd = tfp.bijectors, tfp.distributions
 
 
-@recipe(package="tfp_flows")
-def transform(flow, bijector, name=None):
-    """Returns the distribution of what a bijector makes of the samples of a flow.
+@register_builder(package="tfp_flows")
+def transform(flow: Distribution, bijector: Bijector, name: str | None = None) -> Flow:
+    """Transform the samples of a flow by a bijector, such as `tfb.Exp`.
 
-    It is `tfd.TransformedDistribution(flow, bijector)`, but for two things. Its
-    `log_prob` is -inf, with a gradient of zero, at points that no sample can be, such
-    as 0 and -1 if the bijector is `tfb.Exp()`, where TFP gives NaN. And TFP's bijectors
-    are made fresh, as `tfp_flows.bijectors.never_stale` does.
+    This is `tfd.TransformedDistribution(flow, bijector)`, with two differences. Outside
+    of its support, `log_prob` is -inf with a gradient of zero, where TFP returns NaN:
+    at 0 and -1 if the bijector is `tfb.Exp()`. And the caches of TFP's bijectors are
+    never stale, as by `tfp_flows.bijectors.never_stale`.
 
-    Such points are found by those of TFP's bijectors that data meet before a layer of
-    this package, in a `tfb.Chain`, in `tfb.Invert`, and in the transformed, independent
-    and sampled distributions that `flow` consists of. Bounds that come from elsewhere,
-    such as a base distribution that is positive, are not seen. A point that is NaN has
-    the log density NaN.
+    The support is determined by TFP's bijectors that data pass before any layer of this
+    package, in `tfb.Chain` and `tfb.Invert`, and in the transformed, independent and
+    sampled distributions that `flow` is composed of. Other bounds are not detected,
+    such as those of a positive base distribution. The log density of NaN is NaN.
+
+    >>> import tensorflow_probability as tfp
+    >>> from tfp_flows import flows
+    >>> positive = flows.transform(flows.maf(2, 2, (8,), seed=0), tfp.bijectors.Exp())
+    >>> positive.log_prob([[1.0, 1.0], [-1.0, 1.0]]).numpy().round(3)
+    array([-1.838,   -inf], dtype=float32)
 
     Args:
       flow: `tfd.Distribution`.
-      bijector: `tfb.Bijector`, or several in a `tfb.Chain`.
+      bijector: `tfb.Bijector`; several go into a `tfb.Chain`.
       name: name of the distribution.
 
     Returns:
-      distribution: a transformed distribution.
+      distribution: transformed distribution, a `tfp_flows.Flow`.
 
     Raises:
-      TypeError: `flow` is no distribution, or `bijector` no bijector.
+      TypeError: `flow` is not a distribution, or `bijector` is not a bijector.
     """
     if not isinstance(flow, tfd.Distribution):
         raise TypeError(f"`flow` must be a `tfd.Distribution`; got {flow!r}.")

@@ -9,7 +9,7 @@ from tfp_flows.keras._keras_versions import check_keras
 
 check_keras()
 
-from tfp_flows._builders import recipe as register_builder
+from tfp_flows._builders import register_builder
 from tfp_flows.keras.backup import BackupAndRestore
 from tfp_flows.keras.conditioner import Conditioner
 from tfp_flows.keras.layers import BijectorLayer, DistributionLayer

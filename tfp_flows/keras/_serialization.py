@@ -128,7 +128,7 @@ class _Serializer:
         return None, None
 
     def _named(self, value: Any, path: str) -> tuple[Any, Any]:
-        name = _builders.name_of(value)
+        name = _builders.registered_name(value)
         if name is not None:
             return "builder", name
         own_name = getattr(value, "__name__", None)
@@ -156,14 +156,14 @@ class _Serializer:
                 trainable=value.trainable,
                 aggregation=value.aggregation.name,
             )
-        call = _builders.call_of(value)
+        call = _builders.recorded_call(value)
         if call is not None:
             self._known.update(id(v) for v in value.variables)
             return "call", [call.name, self._arguments(call.arguments, call.name)]
         if isinstance(value, keras.layers.Layer):
             self._known.update(id(v.value) for v in value.variables)
             return "keras", keras.saving.serialize_keras_object(value)
-        builder = _builders.name_of(type(value))
+        builder = _builders.registered_name(type(value))
         if dataclasses.is_dataclass(value) and builder is not None:
             fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
             return "call", [builder, self._arguments(fields, builder)]
@@ -244,7 +244,7 @@ class _Deserializer:
         return tf.constant(content[1], content[0])
 
     def _read_builder(self, name: str) -> Any:
-        return _builders.maker_of(name)
+        return _builders.find_builder(name)
 
     def _read_class(self, name: str) -> type:
         prefix, _, name = name.rpartition(".")
@@ -285,7 +285,7 @@ class _Deserializer:
     def _read_call(self, content: list[Any]) -> Any:
         name, arguments = content
         known = any(name.startswith(f"{prefix}.") for prefix in _MODULES)
-        builder = self._read_class(name) if known else _builders.maker_of(name)
+        builder = self._read_class(name) if known else _builders.find_builder(name)
         return builder(**{key: self.read(part) for key, part in arguments.items()})
 
     def _read_keras(self, config: dict[str, Any]) -> Any:
@@ -298,7 +298,7 @@ class _Deserializer:
 
 def _public_class(cls: type) -> type | None:
     """Returns the public class of a private one: `Chain` for TFP's `_Chain`."""
-    if _builders.name_of(cls) is not None:
+    if _builders.registered_name(cls) is not None:
         return cls
     name = cls.__name__.strip("_")
     for module in _MODULES.values():

@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows._builders import call_of
+from tfp_flows._builders import recorded_call
 from tfp_flows._layer import Layer, flatten
 from tfp_flows.bijectors import MultiScale
 from tfp_flows.keras import _replicas
@@ -211,7 +211,7 @@ def untracked_variables(
     Raises:
       ValueError: a function creates other variables in each call.
     """
-    call = call_of(flow)
+    call = recorded_call(flow)
     if call is not None and call.name.startswith("tfp_flows>"):
         return []
     found = []

@@ -9,13 +9,13 @@ import keras
 import tensorflow as tf
 
 from tfp_flows._autodiff import with_shape
-from tfp_flows._builders import recipe
+from tfp_flows._builders import register_builder
 from tfp_flows._typing import TensorLike
 from tfp_flows.keras import _training_mode
 from tfp_flows.networks import Network
 
 
-@recipe(package="tfp_flows")
+@register_builder(package="tfp_flows")
 class Conditioner(Network):
     """Keras network that predicts the parameters of a coupling or autoregressive layer.
 

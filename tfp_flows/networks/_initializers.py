@@ -1,28 +1,10 @@
-"""Seeds and initial values of the variables of networks."""
+"""Initial values of the variables of networks."""
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Sequence
 
 import tensorflow as tf
-import tensorflow_probability as tfp
-
-from tfp_flows._builders import check_outside_of_graphs
-
-
-def split_seed(seed: int, number: int) -> list[tf.Tensor]:
-    """Returns `number` stateless seeds, the same in every process.
-
-    Raises:
-      TypeError: `seed` is not an integer.
-      RuntimeError: called while a graph is traced.
-    """
-    check_outside_of_graphs()
-    if isinstance(seed, bool) or not isinstance(seed, numbers.Integral):
-        raise TypeError(f"`seed` must be an integer; got {seed!r}.")
-    # TFP draws a new seed for an integer on every call; a pair is used as it is.
-    return tf.unstack(tfp.random.split_seed([0, int(seed)], n=int(number)))
 
 
 def make_kernel(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from tfp_flows._dtypes import check_dtype
+from tfp_flows._sizes import is_size
 from tfp_flows._typing import DTypeLike, TensorLike
 
 _FLOATING = (tf.bfloat16, tf.float16, tf.float32, tf.float64)
@@ -102,17 +102,11 @@ def check_sizes(**named: Any) -> None:
 
 def check_context_size(size: Any) -> None:
     """Raises `ValueError` if a context size is not an integer of at least 0."""
-    if not is_size(size, minimum=0):
+    if not is_size(size, least=0):
         raise ValueError(
             "`context_size` must be the length of a context, an integer of at least 1, "
             f"or 0 for none; got {size!r}."
         )
-
-
-def is_size(value: Any, minimum: int = 1) -> bool:
-    """Returns whether a value is an integer of at least `minimum`."""
-    is_integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    return is_integer and value >= minimum
 
 
 def check_inputs(

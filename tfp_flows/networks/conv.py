@@ -7,12 +7,12 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfp_flows._builders import recipe
+from tfp_flows._builders import register_builder
 from tfp_flows._typing import DTypeLike, TensorLike
 from tfp_flows.networks._conv_layer import Convolution, check_images, set_conv_sizes
 from tfp_flows.networks._conv_ops import as_images
 from tfp_flows.networks._dense_ops import activate, cast, replace_last_axis
-from tfp_flows.networks._initializers import split_seed
+from tfp_flows._seeds import split_seed
 from tfp_flows.networks._network_checks import as_function, check_sizes, describe
 from tfp_flows.networks.base import Network
 
@@ -20,7 +20,7 @@ _CHANNELS = ["input_channels", "output_channels", "hidden_channels", "num_parame
 _OPTIONS = ["actnorm", "context_size", "context_ndims"]
 
 
-@recipe(package="tfp_flows")
+@register_builder(package="tfp_flows")
 class ConvNet(Network):
     """Convolutional network with kernels of 3 x 3, 1 x 1, ..., and 3 x 3 pixels.
 
@@ -187,7 +187,7 @@ class ConvNet(Network):
         return _as_parameters(self, h, first)
 
 
-@recipe(package="tfp_flows")
+@register_builder(package="tfp_flows")
 class ResidualConvNet(Network):
     """Convolutional network of residual blocks.
 

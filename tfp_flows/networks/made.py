@@ -9,11 +9,12 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from tfp_flows._builders import recipe
+from tfp_flows._builders import register_builder
 from tfp_flows._typing import DTypeLike, TensorLike
 from tfp_flows.networks._block_schedule import BlockSchedule
 from tfp_flows.networks._dense_ops import activate, add, multiply, replace_last_axis
-from tfp_flows.networks._initializers import make_bias, make_kernel, split_seed
+from tfp_flows._seeds import split_seed
+from tfp_flows.networks._initializers import make_bias, make_kernel
 from tfp_flows.networks._made_masks import (
     MaskSets,
     connectivity_mask,
@@ -32,7 +33,7 @@ from tfp_flows.networks._sequential_inverse import Linear, invert_by_blocks
 from tfp_flows.networks.base import Network
 
 
-@recipe(package="tfp_flows")
+@register_builder(package="tfp_flows")
 class MADE(Network):
     """Masked autoencoder for distribution estimation (MADE).
 

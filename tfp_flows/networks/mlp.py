@@ -8,10 +8,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfp_flows._builders import recipe
+from tfp_flows._builders import register_builder
 from tfp_flows._typing import DTypeLike, Shape, TensorLike
 from tfp_flows.networks._dense_ops import activate, add, multiply, replace_last_axis
-from tfp_flows.networks._initializers import make_bias, make_kernel, split_seed
+from tfp_flows._seeds import split_seed
+from tfp_flows.networks._initializers import make_bias, make_kernel
 from tfp_flows.networks._network_checks import (
     as_function,
     as_widths,
@@ -26,7 +27,7 @@ from tfp_flows.networks.base import Network
 _SIZES = ["input_size", "output_shape", "hidden_units", "context_size"]
 
 
-@recipe(package="tfp_flows")
+@register_builder(package="tfp_flows")
 class MLP(Network):
     """Multilayer perceptron, whose last layer is initialized to zero.
 
@@ -106,7 +107,7 @@ class MLP(Network):
         return describe(self, *_SIZES)
 
 
-@recipe(package="tfp_flows")
+@register_builder(package="tfp_flows")
 class ResidualMLP(Network):
     """Dense network of residual blocks.
 

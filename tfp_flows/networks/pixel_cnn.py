@@ -7,10 +7,11 @@ import numpy.typing as npt
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows._builders import recipe
+from tfp_flows._builders import register_builder
 from tfp_flows._typing import DTypeLike, Shape, TensorLike
 from tfp_flows.networks._dense_ops import cast, multiply
-from tfp_flows.networks._initializers import make_kernel, split_seed
+from tfp_flows._seeds import split_seed
+from tfp_flows.networks._initializers import make_kernel
 from tfp_flows.networks._masked_conv import (
     MaskedConvolution,
     apply_output_layers,
@@ -25,7 +26,7 @@ from tfp_flows.networks._network_checks import describe
 from tfp_flows.networks.base import Network
 
 
-@recipe(package="tfp_flows")
+@register_builder(package="tfp_flows")
 class PixelCNN(Network):
     """Gated PixelCNN, a convolutional autoregressive network for images.
 

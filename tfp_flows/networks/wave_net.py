@@ -8,11 +8,12 @@ from collections.abc import Callable, Sequence
 import tensorflow as tf
 
 from tfp_flows._autodiff import with_shape
-from tfp_flows._builders import recipe
+from tfp_flows._builders import register_builder
 from tfp_flows._typing import DTypeLike, TensorLike
 from tfp_flows.networks._cached_generation import flatten_sequences, generate
 from tfp_flows.networks._dense_ops import add, cast, multiply
-from tfp_flows.networks._initializers import make_bias, make_kernel, split_seed
+from tfp_flows._seeds import split_seed
+from tfp_flows.networks._initializers import make_bias, make_kernel
 from tfp_flows.networks._network_checks import (
     as_widths,
     check_inputs,
@@ -24,7 +25,7 @@ from tfp_flows.networks._network_checks import (
 from tfp_flows.networks.base import Network
 
 
-@recipe(package="tfp_flows")
+@register_builder(package="tfp_flows")
 class WaveNet(Network):
     """WaveNet, dilated causal convolutions over a sequence.
 

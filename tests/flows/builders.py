@@ -1,4 +1,4 @@
-"""What every recipe of the package is held to."""
+"""What every builder of the package is held to."""
 
 import hashlib
 
@@ -13,8 +13,8 @@ from tfp_flows import flows
 tfd = tfp.distributions
 
 
-def check_density_recipe(make, size, path, starts_as_noise=True):
-    """Checks a recipe that makes a distribution, conditional ones among them.
+def check_density_builder(make, size, path, starts_as_noise=True):
+    """Checks a builder that makes a distribution, conditional ones among them.
 
     Args:
       make: callable that takes `seed`, `dtype` and `context_size` and returns the flow.
@@ -86,33 +86,33 @@ def _check_context(make, x):
     assert draw["x"].shape == [7, size] and joint.log_prob(draw).shape == [7]
 
 
-def check_recipe(make, size, path):
-    """Checks a recipe: start, seed, dtype, training, cache and saving.
+def check_builder(make, size, path):
+    """Checks a builder: start, seed, dtype, training, cache and saving.
 
     Args:
-      make: callable that takes `seed` and `dtype` and returns the flow.
+      make: callable that takes `seed`, `dtype` and `invert` and returns the flow.
       size: length of one point.
       path: empty folder.
     """
     x = np.random.default_rng(0).normal(size=[6, size])
-    flow = make(seed=1, dtype=tf.float64)
+    model = make(seed=1, dtype=tf.float64)
+    assert model.event_shape == [size] and model.batch_shape == []
+    flow = model.bijector
     assert isinstance(flow, tfp.bijectors.Bijector)
     close(flow.forward(x), x, 1e-12)
     close(flow.forward_log_det_jacobian(x), np.zeros(6), 1e-12)
     assert {v.dtype for v in flow.variables} == {tf.float64}
     assert {v.dtype for v in make(seed=1).variables} == {tf.float32}
     _check_seed(make, flow)
+    close(model.log_prob(x), model.distribution.log_prob(x), 1e-12)
 
-    distribution = tfd.TransformedDistribution(
-        tfd.MultivariateNormalDiag(tf.zeros(size, tf.float64)), flow
-    )
     point, kept = tf.constant(x), []
     for _ in range(3):
         with tf.GradientTape() as tape:
-            loss = -tf.reduce_mean(distribution.log_prob(point))
+            loss = -tf.reduce_mean(model.log_prob(point))
         gradients = tape.gradient(loss, flow.trainable_variables)
         with tf.GradientTape() as tape:
-            expected = -tf.reduce_mean(distribution.log_prob(fresh(x)))
+            expected = -tf.reduce_mean(model.log_prob(fresh(x)))
         kept.append((flow.inverse(point), flow.forward(point), tape, loss))
         close(loss, expected)
         for gradient, other in zip(
@@ -128,9 +128,12 @@ def check_recipe(make, size, path):
     check_round_trips(flow, x, 1e-9, flow)
     check_log_dets(flow, x)
     saved = tf.train.Checkpoint(flow=flow).save(f"{path}/checkpoint")
-    other = make(seed=2, dtype=tf.float64)
-    tf.train.Checkpoint(flow=other).restore(saved).assert_consumed()
-    close(other.forward(x), flow.forward(x), 0.0)
+    for invert in [False, True]:
+        other = make(seed=2, dtype=tf.float64, invert=invert).bijector
+        layers = other.bijector if invert else other
+        tf.train.Checkpoint(flow=layers).restore(saved).assert_consumed()
+        close(layers.forward(x), flow.forward(x), 0.0)
+        close((other.inverse if invert else other.forward)(x), flow.forward(x), 0.0)
 
 
 def _check_seed(make, flow):

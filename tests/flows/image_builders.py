@@ -1,4 +1,4 @@
-"""What every recipe for images is held to."""
+"""What every builder for images is held to."""
 
 import numpy as np
 import pytest
@@ -8,11 +8,11 @@ from tests.laws import check_log_dets, check_round_trips, close
 from tfp_flows import dequantization, flows, normalization
 
 
-def check_image_recipe(make, event_shape, path):
-    """Checks start, seed, dtype, training, saving and errors of a recipe.
+def check_image_builder(make, event_shape, path):
+    """Checks start, seed, dtype, training, saving and errors of a builder.
 
     Args:
-      make: callable that takes `seed` and other arguments of a recipe.
+      make: callable that takes `seed` and other arguments of a builder.
       event_shape: shape of an image.
       path: empty folder.
     """

@@ -1,6 +1,10 @@
-"""The families of `amortized_posterior`: parameters in, distributions out."""
+"""Conditional distributions of `amortized_posterior`: parameters to distributions."""
+
+from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -12,16 +16,17 @@ from tfp_flows._dtypes import check_dtype
 from tfp_flows._flow import Flow
 from tfp_flows._parameters import is_reference
 from tfp_flows._traversal import bind_context
+from tfp_flows._typing import Bijector, Distribution, DTypeLike, TensorLike
 from tfp_flows.bijectors import orthonormal
-from tfp_flows.flows._noise import Normal
+from tfp_flows.distributions import Normal
 
 tfb, tfd = tfp.bijectors, tfp.distributions
 
-_LEAST = 1e-4  # of scales: softplus alone can be 0
+_MINIMUM_SCALE = 1e-4  # softplus alone underflows to 0
 
 
-class Gaussian(tf.Module):
-    """Family of Gaussians of independent elements, and base of the others.
+class GaussianPosterior(tf.Module):
+    """Gaussian with independent elements, and base class of the other posteriors.
 
     Args:
       size: `D`.
@@ -30,7 +35,14 @@ class Gaussian(tf.Module):
       shapes: shapes of the parameters of the flow, by name.
     """
 
-    def __init__(self, size, num_layers, dtype, name, shapes=None):
+    def __init__(
+        self,
+        size: int,
+        num_layers: int,
+        dtype: DTypeLike,
+        name: str,
+        shapes: dict[str, list[int]] | None = None,
+    ) -> None:
         super().__init__(name=name)
         self.event_size, self.num_layers = size, num_layers
         self.dtype = check_dtype("dtype", dtype)
@@ -38,46 +50,47 @@ class Gaussian(tf.Module):
         self._sizes = [math.prod(shape) for shape in self._shapes.values()]
 
     @property
-    def num_parameters(self):
+    def num_parameters(self) -> int:
+        """Number of parameters of the distribution, which the encoder predicts."""
         return sum(self._sizes)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return (
-            f"<{self.name}: {type(self).__name__.strip('_')}, "
-            f"event_size={self.event_size}, num_layers={self.num_layers}, "
-            f"num_parameters={self.num_parameters}>"
+            f"<{self.name}: {type(self).__name__}, event_size={self.event_size}, "
+            f"num_layers={self.num_layers}, num_parameters={self.num_parameters}>"
         )
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         hint = ""
         if hasattr(tfd.Distribution, name):
             hint = (
-                " A family is no distribution, but `family(parameters)` is one and has "
-                "it, with the parameters that an encoder predicts, of shape "
-                f"[..., {self.num_parameters}]."
+                " An amortized posterior is not a distribution. Call it with the "
+                f"parameters that an encoder predicts, of shape [..., "
+                f"{self.num_parameters}]: the result is a distribution with {name!r}."
             )
         raise AttributeError(
             f"{type(self).__name__!r} object has no attribute {name!r}.{hint}"
         )
 
-    def __call__(self, parameters):
+    def __call__(self, parameters: TensorLike) -> Distribution:
         reference = is_reference(parameters)
+        given: Any = parameters
         if not reference:
-            parameters = tf.convert_to_tensor(parameters, self.dtype, name="parameters")
-        if not parameters.shape.rank or parameters.shape[-1] != self.num_parameters:
+            given = tf.convert_to_tensor(parameters, self.dtype, name="parameters")
+        if not given.shape.rank or given.shape[-1] != self.num_parameters:
             sizes = dict(zip(self._shapes, self._sizes))
             raise ValueError(
                 f"`parameters` must have shape [..., {self.num_parameters}] for "
-                f"{self!r}, in this order: {sizes}; got shape {parameters.shape}."
+                f"{self!r}, in this order: {sizes}; got shape {given.shape}."
             )
-        tensors = self._tensors(tf.convert_to_tensor(parameters, self.dtype))
-        # Tracked, and read anew in each use; a graph does the latter by itself.
+        tensors = self._tensors(tf.convert_to_tensor(given, self.dtype))
+        # Tracked, and read anew in each use. A graph reads them anew by itself.
         if reference and tf.executing_eagerly():
             tensors = tf.nest.pack_sequence_as(
                 tensors,
                 [
                     tfp.util.DeferredTensor(
-                        parameters,
+                        given,
                         lambda value, i=i: self._tensor(i, value),
                         dtype=tensor.dtype,
                         shape=tensor.shape,
@@ -89,10 +102,10 @@ class Gaussian(tf.Module):
         bijector = self._bijector(tensors["flow"])
         if bijector is None:
             return tfd.MultivariateNormalDiag(loc, scale)
-        noise = tfd.Independent(Normal(loc, scale), reinterpreted_batch_ndims=1)
-        return Flow(noise, bijector, name=self.name)
+        base = tfd.Independent(Normal(loc, scale), reinterpreted_batch_ndims=1)
+        return Flow(base, bijector, name=self.name)
 
-    def _tensors(self, parameters):
+    def _tensors(self, parameters: tf.Tensor) -> dict[str, Any]:
         """Returns location, scale and tensors of the flow, by those names."""
         batch = tf.shape(parameters)[:-1]
         parts = {
@@ -108,38 +121,45 @@ class Gaussian(tf.Module):
             loc=parts["loc"], scale=_positive(parts["scale"]), flow=self._flow(parts)
         )
 
-    def _tensor(self, i, parameters):
+    def _tensor(self, i: int, parameters: tf.Tensor) -> tf.Tensor:
         return tf.nest.flatten(self._tensors(parameters))[i]
 
-    def _flow(self, parts):
+    def _flow(self, parts: dict[str, tf.Tensor]) -> list[Any]:
         """Returns the tensors of the flow, a nested structure of reshaped parts."""
         return []
 
-    def _bijector(self, tensors):
+    def _bijector(self, tensors: list[Any]) -> Bijector | None:
         """Returns the bijector of the tensors of the flow, None for the identity."""
         return None
 
 
-class Planar(Gaussian):
-    def __init__(self, activation, size, num_layers, **options):
+class PlanarPosterior(GaussianPosterior):
+    """Planar layers."""
+
+    def __init__(
+        self, activation: Any, size: int, num_layers: int, **options: Any
+    ) -> None:
         shapes = dict(u=[num_layers, size], w=[num_layers, size], b=[num_layers])
         super().__init__(size, num_layers, shapes=shapes, **options)
         self._activation = activation
 
-    def _flow(self, parts):
+    def _flow(self, parts: dict[str, tf.Tensor]) -> list[Any]:
         w = parts["w"] + _directions([self.num_layers, self.event_size], self.dtype)
         return [parts["u"], w, parts["b"]]
 
-    def _bijector(self, tensors):
-        return bijectors.PlanarStack(*tensors, self._activation)
+    def _bijector(self, tensors: list[Any]) -> Bijector | None:
+        u, w, b = tensors
+        return bijectors.PlanarStack(u, w, b, self._activation)
 
 
-class Radial(Gaussian):
-    def __init__(self, size, num_layers, **options):
+class RadialPosterior(GaussianPosterior):
+    """Radial layers."""
+
+    def __init__(self, size: int, num_layers: int, **options: Any) -> None:
         shapes = dict(center=[num_layers, size], radius=[num_layers], gain=[num_layers])
         super().__init__(size, num_layers, shapes=shapes, **options)
 
-    def _flow(self, parts):
+    def _flow(self, parts: dict[str, tf.Tensor]) -> list[Any]:
         each = [
             tf.unstack(parts["center"], axis=-2),
             tf.unstack(_positive(parts["radius"]), axis=-1),
@@ -147,32 +167,42 @@ class Radial(Gaussian):
         ]
         return [list(layer) for layer in zip(*each)]
 
-    def _bijector(self, tensors):
+    def _bijector(self, tensors: list[Any]) -> Bijector | None:
         return tfb.Chain([bijectors.Radial(*layer) for layer in tensors][::-1])
 
 
-class Sylvester(Gaussian):
+class SylvesterPosterior(GaussianPosterior):
+    """Sylvester layers."""
+
     def __init__(
-        self, basis, columns, reflections, activation, size, num_layers, **options
-    ):
-        bases_of = dict(
+        self,
+        basis: str,
+        columns: int,
+        reflections: int,
+        activation: Any,
+        size: int,
+        num_layers: int,
+        **options: Any,
+    ) -> None:
+        basis_shapes: dict[str, dict[str, list[int]]] = dict(
             orthogonal=dict(q=[num_layers, size, columns]),
             householder=dict(q=[num_layers, reflections, size]),
             triangular={},
         )
         triangle = [num_layers, columns * (columns + 1) // 2]
         shapes = dict(
-            r=triangle, r_tilde=triangle, b=[num_layers, columns], **bases_of[basis]
+            r=triangle, r_tilde=triangle, b=[num_layers, columns], **basis_shapes[basis]
         )
         super().__init__(size, num_layers, shapes=shapes, **options)
         self._basis, self._columns, self._activation = basis, columns, activation
 
-    def _flow(self, parts):
+    def _flow(self, parts: dict[str, tf.Tensor]) -> list[Any]:
         r, r_tilde = (
             tfp.math.fill_triangular(parts[name], upper=True)
             for name in ("r", "r_tilde")
         )
-        r_tilde += tf.eye(self._columns, dtype=self.dtype)  # both 0: no gradient
+        # If both were 0, gradients would vanish.
+        r_tilde += tf.eye(self._columns, dtype=self.dtype)
         factors = [
             tf.unstack(orthonormal.triangular_factor(each), axis=-3)
             for each in (r, r_tilde)
@@ -180,15 +210,15 @@ class Sylvester(Gaussian):
         each = [self._columns_of(parts), *factors, tf.unstack(parts["b"], axis=-2)]
         return [list(layer) for layer in zip(*each)]
 
-    def _bijector(self, tensors):
+    def _bijector(self, tensors: list[Any]) -> Bijector | None:
         return tfb.Chain(
             [
-                bijectors.Sylvester(*layer, activation=self._activation)
-                for layer in tensors
+                bijectors.Sylvester(q, r, r_tilde, b, activation=self._activation)
+                for q, r, r_tilde, b in tensors
             ][::-1]
         )
 
-    def _columns_of(self, parts):
+    def _columns_of(self, parts: dict[str, tf.Tensor]) -> list[tf.Tensor]:
         """Returns `Q` of each layer; all are orthonormalized at once."""
         if self._basis == "triangular":
             return [
@@ -198,34 +228,37 @@ class Sylvester(Gaussian):
                 for i in range(self.num_layers)
             ]
         if self._basis == "householder":
-            mirrors = _directions(self._shapes["q"], self.dtype)
-            q = orthonormal.householder_basis(parts["q"] + mirrors, self._columns)
+            normals = _directions(self._shapes["q"], self.dtype)
+            q = orthonormal.householder_basis(parts["q"] + normals, self._columns)
         else:
             eye = tf.eye(self.event_size, self._columns, dtype=self.dtype)
             q = orthonormal.bjorck_basis(parts["q"] + eye)
         return tf.unstack(q, axis=-3)
 
 
-class Autoregressive(Gaussian):
-    def __init__(self, bijector, context_size, **options):
+class AutoregressivePosterior(GaussianPosterior):
+    """Layers with weights of their own, and a predicted context."""
+
+    def __init__(self, bijector: Bijector, context_size: int, **options: Any) -> None:
         shapes = dict(context=[context_size]) if context_size else {}
         super().__init__(shapes=shapes, **options)
         self.bijector = bijector
 
-    def _flow(self, parts):
+    def _flow(self, parts: dict[str, tf.Tensor]) -> list[Any]:
         return [parts["context"]] if "context" in parts else []
 
-    def _bijector(self, tensors):
+    def _bijector(self, tensors: list[Any]) -> Bijector | None:
         return bind_context(self.bijector, *tensors) if tensors else self.bijector
 
 
-def _directions(shape, dtype):
-    """Returns fixed vectors of length 1: with those of 0, layers had no gradient."""
+def _directions(shape: Sequence[int], dtype: tf.DType) -> tf.Tensor:
+    """Returns fixed unit vectors; gradients of layers would vanish at vectors of 0."""
     vectors = np.random.RandomState(0).normal(size=shape)
     vectors /= np.linalg.norm(vectors, axis=-1, keepdims=True)
     return tf.constant(vectors, dtype)
 
 
-def _positive(raw):
-    """Returns scales: 1 at 0, never 0, and linear where they are large."""
-    return _LEAST + (1.0 - _LEAST) * tf.math.softplus(raw + np.log(np.e - 1.0))
+def _positive(raw: tf.Tensor) -> tf.Tensor:
+    """Returns scales: 1 for 0, above a minimum, and linear for large numbers."""
+    softplus = tf.math.softplus(raw + np.log(np.e - 1.0))
+    return _MINIMUM_SCALE + (1.0 - _MINIMUM_SCALE) * softplus
