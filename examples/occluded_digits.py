@@ -136,8 +136,8 @@ shown = images[test][rows]
 @tf.function
 def complete(context, number):
     conditioned = flows.condition(model, context)
-    return flows.complete(conditioned, 
-        shown, observed, sample_shape=[number], seed=[0, 2]
+    return flows.complete(
+        conditioned, shown, observed, sample_shape=[number], seed=[0, 2]
     )
 
 

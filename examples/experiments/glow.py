@@ -159,9 +159,7 @@ def build(name, shape, num_values, num_levels, num_steps, hidden, seed):
             num_values=num_values,
         )
     size = int(np.prod(shape))
-    nice = flows.nice(
-        size, 5, (4 * hidden,) * 3, base=tfd.Normal, seed=seed
-    )
+    nice = flows.nice(size, 5, (4 * hidden,) * 3, base=tfd.Normal, seed=seed)
     to_data = tfb.Chain(
         [
             tfb.Scale(float(num_values)),
