@@ -123,7 +123,7 @@ fraction = classifier.score(some.reshape(-1, 64), labels[test][:num_scored])
 print(f"classified correctly: {fraction:.2f} of the held-out digits")
 for name, context in contexts.items():
     conditioned = flows.condition(model, context)
-    completed = flows.complete(conditioned, some, observed, seed=[0, 1])
+    completed = conditioned.sample_completions(some, observed, seed=[0, 1])
     completed = np.reshape(completed, [-1, 64])
     fraction = classifier.score(completed, labels[test][:num_scored])
     print(f"                      {fraction:.2f} of the completions, {name}")
@@ -136,9 +136,7 @@ shown = images[test][rows]
 @tf.function
 def complete(context, number):
     conditioned = flows.condition(model, context)
-    return flows.complete(
-        conditioned, shown, observed, sample_shape=[number], seed=[0, 2]
-    )
+    return conditioned.sample_completions(shown, observed, [number], seed=[0, 2])
 
 
 panels = {

@@ -126,7 +126,7 @@ def fit(model):
 
 
 models = {}
-for name in ["none", "planar"]:
+for name in ["gaussian", "planar"]:
     posterior = flows.amortized_posterior(num_latents, name, num_layers=8)
     models[name] = VAE(posterior, seed=0)
     fit(models[name])

@@ -154,7 +154,7 @@ class VAE(Likelihood):
 
     def nats(self, x, seed, progress):
         # Little weight on the divergence at first, or the decoder learns without z.
-        beta = variational.kl_warm_up(progress, 0.25, start=0.1)
+        beta = variational.kl_warm_up(progress, 0.25, initial_value=0.1)
         return variational.elbo(self.terms(x, 1, seed), beta)
 
     def marginal(self, x):
@@ -165,7 +165,7 @@ class VAE(Likelihood):
             self.prior,
             DRAWS,
             seed=0,
-            samples_at_once=20,
+            chunk_size=20,
         )
 
     def sample(self, number, seed):

@@ -152,14 +152,14 @@ def build(name, shape, num_values, num_levels, num_steps, hidden, seed):
         return flows.real_nvp_image(
             shape,
             num_levels,
-            num_steps=max(1, num_steps // 2),
+            num_couplings=max(1, num_steps // 2),
             hidden_channels=hidden // 2,
             num_blocks=1,
             seed=seed,
             num_values=num_values,
         )
     size = int(np.prod(shape))
-    nice = flows.nice(size, 5, (4 * hidden,) * 3, base=tfd.Normal, seed=seed)
+    nice = flows.nice(size, 5, (4 * hidden,) * 3, base_distribution=tfd.Normal, seed=seed)
     to_data = tfb.Chain(
         [
             tfb.Scale(float(num_values)),

@@ -94,7 +94,7 @@ def main(steps=500, layers=4, directory=None, picture=PICTURE, seed=0):
     nearest = sklearn.neighbors.KNeighborsClassifier(1)
     nearest.fit(train.images.reshape([-1, SIDE**2]), train.target)
     drawn = [
-        flows.complete(conditioned, test.images, KNOWN, seed=[seed, i])
+        conditioned.sample_completions(test.images, KNOWN, seed=[seed, i])
         for i, conditioned in enumerate([unknown, labeled])
     ]
     for name, title, images in [
@@ -254,7 +254,7 @@ def draw(path, model, test, seed, free=6, labeled=3):
     @tf.function
     def completions(context, number, seed):
         conditioned = flows.condition(model, context)
-        return flows.complete(conditioned, images, KNOWN, seed, sample_shape=[number])
+        return conditioned.sample_completions(images, KNOWN, [number], seed)
 
     without = completions(tf.zeros([CLASSES]), free, [seed, 1])
     given = completions(tf.eye(CLASSES), labeled, [seed, 2])

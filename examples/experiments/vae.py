@@ -12,7 +12,7 @@ packed bits `train`, `val` and `test` (Caltech silhouettes), `x` with `drawer`
 the last two are binarized once, with their gray values as probabilities:
 
     python examples/experiments/vae.py --data freyfaces.npz --epochs 12 --warm-up 10 \
-        --posterior orthogonal --num-columns 8 --folder runs/frey
+        --posterior sylvester_orthogonal --num-columns 8 --folder runs/frey
 
 An interrupted training resumes from `--folder`. Results are recorded in
 `results/vae.json`.
@@ -40,12 +40,12 @@ tfd = tfp.distributions
 
 PICTURE = recording.RESULTS / "vae.png"
 POSTERIORS = [
-    "none",
+    "gaussian",
     "planar",
     "radial",
-    "orthogonal",
-    "householder",
-    "triangular",
+    "sylvester_orthogonal",
+    "sylvester_householder",
+    "sylvester_triangular",
     "iaf",
 ]
 
@@ -359,7 +359,7 @@ def marginal_likelihood(model, x, samples, seed, at_once=20):
             model.prior,
             samples,
             seed=seed,
-            samples_at_once=at_once,
+            chunk_size=at_once,
         )
 
     return float(

@@ -130,7 +130,7 @@ def test_layouts_of_files(tmp_path):
 
 def test_levels_have_probabilities_that_add_up_to_1():
     module = load("vae")
-    family = module.flows.amortized_posterior(3, "orthogonal", 1, num_columns=2)
+    family = module.flows.amortized_posterior(3, "sylvester_orthogonal", 1, num_columns=2)
     model = module.VAE([4, 8], 3, family, 2, None)
     z = np.random.RandomState(0).normal(size=[2, 5, 3]).astype(np.float32)
     random = np.random.RandomState(1)
@@ -148,7 +148,7 @@ def test_levels_have_probabilities_that_add_up_to_1():
 
 def test_convolutions_in_bfloat16_are_those_in_float32_but_for_rounding():
     module = load("vae")
-    family = module.flows.amortized_posterior(3, "none")
+    family = module.flows.amortized_posterior(3, "gaussian")
     plain = module.VAE([8, 8], 17, family, 4, None)
     mixed = module.VAE([8, 8], 17, family, 4, None, "mixed_bfloat16")
     mixed.set_weights(plain.get_weights())
