@@ -115,7 +115,7 @@ def fit(model):
     def train_step(step):
         seeds = tfp.random.split_seed(tf.stack([0, step]), n=2)
         rows = tf.random.stateless_uniform([batch_size], seeds[0], 0, 1400, tf.int32)
-        beta = variational.kl_warm_up(tf.cast(step, tf.float32), num_steps / 4)
+        beta = variational.kl_warm_up(tf.cast(step, tf.float32), num_steps // 4)
         with tf.GradientTape() as tape:
             samples = model.samples(tf.gather(train, rows), 1, seeds[1])
             loss = -tf.reduce_mean(variational.elbo(samples, beta))
