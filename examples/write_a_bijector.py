@@ -70,10 +70,10 @@ class Tails(bijectors.Layer):
 #
 # A layer with an error trains as well: the loss falls, the numbers are finite, and what
 # is wrong is the density. Hence the laws that all layers of this package are tested by:
-# `check_layer` compares the inverse with the forward map, log determinants with
-# automatic differentiation, gradients with finite differences, and eager results with
-# compiled ones. It returns if they hold, and otherwise names the law that is broken.
-# Use float64, where an error cannot be mistaken for rounding.
+# `check_layer` compares the inverse with the forward map, log determinants with those
+# of Jacobians by automatic differentiation, graphs and XLA with eager evaluation, and
+# copies and compositions with the layer. It returns if they hold, and otherwise names
+# the law that is broken. Use float64, where an error cannot be mistaken for rounding.
 
 # %%
 x = tf.random.stateless_normal([10, 2], [0, 1], dtype=tf.float64)

@@ -71,6 +71,9 @@ ROOMS = {
     for room in [
         Room("core", "what all rooms share: the base class of layers and its cache, "
              "checks of arguments, dtypes, registered builders"),
+        Room("checks", "checks of parameters and inputs, for layers of users",
+             ("core",)),
+        Room("testing", "laws of layers as functions, for layers of users", ("core",)),
         Room("masks", "masks of couplings and convolutions", ("core",)),
         Room("root_finding", "roots of increasing functions", ("core",)),
         Room("networks", "conditioner networks, one kind in a file", ("core", "masks"),

@@ -59,9 +59,14 @@ def test_arguments_are_lists(pages):
 
 def test_defaults_are_readable(pages):
     for module, page in pages.items():
-        signatures = re.findall(r'<span class="signature.*?</span></span>', page, re.DOTALL)
-        for signature in signatures:
+        pattern = r'<span class="signature.*?</span></span>'
+        for signature in re.findall(pattern, page, re.DOTALL):
             text = html.unescape(re.sub(r"<[^>]*>", "", signature))
             assert not re.search(r"\d\.\d{7}", text), f"{module}: {text}"
             assert " object at 0x" not in text, f"{module}: {text}"
             assert "<function" not in text, f"{module}: {text}"
+
+
+def test_no_description_is_inherited_from_tfp(pages):
+    for module, page in pages.items():
+        assert "Constructs Bijector" not in page, module

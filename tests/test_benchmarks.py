@@ -197,7 +197,8 @@ def test_the_command_measures_and_writes_results(tiny, capsys, tmp_path):
     printed = capsys.readouterr().out
     results = json.loads(path.read_text())
     assert table.table(results) in printed
-    assert [row["quantity"] for row in results["rows"]] == ["forward", "inverse", "step"]
+    quantities = [row["quantity"] for row in results["rows"]]
+    assert quantities == ["forward", "inverse", "step"]
     for row in results["rows"]:
         assert all(seconds > 0.0 for seconds, _ in row["times"].values())
         assert row["ratios"]["lower bound"][0] > 0.0

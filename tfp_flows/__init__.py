@@ -7,6 +7,7 @@ from tfp_flows import (
     _copies,
     _keras_seam,
     bijectors,
+    checks,
     dequantization,
     distributions,
     flows,
@@ -15,6 +16,7 @@ from tfp_flows import (
     networks,
     normalization,
     root_finding,
+    testing,
     variational,
 )
 from tfp_flows._copies import clone
@@ -23,6 +25,7 @@ from tfp_flows._flow import Flow
 __all__ = [
     "Flow",
     "bijectors",
+    "checks",
     "clone",
     "dequantization",
     "distributions",
@@ -33,6 +36,7 @@ __all__ = [
     "networks",
     "normalization",
     "root_finding",
+    "testing",
     "variational",
 ]
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""The dtypes of numbers: those that are held, and whole ones."""
+"""Dtypes: those that layers hold, and integers."""
 
 import numbers
 
@@ -8,13 +8,13 @@ HELD = (tf.float32, tf.float64)
 
 
 def check_dtype(argument, dtype):
-    """Checks that a dtype is one that layers hold their numbers in.
+    """Check that a dtype is float32 or float64, as layers require.
 
     Sums over an event or a batch, log determinants and inverses need more digits than
     16 bits have; products of networks do not.
 
     Args:
-      argument: name of the argument that the dtype is, or has.
+      argument: name of the argument, for the message.
       dtype: what `tf.as_dtype` takes.
 
     Returns:
@@ -38,9 +38,9 @@ def check_dtype(argument, dtype):
 
 
 def holds_whole_numbers(value):
-    """Tells whether a tensor, array or nested list is of integers or booleans.
+    """Returns whether a tensor, array or nested list has integers or booleans.
 
-    `tf.convert_to_tensor` makes floating tensors of such, if there is a hint.
+    `tf.convert_to_tensor` converts them to floating tensors, if there is a hint.
     """
     while isinstance(value, (list, tuple)) and value:  # elements of a list are alike
         value = value[0]

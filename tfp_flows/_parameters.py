@@ -1,4 +1,4 @@
-"""What every bijector does to its tensor parameters and to its input."""
+"""Checks of tensor parameters and inputs, shared by all layers."""
 
 import functools
 
@@ -12,22 +12,28 @@ from tfp_flows._keras_seam import check_backend
 
 _REFERENCES = (tf.Variable, tfp.util.DeferredTensor)
 
-# Checks for `assert_each`.
+# Checks for `assert_parameters`.
 POSITIVE = (lambda v: (v > 0.0) & (v < np.inf), "be positive and finite")
 FINITE = (tf.math.is_finite, "be finite")
 
 
 def as_parameters(**values):
-    """Gives the values one floating dtype; variables stay references.
+    """Convert parameters to one floating dtype; variables stay references.
 
     Args:
-      **values: tensors, references or what `tf.convert_to_tensor` takes, by name.
+      **values: tensors, variables or what `tf.convert_to_tensor` takes, by name.
 
     Returns:
-      parameters: list of tensors and references, in the order of `values`.
+      parameters: list of tensors and variables, in the order of `values`.
 
     Raises:
       TypeError: the values that have a dtype do not share one, float32 or float64.
+
+    Example:
+
+    >>> scale, shift = as_parameters(scale=tf.Variable(2.0), shift=[0.0, 1.0])
+    >>> shift.dtype
+    tf.float32
     """
     values = {name: without_keras(value) for name, value in values.items()}
     dtypes = {
@@ -48,18 +54,23 @@ def as_parameters(**values):
 
 
 def check_shapes(axes, **parameters):
-    """Checks that axes of parameters that bear the same name are as long.
+    """Check that axes of parameters with the same letter have the same length.
 
     Args:
-      axes: names of the last axes of each parameter, by its name, such as
-        `dict(w="KD", b="K")`. What is before them must broadcast.
-      **parameters: tensors or references, by name.
+      axes: for each parameter, by name, the letters of its last axes, such as
+        `dict(w="KD", b="K")`. The axes before them must broadcast.
+      **parameters: tensors or variables, by name.
 
     Returns:
-      sizes: length of each named axis, None where it is not known statically.
+      sizes: length of each axis by its letter, None if it is not statically known.
 
     Raises:
-      ValueError: they are not, as far as static shapes tell.
+      ValueError: they have not, as far as shapes are statically known.
+
+    Example:
+
+    >>> check_shapes(dict(w="KD", b="K"), w=tf.zeros([3, 2]), b=tf.zeros([3]))
+    {'K': 3, 'D': 2}
     """
     sizes, batch_shape = {}, tf.TensorShape([])
     shapes = {name: value.shape for name, value in parameters.items()}
@@ -75,8 +86,8 @@ def check_shapes(axes, **parameters):
         for axis, size in zip(axes[name], shape[shape.rank - rank :]):
             if size is not None and sizes.setdefault(axis, size) != size:
                 raise ValueError(
-                    f"Axes of the same letter in {_spell(axes)} must be equally long; "
-                    f"got shapes {found}."
+                    f"Axes of the same letter in {_format_axes(axes)} must be equally "
+                    f"long; got shapes {found}."
                 )
         try:
             batch_shape = tf.broadcast_static_shape(
@@ -84,18 +95,18 @@ def check_shapes(axes, **parameters):
             )
         except ValueError as error:
             raise ValueError(
-                f"The axes before those of {_spell(axes)} must broadcast; "
+                f"The axes before those of {_format_axes(axes)} must broadcast; "
                 f"got shapes {found}."
             ) from error
     return {axis: sizes.get(axis) for name in axes for axis in axes[name]}
 
 
 def broadcast_batch(axes, **parameters):
-    """Broadcasts what is before the last axes of parameters, if any has such axes.
+    """Broadcast the batch axes of parameters, if one of them has any.
 
     Args:
-      axes: names of the last axes of each parameter, as for `check_shapes`.
-      **parameters: tensors or references, by name.
+      axes: letters of the last axes of each parameter, as for `check_shapes`.
+      **parameters: tensors or variables, by name.
 
     Returns:
       tensors: list of tensors, all with the same batch axes.
@@ -128,13 +139,18 @@ def broadcast_batch(axes, **parameters):
 
 
 def check_input(bijector, x, **parameter):
-    """Checks that an input fits a layer for vectors.
+    """Check that an input fits a layer for vectors.
 
-    Its last axis must be as long as that of the one parameter given, and the axes
-    before it must broadcast with the batch axes of the parameters.
+    Its last axis must be as long as that of the given parameter, and the axes before it
+    must broadcast with the batch axes of the parameters.
+
+    Args:
+      bijector: layer, whose batch shape TFP finds in `_parameter_properties`.
+      x: input.
+      **parameter: one parameter of shape `[..., D]`, by name.
 
     Raises:
-      ValueError: they do not, as far as static shapes tell.
+      ValueError: it does not fit, as far as shapes are statically known.
     """
     ((name, value),) = parameter.items()
     batch = bijector.experimental_batch_shape()
@@ -160,10 +176,15 @@ def check_input(bijector, x, **parameter):
 
 
 def check_broadcasts(shape, batch, subject):
-    """Checks that a shape broadcasts with the batch shape of parameters.
+    """Check that a shape broadcasts with the batch shape of parameters.
+
+    Args:
+      shape: static shape.
+      batch: batch shape of the parameters.
+      subject: what the shape is, as subject of the message.
 
     Raises:
-      ValueError: it does not, as far as static shapes tell.
+      ValueError: it does not, as far as shapes are statically known.
     """
     try:
         tf.broadcast_static_shape(shape, batch)
@@ -174,13 +195,13 @@ def check_broadcasts(shape, batch, subject):
         ) from error
 
 
-def assert_each(bijector, is_init, checks):
-    """`assert_that` for single parameters.
+def assert_parameters(bijector, is_init, checks):
+    """Check values of single parameters; see `assert_condition`.
 
     Args:
-      bijector, is_init: as for `assert_that`.
-      checks: for each name a function, from the value to booleans, and the words that
-        say what the value must do.
+      bijector, is_init: as for `assert_condition`.
+      checks: dictionary from names to pairs, such as `POSITIVE`: a function from the
+        value to booleans, and the end of the message "`name` must ...".
 
     Returns:
       assertions: list of assertion ops.
@@ -190,21 +211,22 @@ def assert_each(bijector, is_init, checks):
     return [
         assertion
         for name, (check, words) in checks.items()
-        for assertion in assert_that(
+        for assertion in assert_condition(
             bijector, is_init, [name], check, f"`{name}` must {words}"
         )
     ]
 
 
-def assert_that(bijector, is_init, names, check, message):
-    """Checks values of parameters of `bijector` together.
+def assert_condition(bijector, is_init, names, check, message):
+    """Check values of several parameters together.
 
-    Numbers and arrays are checked under construction, always. Tensors are then, and
-    references on each use, under `validate_args`; XLA drops these assertions.
+    Call it in `_parameter_control_dependencies`. Numbers and arrays are always checked,
+    when the layer is made. With `validate_args`, tensors are checked then, too, and
+    variables in each use; XLA drops these assertions.
 
     Args:
-      bijector: bijector with an attribute for each of the names.
-      is_init: whether it is under construction.
+      bijector: layer with an attribute for each of the names.
+      is_init: whether the layer is being made.
       names: names of the parameters.
       check: function from the values to booleans.
       message: what must hold.
@@ -236,12 +258,12 @@ def assert_that(bijector, is_init, names, check, message):
 
 
 def without_keras(value):
-    """Returns the `tf.Variable` of a Keras variable, and anything else as it is.
+    """Returns the `tf.Variable` of a Keras variable; other values as is.
 
     Raises:
       ValueError: it is a Keras variable of another backend.
     """
-    # Converted to a tensor, a Keras variable would be frozen in silence.
+    # Converted to a tensor, a Keras variable would silently become a constant.
     inner = getattr(value, "value", None)
     if isinstance(inner, tf.Variable):
         return inner
@@ -251,14 +273,14 @@ def without_keras(value):
 
 
 def is_reference(value):
-    """Returns whether a parameter is one that is read anew on each use."""
+    """Returns whether a parameter is a variable, or deferred: read in each use."""
     return isinstance(value, _REFERENCES)
 
 
 def _is_number(value):
-    """Returns whether a parameter is of numbers or arrays, known from the start."""
+    """Returns whether a parameter is of numbers or arrays, which do not change."""
     return not (is_reference(value) or tf.is_tensor(value) or hasattr(value, "value"))
 
 
-def _spell(axes):
+def _format_axes(axes):
     return ", ".join(f"`{name}` [{', '.join(['...', *axes[name]])}]" for name in axes)

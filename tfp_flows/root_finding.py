@@ -71,7 +71,10 @@ def solve_increasing(
         value_tolerance = 2.0 * eps * tf.abs(fixed[0])
     x = find_root(
         value_and_slope_fn,
-        *fixed,
+        fixed[0],
+        fixed[1],
+        fixed[2],
+        fixed[3],
         lambda x: value_tolerance,
         max_iterations=max_iterations,
     )

@@ -64,7 +64,7 @@ def of_flow(flow, x, variables=None, masks=None):
 
 
 def both_ways(bijector, event_ndims):
-    """Returns functions of a batch to value and log determinant, for both directions."""
+    """Returns functions of a batch: value and log determinant, in both directions."""
     return (
         lambda x: (
             bijector.forward(x),

@@ -20,12 +20,13 @@ CARRIERS = {
 
 def check(device):
     """Ends the command if TensorFlow lacks a device, and names those that there are."""
-    known = [d.name.removeprefix("/device:") for d in tf.config.list_logical_devices()]
+    devices = tf.config.list_logical_devices()
+    known = [d.name.removeprefix("/device:") for d in devices]
     if device not in known:
         build = tf.sysconfig.get_build_info()
         sys.exit(
-            f"`--device` must be one of {known}; got {device}. TensorFlow was built for "
-            f"CUDA {build.get('cuda_version')}, cuDNN {build.get('cudnn_version')}."
+            f"`--device` must be one of {known}; got {device}. TensorFlow was built "
+            f"for CUDA {build.get('cuda_version')}, cuDNN {build.get('cudnn_version')}."
         )
 
 
@@ -40,7 +41,7 @@ def describe(device):
 
 
 def caller(device):
-    """Returns a function of a function and its arguments, which waits for the result."""
+    """Returns a function that calls a function and waits for its result."""
 
     def wait_for(function, *arguments):
         function(*arguments)

@@ -3,12 +3,12 @@
 A row is a dictionary:
 
 - `workload` and `quantity`: names;
-- `times`: by candidate, the median in seconds, and the interquartile range in percent of
-  it. Candidates are "ours, XLA", "TFP, graph", "lower bound, XLA" and so on, and the
+- `times`: by candidate, the median in seconds, and the interquartile range in percent.
+  Candidates are "ours, XLA", "TFP, graph", "lower bound, XLA" and so on, and the
   names of peers;
 - `ratios`: our faster mode over each candidate, and over the fastest of each kind: the
-  median of the ratios within rounds, and its spread. Kinds are "TFP", "peers", "best" (the
-  faster of both), "lower bound" and "loop"; names of quantities are ours;
+  median of the ratios within rounds, and its spread. Kinds are "TFP", "peers", "best"
+  (the faster of both), "lower bound" and "loop"; names of quantities are ours;
 - `first_call`: by mode, the seconds to trace and to compile our function;
 - `memory`: by candidate, bytes at the peak of a training step;
 - `flops` and `bytes` of the lower bound.
@@ -27,7 +27,7 @@ KINDS = ("ours", "TFP", "lower bound", "loop")
 
 
 def measure_alone(name, options):
-    """Returns rows of a workload, and sentences on absent peers, from a fresh process."""
+    """Returns the result of `measure` from a fresh process."""
     return timing.in_child(measure, name, options)
 
 
@@ -66,7 +66,7 @@ def _measure(name, workload, options):
                 first_calls[key] = timing.first_call(compiled, *arguments)
                 calls[key] = functools.partial(call, compiled, *arguments)
     with processes.Peers(workload.model, options) as peers:
-        calls |= {(quantity, peer): timer for (peer, quantity), timer in peers.calls.items()}
+        calls |= {(q, peer): timer for (peer, q), timer in peers.calls.items()}
         order = list(dict.fromkeys(quantity for quantity, _ in calls))
         timings = timing.interleave(
             {key: calls[key] for key in sorted(calls, key=lambda k: order.index(k[0]))},
@@ -154,7 +154,7 @@ def _fastest(timings, quantity, kind):
 
 
 def _memory(name, row, peers, options):
-    """Returns the peak of a step in bytes: ours in both modes, TFP in its faster one."""
+    """Returns peaks of a step in bytes: ours in both modes, TFP in its faster one."""
     memory = {
         peer: peaks["step"] for peer, peaks in peers.memory.items() if "step" in peaks
     }
@@ -174,7 +174,7 @@ def _step_memory(name, library, jit_compile, where):
 
     On a CPU, that is the peak of the second step in a fresh process, above the peak in
     another process with a batch of one example: XLA keeps the memory of a step, and
-    compiles once per size, so that one process does not separate it from the compiler's.
+    compiles once per size, so that one process does not separate it from compilation.
     """
     if not where.startswith("CPU"):
         function, *arguments = WORKLOADS[name].builders()[library]()["step"]
@@ -206,7 +206,7 @@ def _memory_ratio(memory, kind):
 
 
 def target_values(row):
-    """Returns the targets of a row that have a reference, each with what was measured."""
+    """Returns pairs of target and value, where the reference was measured."""
     found = []
     for target in TARGETS:
         if target.workload != row["workload"]:

@@ -36,8 +36,9 @@ class Peers:
     """Processes of `peers`, one per library.
 
     `calls` maps pairs of library and quantity to timers with the interface of
-    `timeit.Timer`, which use the clock of that process. `memory` maps libraries to peaks
-    of memory by quantity. `absent` lists sentences on libraries that failed to start.
+    `timeit.Timer`, which use the clock of that process. `memory` maps libraries to
+    peaks of memory by quantity. `absent` lists sentences on libraries that failed to
+    start.
 
     Args:
       model: name in `peers.MODELS`, or "" for none.

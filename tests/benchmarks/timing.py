@@ -22,8 +22,8 @@ class Timings:
     """Seconds that candidates took, one sample of each per round.
 
     A ratio is taken within each round: a slowdown of the machine that lasts longer than
-    a round affects both candidates, and cancels. A candidate that left early is compared
-    in the rounds that it took part in.
+    a round affects both candidates, and cancels. A candidate that left early is
+    compared in the rounds that it took part in.
 
     Args:
       seconds: dictionary of arrays by candidate, one entry per round.

@@ -1,10 +1,10 @@
 """What the benchmarks time: workloads, their lower bounds, and targets.
 
-A workload has a candidate for each quantity of each library in TensorFlow. "forward" and
-"inverse" return value and log determinant, "log_prob" evaluates a batch, "sample" draws
-one from a seed that is an argument, too, and "step" is a training step: loss, gradients,
-and Adam. Here `forward` of a layer maps data to latents, and `inverse` of a flow does;
-a step takes this direction.
+A workload has a candidate for each quantity of each library in TensorFlow. "forward"
+and "inverse" return value and log determinant, "log_prob" evaluates a batch, "sample"
+draws one from a seed that is an argument, too, and "step" is a training step: loss,
+gradients, and Adam. Here `forward` of a layer maps data to latents, and `inverse` of a
+flow does; a step takes this direction.
 """
 
 import dataclasses

@@ -32,19 +32,19 @@ CASES = [
     *((_channel_affine.scale, tf.multiply, *shapes) for shapes in CHANNELS),
     *((_channel_affine.shift, tf.add, *shapes) for shapes in CHANNELS),
     *(
-        (_last_axis_sums.scale, lambda x, s: x * s[..., tf.newaxis], *shapes)
+        (_last_axis_sums.scale_rows, lambda x, s: x * s[..., tf.newaxis], *shapes)
         for shapes in ROWS
     ),
     *(
         (
-            lambda x, _: _last_axis_sums.total(x),
+            lambda x, _: _last_axis_sums.sum_last_axis(x),
             lambda x, _: tf.reduce_sum(x, axis=-1),
             *shapes,
         )
         for shapes in ROWS
     ),
     (
-        lambda x, _: _last_axis_sums.total(x),
+        lambda x, _: _last_axis_sums.sum_last_axis(x),
         lambda x, _: tf.reduce_sum(x, axis=-1),
         LONG,
         [],
@@ -114,7 +114,7 @@ def test_sums_over_pixels_are_products_in_graphs():
 def test_long_rows_are_summed_in_pieces():
     def widths(size):
         graph = (
-            tf.function(_last_axis_sums.total)
+            tf.function(_last_axis_sums.sum_last_axis)
             .get_concrete_function(tf.zeros([5, size]))
             .graph
         )
@@ -132,14 +132,14 @@ def test_sums_of_many_terms_keep_their_digits(shape):
     x = np.random.default_rng(0).normal(size=[2, *shape]).astype(np.float32)
 
     def total(x):  # such as the log density of noise
-        return _last_axis_sums.total_of_event(-0.5 * x**2 - 0.9189385, len(shape))
+        return _last_axis_sums.sum_event(-0.5 * x**2 - 0.9189385, len(shape))
 
     found = tf.function(total, jit_compile=True)(x)
     axes = tuple(range(1, x.ndim))
     expected = np.sum(-0.5 * np.float64(x) ** 2 - 0.9189385, axis=axes)
     np.testing.assert_allclose(found, expected, rtol=1e-6)
     equal = tf.function(
-        lambda x: _last_axis_sums.total_of_event(x, len(shape)), jit_compile=True
+        lambda x: _last_axis_sums.sum_event(x, len(shape)), jit_compile=True
     )
     value = np.float32(0.1)
     count = np.prod(shape, dtype=np.float64)

@@ -94,7 +94,7 @@ def _sum_log_slopes(layer, value, log_slopes):
     if log_slopes.shape != shape or not shape.is_fully_defined():
         log_slopes = tf.broadcast_to(log_slopes, tf.shape(value))
     ndims = layer.forward_min_event_ndims
-    return value, _last_axis_sums.total_of_event(log_slopes, ndims)
+    return value, _last_axis_sums.sum_event(log_slopes, ndims)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -64,7 +64,7 @@ class Conditioning:
 
 
 def attach(
-    layer: Layer, conditioner: Any, transformer: Any, context: Any, context_size: Any
+    layer: Any, conditioner: Any, transformer: Any, context: Any, context_size: Any
 ) -> tf.DType | None:
     """Checks the arguments of a layer with a conditioner, and sets its attributes.
 

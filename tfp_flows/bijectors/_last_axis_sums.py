@@ -18,7 +18,7 @@ _MOST = 1024  # longest rows for which pieces are faster
 LONG = 32 * _MOST  # shortest rows for which plain sums lose digits
 
 
-def total(x):
+def sum_last_axis(x):
     """Returns `sum(x, axis=-1)`."""
     size = x.shape[-1] if x.shape.rank else None
     if (
@@ -38,15 +38,15 @@ def total(x):
     return add_up(x)
 
 
-def total_over(x, axis):
+def sum_axes(x, axis):
     """`tf.reduce_sum`, accurate if `axis` holds the last axes."""
     axes = tf.get_static_value(tf.convert_to_tensor(axis))
     if axes is None or list(axes) != list(range(-len(axes), 0)):
         return tf.reduce_sum(x, axis=axis)
-    return total_of_event(x, len(axes))
+    return sum_event(x, len(axes))
 
 
-def total_of_event(x, event_ndims):
+def sum_event(x, event_ndims):
     """Returns the sum over the last `event_ndims` axes of `x`."""
     known = x.shape.rank is not None
     event = x.shape[x.shape.rank - event_ndims :] if known else tf.TensorShape(None)
@@ -54,10 +54,10 @@ def total_of_event(x, event_ndims):
     if tf.executing_eagerly() or size is None or size < LONG:
         return tf.reduce_sum(x, axis=list(range(-event_ndims, 0)))
     batch = tf.shape(x)[: x.shape.rank - event_ndims]
-    return total(tf.reshape(x, tf.concat([batch, [size]], axis=0)))
+    return sum_last_axis(tf.reshape(x, tf.concat([batch, [size]], axis=0)))
 
 
-def scale(x, factor):
+def scale_rows(x, factor):
     """Returns `x * factor[..., newaxis]`."""
     # If sizes are unknown, one of the two may broadcast.
     known = factor.shape.is_fully_defined() and x.shape[:-1] == factor.shape
@@ -67,7 +67,7 @@ def scale(x, factor):
     @tf.custom_gradient
     def multiply(x, factor):
         def gradient(g):
-            return scale(g, factor), total(g * x)
+            return scale_rows(g, factor), sum_last_axis(g * x)
 
         return x * factor[..., tf.newaxis], gradient
 

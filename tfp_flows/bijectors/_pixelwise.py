@@ -29,11 +29,10 @@ def check_pixels(bijector, x, event_ndims, channels):
             f"The last axis of the input must have length {channels}, the number of "
             f"channels; got shape {x.shape}."
         )
-    check_broadcasts(
-        x.shape[: rank - event_ndims],
-        bijector.experimental_batch_shape(),
-        "The axes of the input before an event",
-    )
+    batch = bijector.experimental_batch_shape()
+    if batch.rank != 0:
+        subject = "The axes of the input before an event"
+        check_broadcasts(x.shape[: rank - event_ndims], batch, subject)
 
 
 def per_pixel(parameter, event_ndims):
@@ -41,7 +40,7 @@ def per_pixel(parameter, event_ndims):
     return parameter[(..., *[tf.newaxis] * (event_ndims - 1), slice(None))]
 
 
-def over_pixels(bijector, log_det, x, event_ndims):
+def sum_over_pixels(bijector, log_det, x, event_ndims):
     """Returns the log determinant of an event whose pixels all have the same one.
 
     Args:
@@ -70,7 +69,8 @@ def multiply_pixels(x, matrix, event_ndims):
     channels = matrix.shape[-1]
     if matrix.shape.rank == 2:
         flat = tf.matmul(tf.reshape(x, [-1, channels]), matrix, transpose_b=True)
-        return with_shape(tf.reshape(flat, shape), x.shape)
+        result = tf.reshape(flat, shape)
+        return result if tf.executing_eagerly() else with_shape(result, x.shape)
     batch, event = shape[: x.shape.rank - event_ndims], shape[-event_ndims:]
     rows = tf.reshape(x, tf.concat([batch, [-1, channels]], axis=0))
     rows = tf.matmul(rows, matrix, transpose_b=True)

@@ -17,7 +17,7 @@ _MOST_AT_ONCE = 64
 Layers = collections.namedtuple("Layers", ["u_hat", "w", "b", "margin"])
 
 
-def constrained(u, w, b, activation, constraint):
+def constrain(u, w, b, activation, constraint):
     """Returns the invertible `Layers` for unconstrained parameters."""
     bound = activation.max_slope
     v = bound * tf.reduce_sum(w * u, axis=-1)
@@ -60,9 +60,9 @@ def forward(layers, activation, x):
     """Returns `y` and the log determinant there."""
     u_hat, w, b, margin = layers
     if w.shape[-2] > _MOST_AT_ONCE:
-        return _in_parts(forward, layers, activation, x)
+        return _in_chunks(forward, layers, activation, x)
     if w.shape.rank > 2:
-        return _in_turn(layers, activation, x)
+        return _sequential(layers, activation, x)
     # Rows first, as in `_triangular_solve`, with the batch axes as one.
     a = tf.matmul(w, tf.reshape(x, [-1, w.shape[-1]]), transpose_b=True)
     a += b[:, tf.newaxis]
@@ -71,14 +71,14 @@ def forward(layers, activation, x):
         gram -= tf.linalg.band_part(gram, 0, -1)  # w_k'u_hat_j of the layers j < k
         gram = _triangular_solve.rows_first(gram, 2, a)
         a = _triangular_solve.solve(-gram, a, activation, lower=True)
-    h, slope, lack = activation.evaluate(a)
-    log_stretch = activation.log_stretch(lack, slope, margin[:, tf.newaxis])
+    h, slope, deficit = activation.evaluate(a)
+    log_factor = activation.log_jacobian_factor(deficit, slope, margin[:, tf.newaxis])
     shape = tf.shape(x)
-    log_det = tf.reshape(tf.reduce_sum(log_stretch, axis=0), shape[:-1])
+    log_det = tf.reshape(tf.reduce_sum(log_factor, axis=0), shape[:-1])
     return x + tf.reshape(tf.matmul(h, u_hat, transpose_a=True), shape), log_det
 
 
-def _in_turn(layers, activation, x):
+def _sequential(layers, activation, x):
     """As `_forward`, without the products `w_k'u_hat_j` of all pairs of layers.
 
     For per-example parameters, these products cost `K` times as much as the layers.
@@ -95,7 +95,7 @@ def _in_turn(layers, activation, x):
 
 def inverse(layers, activation, y):
     """Returns `x` and the log determinant of forward there."""
-    return _in_parts(_inverse, layers, activation, y, last_first=True)
+    return _in_chunks(_inverse, layers, activation, y, last_first=True)
 
 
 def _inverse(layers, activation, y):
@@ -109,7 +109,7 @@ def _inverse(layers, activation, y):
     return _triangular_solve.invert(y, w, u_hat, gram, b, activation, margin, below)
 
 
-def _in_parts(direction, layers, activation, x, last_first=False):
+def _in_chunks(direction, layers, activation, x, last_first=False):
     """Applies `direction` to at most `_MOST_AT_ONCE` layers at a time."""
     number = layers.w.shape[-2]
     if number <= _MOST_AT_ONCE:

@@ -1,7 +1,7 @@
-"""Layers taken apart into what they compute with, and made again with other values.
+"""The leaves of a layer by path, and copies of a layer with other leaves.
 
-What a layer computes with are its leaves: variables, tensors and deferred tensors, each
-at a path such as `coupling.conditioner._kernels[0]`. Bijectors are made again by `copy`
+Leaves are the variables, tensors and deferred tensors that a layer computes with, each
+at a path such as `coupling.conditioner._kernels[0]`. Bijectors are copied by `copy`
 with other arguments, since what their constructors prepare must fit the values. Other
 modules, such as networks, are copied with other attributes.
 """
@@ -17,12 +17,12 @@ from tfp_flows._parameters import without_keras
 
 tfb = tfp.bijectors
 
-RAW = ".pretransformed_input"  # where a deferred tensor has what it is made of
-_OF_MODULES = {"_name", "_scope_name", "_name_scope", "_builder_call", "_cache_memory"}
+RAW = ".pretransformed_input"  # path of the input of a deferred tensor
+_OF_MODULES = {"_name", "_scope_name", "_name_scope", "_builder_call", "_cache"}
 
 
 def children_of(value):
-    """Returns the parts of a value by their paths from it; None if it has none."""
+    """Returns the children of a value by their paths from it; None if it is opaque."""
     if isinstance(value, tfp.util.DeferredTensor):
         parts = {RAW: value.pretransformed_input}
     elif isinstance(value, tfb.Bijector):

@@ -1,4 +1,4 @@
-"""Start from data of the layers of a `Scan`."""
+"""Data-dependent initialization of the layers of a `Scan`."""
 
 import tensorflow as tf
 
@@ -8,17 +8,17 @@ from tfp_flows.bijectors._pytree import leaves_of, replace_leaves
 
 
 def initialize_scan(scan, values, direction):
-    """Starts the layers of a `Scan`, and sets what is stacked.
+    """Initializes the layers of a `Scan` from data, and assigns the stacked variables.
 
-    The pattern has the values of each layer in turn, sets them, and gives them back.
-    What replicas could not set is given to it as tensors.
+    The template takes the values of one layer after the other, sets them, and returns
+    them. It takes values that replicas cannot assign as tensors.
 
     Args:
       scan: `Scan`.
       values, direction: as for its `initialize_from_data`.
 
     Returns:
-      values: what the direction makes of them from now on.
+      values: result of the direction after the initialization.
     """
     leaves = leaves_of(scan.layer, scan.stacked)
     pairs = {path: (leaves[path], stack) for path, stack in scan.stacked.items()}
@@ -43,7 +43,7 @@ def initialize_scan(scan, values, direction):
 
 
 def _can_be_set(value):
-    """Returns whether a value may be assigned here, also where there are replicas."""
+    """Returns whether a value may be assigned here, in replicas, too."""
     return isinstance(value, tf.Variable) and not (
         tf.distribute.has_strategy()
         and value.aggregation == tf.VariableAggregation.NONE

@@ -1,8 +1,8 @@
-"""Many layers in a row that are traced once: a loop over stacked values.
+"""Loop over stacked layers, which is traced once.
 
-TensorFlow's own gradient of such a loop keeps all that each layer computes, and adds a
-whole stack of gradients for each layer. The one here keeps what comes to each layer,
-computes the layer once more on the way back, and writes its gradients in their place.
+TensorFlow's gradient of such a loop keeps all intermediate values of each layer, and
+adds a whole stack of gradients for each layer. The gradient here keeps the input of
+each layer, evaluates the layer once more, and writes its gradients in their place.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ from tfp_flows._loop_scope import body_of_loop
 
 
 def scan(step, x, stacked, shared, number, reverse, event_ndims):
-    """Returns what all layers make of `x`, and the sum of their log determinants.
+    """Returns the result of all layers, and the sum of their log determinants.
 
     Gradients of all orders go to `x`, and to those of the other tensors that are
     floating.
@@ -74,86 +74,89 @@ class _Loop:
         def attached(x, *inputs):
             # Under two tapes TensorFlow would build its own gradient of the loop, too.
             fixed = [detached(value) for value in (x, *inputs)]
-            y, log_det, points = self._go(fixed[0], fixed[1:])
+            y, log_det, points = self._run_forward(fixed[0], fixed[1:])
 
-            def backward(of_y, of_log_det):
-                def gradients(x, of_y, of_log_det, *inputs):
-                    way = self._attach(points, x, *inputs)
-                    return self._go_back(way, inputs, of_y, of_log_det)
+            def backward(y_grad, log_det_grad):
+                def gradients(x, y_grad, log_det_grad, *inputs):
+                    known = self._attach(points, x, *inputs)
+                    return self._run_backward(known, inputs, y_grad, log_det_grad)
 
-                return differentiable(gradients, x, of_y, of_log_det, *inputs)
+                return differentiable(gradients, x, y_grad, log_det_grad, *inputs)
 
             return (y, log_det), backward
 
         return attached(x, *inputs)
 
     def _attach(self, points, x, *inputs):
-        """Gives points, which are known, the gradient of how they come about."""
+        """Attaches to `points`, which are known, their gradient by the inputs."""
 
         @custom_gradient
         def attached(x, *inputs):
-            def backward(of_points):
-                def gradients(x, of_points, *inputs):
-                    way = self._attach(points, x, *inputs)
-                    return self._go_back(
-                        way, inputs, tf.zeros_like(x), self._zeros(x), of_points
+            def backward(points_grad):
+                def gradients(x, points_grad, *inputs):
+                    known = self._attach(points, x, *inputs)
+                    zeros = tf.zeros_like(x), self._zeros(x)
+                    return self._run_backward(
+                        known, inputs, *zeros, points_grad
                     )
 
-                return differentiable(gradients, x, of_points, *inputs)
+                return differentiable(gradients, x, points_grad, *inputs)
 
             return tf.identity(points), backward
 
         return attached(x, *inputs)
 
-    def _go(self, x, inputs):
-        """Returns value, log determinant, and what came to each layer on the way."""
+    def _run_forward(self, x, inputs):
+        """Returns value, log determinant, and the input of each layer."""
 
-        def again(place, x, total, points):
+        def body(place, x, total, points):
             y, log_det = self.step(x, *self._values(place, inputs))
             y = with_shape(y, x.shape)
             return place + 1, y, total + log_det, points.write(place, x)
 
         points = tf.TensorArray(x.dtype, self.number, element_shape=x.shape)
         start = tf.constant(0), x, self._zeros(x), points
-        _, y, log_det, points = self._repeat(again, start)
+        _, y, log_det, points = self._repeat(body, start)
         return y, log_det, points.stack()
 
-    def _go_back(self, points, inputs, of_y, of_log_det, of_points=None):
+    def _run_backward(self, points, inputs, y_grad, log_det_grad, points_grad=None):
         """Returns the gradients by `x` and by the inputs."""
         num_moving = self.fixed.count(None)
         moving, shared = inputs[:num_moving], inputs[num_moving:]
 
-        def again(i, of_y, of_moving, of_shared):
+        def body(i, y_grad, stacked_grads, shared_grads):
             place = self.number - 1 - i
             x = points[place]
-            x.set_shape(of_y.shape)
+            x.set_shape(y_grad.shape)
             values = self._values(place, inputs)
             sources = [x, *(v for v in values if v.dtype.is_floating)]
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(sources)
                 results = self.step(x, *values)
-            of_x, *others = tape.gradient(
+            x_grad, *others = tape.gradient(
                 results,
                 sources,
-                [of_y, of_log_det],
+                [y_grad, log_det_grad],
                 unconnected_gradients=tf.UnconnectedGradients.ZERO,
             )
-            if of_points is not None:
-                of_x += of_points[place]
+            if points_grad is not None:
+                x_grad += points_grad[place]
             others = [tf.convert_to_tensor(other) for other in others]
             own, more = others[:num_moving], others[num_moving:]
             k = self._layer(place)
-            of_moving = [array.write(k, value) for array, value in zip(of_moving, own)]
-            of_shared = [total + value for total, value in zip(of_shared, more)]
-            return i + 1, with_shape(of_x, of_y.shape), of_moving, of_shared
+            stacked_grads = [
+                array.write(k, value) for array, value in zip(stacked_grads, own)
+            ]
+            shared_grads = [total + value for total, value in zip(shared_grads, more)]
+            return i + 1, with_shape(x_grad, y_grad.shape), stacked_grads, shared_grads
 
         arrays = [
             tf.TensorArray(m.dtype, self.number, element_shape=m.shape[1:])
             for m in moving
         ]
-        start = tf.constant(0), of_y, arrays, [tf.zeros_like(s) for s in shared]
-        _, of_x, arrays, of_shared = self._repeat(again, start)
-        return (of_x, *(array.stack() for array in arrays), *of_shared)
+        start = tf.constant(0), y_grad, arrays, [tf.zeros_like(s) for s in shared]
+        _, x_grad, arrays, shared_grads = self._repeat(body, start)
+        return (x_grad, *(array.stack() for array in arrays), *shared_grads)
 
     def _repeat(self, body, start):
         def marked(*state):
@@ -168,7 +171,7 @@ class _Loop:
         return self.number - 1 - place if self.reverse else place
 
     def _values(self, place, inputs):
-        """Returns a list of the slices of a layer, and what is shared."""
+        """Returns a list of the slices of a layer, and the shared tensors."""
         k, inputs = self._layer(place), iter(inputs)
         slices = [(next(inputs) if f is None else f)[k] for f in self.fixed]
         # One tensor may be at several places, of which each has its own gradient.

@@ -1,8 +1,8 @@
-"""What TFP's slices of batch axes need to know of stacked values.
+"""Slices of the batch axes of a `Scan`.
 
-TFP slices a layer by its parameters, whose batch axes come first. In what a `Scan`
-stacks, the axis of the layers does. So TFP is shown the same values with that axis
-last, as if it were of an event, and gives back others of that form.
+TFP slices a layer by its parameters, whose batch axes come first. In stacked values the
+axis of the layers does. TFP receives the same values with that axis last, as if it were
+of an event, and returns sliced ones of that form.
 """
 
 import tensorflow as tf
@@ -15,7 +15,7 @@ _UNKNOWN = tfp.util.ParameterProperties.NO_EVENT_NDIMS
 
 
 def properties():
-    """Returns what TFP asks to know about `_stacked_last`."""
+    """Returns the properties of `_stacked_last` for TFP."""
 
     def ndims(scan, x_event_ndims):
         more = x_event_ndims - scan.forward_min_event_ndims

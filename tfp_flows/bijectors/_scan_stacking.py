@@ -1,4 +1,4 @@
-"""Makes one layer of many equal ones, on stacked variables."""
+"""Stacks the variables of structurally identical layers."""
 
 import types
 
@@ -14,7 +14,7 @@ tfb = tfp.bijectors
 
 
 def stack_layers(layers):
-    """Returns the first layer, and what differs among them, stacked, by path.
+    """Returns the first layer, and the values that differ, stacked, by path.
 
     Raises:
       TypeError, ValueError: as `Scan.from_layers`.

@@ -56,9 +56,9 @@ def activate(activation, t, margin):
       t: shape `[K, ...]`.
       margin: `1 + U_kk max_slope`, shape `[..., K]`.
     """
-    h, slope, lack = activation.evaluate(t)
-    stretch = activation.log_stretch(lack, slope, rows_first(margin, 1, t))
-    return h, tf.reduce_sum(stretch, axis=0)
+    h, slope, deficit = activation.evaluate(t)
+    factor = activation.log_jacobian_factor(deficit, slope, rows_first(margin, 1, t))
+    return h, tf.reduce_sum(factor, axis=0)
 
 
 def per_sample(total, v, x):
@@ -94,7 +94,7 @@ def solve(u, d, activation, margin=None, lower=False):
         margin = 1.0 + activation.max_slope * _diagonal(u)
     margin = tf.stop_gradient(margin)
     t = _substitute(tf.stop_gradient(u), tf.stop_gradient(d), activation, margin, lower)
-    return _attach(tf.stop_gradient(t), u, d, activation, margin, lower)
+    return _attach_implicit_gradient(tf.stop_gradient(t), u, d, activation, margin, lower)
 
 
 def invert(y, w, v, u, b, activation, margin, below=None):
@@ -118,17 +118,17 @@ def invert(y, w, v, u, b, activation, margin, below=None):
     b, margin = (rows_first(part, 1, projected) for part in (b, margin))
     u = rows_first(u, 2, projected)
     t = solve(u, projected + b, activation, margin)
-    h, slope, lack = activation.evaluate(t)
-    log_det = tf.reduce_sum(activation.log_stretch(lack, slope, margin), axis=0)
+    h, slope, deficit = activation.evaluate(t)
+    log_det = tf.reduce_sum(activation.log_jacobian_factor(deficit, slope, margin), axis=0)
     x = y - expand(h, v, y)
     image = project(w, x) + b
     if below is not None:
         image += tf.reduce_sum(rows_first(below, 2, projected) * h, axis=1)
-    x = _refine(x, t, image, u, v, slope, activation.stretch(lack, slope, margin))
+    x = _refine(x, t, image, u, v, slope, activation.jacobian_factor(deficit, slope, margin))
     return x, per_sample(log_det, w, y)
 
 
-def _refine(x, t, image, u, v, slope, stretch):
+def _refine(x, t, image, u, v, slope, factor):
     """Restores the digits that `x = y - V' h(t)` lost to cancellation.
 
     For unbounded `h`, both terms may be much larger than `x`, which inherits their
@@ -142,17 +142,17 @@ def _refine(x, t, image, u, v, slope, stretch):
       u: `U`, as for `solve`.
       v: `V`, as for `expand`.
       slope: `h'(t)`.
-      stretch: `1 + U_kk h'(t_k)`.
+      factor: `1 + U_kk h'(t_k)`.
     """
-    arguments = t - image, u, slope, stretch
-    lack, u, slope, stretch = map(tf.stop_gradient, arguments)
+    arguments = t - image, u, slope, factor
+    deficit, u, slope, factor = map(tf.stop_gradient, arguments)
     columns = tf.transpose(_without_diagonal(u), [1, 0, *range(2, u.shape.rank)])
 
     def row(k, right):
-        change = right / stretch[k]
+        change = right / factor[k]
         return change, slope[k] * change
 
-    change = _sweep(columns, lack, row, True, _WITHOUT_ROOTS)
+    change = _substitute_rows(columns, deficit, row, True, _WITHOUT_ROOTS)
     if t.shape[0] > 1:
         # A long step means that `t` has no correct digit in rows that affect others.
         short = tf.reduce_all(tf.abs(change) <= 0.01 * (1.0 + tf.abs(t)), axis=0)
@@ -161,20 +161,20 @@ def _refine(x, t, image, u, v, slope, stretch):
     return x + tf.stop_gradient(expand(change, v, x))
 
 
-def _attach(t, u, d, activation, margin, lower):
+def _attach_implicit_gradient(t, u, d, activation, margin, lower):
     """Returns `t` unchanged, with its implicit gradients with respect to `u`, `d`."""
 
     @custom_gradient
     def attach(t, u, d):
         def gradient(dt):
             # Attached again, so that this gradient depends on `u` and `d`.
-            solution = _attach(tf.stop_gradient(t), u, d, activation, margin, lower)
-            h, slope, lack = activation.evaluate(solution)
+            solution = _attach_implicit_gradient(tf.stop_gradient(t), u, d, activation, margin, lower)
+            h, slope, deficit = activation.evaluate(solution)
             # The given margin, with its derivative with respect to `U_kk`.
             rough = activation.max_slope * _diagonal(u)
             exact = margin + rough - tf.stop_gradient(rough)
-            stretch = activation.stretch(lack, slope, exact)
-            dd = _substitute_transposed(u, slope, stretch, dt, lower)
+            factor = activation.jacobian_factor(deficit, slope, exact)
+            dd = _substitute_transposed(u, slope, factor, dt, lower)
             return tf.zeros_like(t), _minus_outer(dd, h, u, lower), dd
 
         return tf.identity(t), gradient
@@ -185,7 +185,7 @@ def _attach(t, u, d, activation, margin, lower):
 def _substitute(u, d, activation, margin, lower):
     columns = tf.transpose(u, [1, 0, *range(2, u.shape.rank)])
     if lower:
-        return _sweep(
+        return _substitute_rows(
             columns,
             d,
             lambda k, right: (None, activation(right)),
@@ -198,46 +198,46 @@ def _substitute(u, d, activation, margin, lower):
         t = activation.solve(right, diagonal[k], margin[k])
         return t, activation(t)
 
-    return _sweep(columns, d, row, True, _WITH_ROOTS)
+    return _substitute_rows(columns, d, row, True, _WITH_ROOTS)
 
 
-def _substitute_transposed(u, slope, stretch, g, lower):
-    """Solves `(I + U h')' z = g`, with `stretch = 1 + U_kk h'_k`."""
+def _substitute_transposed(u, slope, factor, g, lower):
+    """Solves `(I + U h')' z = g`, with `factor = 1 + U_kk h'_k`."""
 
-    def row(k, remains):
-        z = (g[k] + slope[k] * remains) / stretch[k]
+    def row(k, residual):
+        z = (g[k] + slope[k] * residual) / factor[k]
         return z, z
 
-    return _sweep(_without_diagonal(u), tf.zeros_like(g), row, lower, _WITHOUT_ROOTS)
+    return _substitute_rows(_without_diagonal(u), tf.zeros_like(g), row, lower, _WITHOUT_ROOTS)
 
 
-def _sweep(columns, remains, row, backwards, at_once):
+def _substitute_rows(columns, residual, row, last_first, block_size):
     """Substitutes row by row.
 
     Args:
       columns: shape `[K, K, ...]`.
-      remains: right-hand side, shape `[K, ...]`.
+      residual: right-hand side, shape `[K, ...]`.
       row: function of `k` and the residual of row `k`. Returns the result of the row,
         or None if that is the residual; and the factor whose product with `columns[k]`
         is subtracted from all rows.
-      backwards: whether to begin with the last row.
-      at_once: number of rows eliminated in one pass over the others.
+      last_first: whether to begin with the last row.
+      block_size: number of rows eliminated in one pass over the others.
 
     Returns:
-      results: tensor of the shape of `remains`.
+      results: tensor of the shape of `residual`.
     """
-    size = remains.shape[0]
+    size = residual.shape[0]
     if size == 1:
-        result, _ = row(0, remains[0])
-        return remains if result is None else result[tf.newaxis]
-    rows = tf.reshape(tf.range(size), [size] + [1] * (remains.shape.rank - 1))
+        result, _ = row(0, residual[0])
+        return residual if result is None else result[tf.newaxis]
+    rows = tf.reshape(tf.range(size), [size] + [1] * (residual.shape.rank - 1))
 
-    def some(done, number, remains):
+    def some(done, number, residual):
         """Eliminates the next `number` rows in one pass over the others."""
         next_ones = [
-            size - 1 - done - i if backwards else done + i for i in range(number)
+            size - 1 - done - i if last_first else done + i for i in range(number)
         ]
-        rights = [remains[k] for k in next_ones]
+        rights = [residual[k] for k in next_ones]
         results, changes = [], []
         for i, k in enumerate(next_ones):
             result, factor = row(k, rights[i])
@@ -246,21 +246,21 @@ def _sweep(columns, remains, row, backwards, at_once):
             for j in range(i + 1, number):
                 rights[j] -= columns[k, next_ones[j]] * factor
         for change in changes:
-            remains -= change
+            residual -= change
         for k, result in zip(next_ones, results):
             if result is not None:  # finished rows hold their results
-                remains = tf.where(rows == k, result, remains)
-        return remains
+                residual = tf.where(rows == k, result, residual)
+        return residual
 
-    blocks, rest = divmod(size, at_once)
+    blocks, rest = divmod(size, block_size)
     if blocks:
-        remains = tf.while_loop(
-            lambda i, remains: i < blocks,
-            lambda i, remains: (i + 1, some(at_once * i, at_once, remains)),
-            (tf.constant(0), remains),
+        residual = tf.while_loop(
+            lambda i, residual: i < blocks,
+            lambda i, residual: (i + 1, some(block_size * i, block_size, residual)),
+            (tf.constant(0), residual),
             maximum_iterations=blocks,
         )[1]
-    return some(at_once * blocks, rest, remains) if rest else remains
+    return some(block_size * blocks, rest, residual) if rest else residual
 
 
 def _without_diagonal(u):

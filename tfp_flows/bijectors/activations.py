@@ -53,16 +53,16 @@ class Activation:
         slope = self._derivative(a)
         return self._function(a), slope, self.max_slope - slope
 
-    def stretch(self, lack, slope, margin):
+    def jacobian_factor(self, deficit, slope, margin):
         """Returns `1 + kappa h'`, given `margin = 1 + kappa max_slope`.
 
         Both terms are positive, so nothing cancels as `margin` goes to 0.
         """
-        return (lack + margin * slope) / self.max_slope
+        return (deficit + margin * slope) / self.max_slope
 
-    def log_stretch(self, lack, slope, margin):
-        """Returns `log(1 + kappa h')`, as `stretch`."""
-        return tf.math.log((lack + margin * slope) / self.max_slope)
+    def log_jacobian_factor(self, deficit, slope, margin):
+        """Returns `log(1 + kappa h')`, as `jacobian_factor`."""
+        return tf.math.log((deficit + margin * slope) / self.max_slope)
 
     def solve(self, c, kappa, margin):
         """Solves `a + kappa h(a) = c` for `a`, without gradients.
@@ -95,8 +95,8 @@ class Activation:
             return 2.0 * unit * (tf.abs(c) + tf.abs(a))
 
         def left_side(a):
-            h, slope, lack = self.evaluate(a)
-            return a + kappa * h, self.stretch(lack, slope, margin)
+            h, slope, deficit = self.evaluate(a)
+            return a + kappa * h, self.jacobian_factor(deficit, slope, margin)
 
         return find_root(left_side, c, low, high, start, tolerance, unrolled=4)
 

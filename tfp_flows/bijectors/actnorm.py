@@ -10,13 +10,13 @@ from tfp_flows._layer import Layer
 from tfp_flows._parameters import (
     FINITE,
     as_parameters,
-    assert_each,
+    assert_parameters,
     broadcast_batch,
     check_shapes,
 )
 from tfp_flows._replica_moments import mean_and_log_stddev
 from tfp_flows.bijectors import _channel_affine
-from tfp_flows.bijectors._pixelwise import check_pixels, over_pixels, per_pixel
+from tfp_flows.bijectors._pixelwise import check_pixels, sum_over_pixels, per_pixel
 
 tfb = tfp.bijectors
 
@@ -101,7 +101,7 @@ class ActNorm(Layer):
         return dict(shift=parameter, log_scale=parameter)
 
     def _parameter_control_dependencies(self, is_init):
-        return assert_each(self, is_init, dict.fromkeys(_AXES, FINITE))
+        return assert_parameters(self, is_init, dict.fromkeys(_AXES, FINITE))
 
     def _forward(self, x):
         shift, log_scale = self._read(x)
@@ -116,7 +116,7 @@ class ActNorm(Layer):
     def _forward_log_det_jacobian(self, x):
         check_pixels(self, x, self.event_ndims, self.shift.shape[-1])
         log_det = tf.reduce_sum(self.log_scale, axis=-1)
-        return over_pixels(self, log_det, x, self.event_ndims)
+        return sum_over_pixels(self, log_det, x, self.event_ndims)
 
     def _inverse_log_det_jacobian(self, y):
         return -self._forward_log_det_jacobian(y)  # independent of the input
@@ -124,7 +124,7 @@ class ActNorm(Layer):
     def _read(self, x):
         """Returns shift and logarithm of the scale, with axes for the pixels."""
         check_pixels(self, x, self.event_ndims, self.shift.shape[-1])
-        warn_before_start(self.initialized)
+        warn_if_uninitialized(self.initialized)
         shift, log_scale = broadcast_batch(
             _AXES, shift=self.shift, log_scale=self.log_scale
         )
@@ -172,7 +172,7 @@ class ActNorm(Layer):
         return (values - mean) * tf.exp(-log_deviation)
 
 
-def warn_before_start(initialized):
+def warn_if_uninitialized(initialized):
     """Warns, once for each variable, if a flow has not been initialized from data.
 
     Args:

@@ -7,13 +7,13 @@ from tfp_flows._layer import Layer
 from tfp_flows._parameters import (
     FINITE,
     as_parameters,
-    assert_each,
+    assert_parameters,
     broadcast_batch,
     check_broadcasts,
     check_shapes,
 )
 from tfp_flows.bijectors import _channel_affine
-from tfp_flows.bijectors._pixelwise import over_pixels, per_pixel
+from tfp_flows.bijectors._pixelwise import sum_over_pixels, per_pixel
 
 tfb = tfp.bijectors
 
@@ -116,22 +116,22 @@ class BatchNorm(Layer):
             "be at least 0 and finite",
         )
         checks = {**dict.fromkeys(_AXES, FINITE), "variance": not_negative}
-        return assert_each(self, is_init, checks)
+        return assert_parameters(self, is_init, checks)
 
     def _forward(self, x):
-        mean, shift, log_stretch = self._read(x)
-        x = _channel_affine.scale(_channel_affine.shift(x, -shift), tf.exp(log_stretch))
+        mean, shift, forward_log_scale = self._read(x)
+        x = _channel_affine.scale(_channel_affine.shift(x, -shift), tf.exp(forward_log_scale))
         return _channel_affine.shift(x, mean)
 
     def _inverse(self, y):
-        mean, shift, log_stretch = self._read(y)
-        y = _channel_affine.scale(_channel_affine.shift(y, -mean), tf.exp(-log_stretch))
+        mean, shift, forward_log_scale = self._read(y)
+        y = _channel_affine.scale(_channel_affine.shift(y, -mean), tf.exp(-forward_log_scale))
         return _channel_affine.shift(y, shift)
 
     def _forward_log_det_jacobian(self, x):
-        *_, log_stretch = self._read(x)
-        log_det = tf.reduce_sum(log_stretch, axis=list(range(-self.event_ndims, 0)))
-        return over_pixels(self, log_det, x, self.event_ndims)
+        *_, forward_log_scale = self._read(x)
+        log_det = tf.reduce_sum(forward_log_scale, axis=list(range(-self.event_ndims, 0)))
+        return sum_over_pixels(self, log_det, x, self.event_ndims)
 
     def _inverse_log_det_jacobian(self, y):
         return -self._forward_log_det_jacobian(y)  # independent of the input

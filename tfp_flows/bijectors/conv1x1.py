@@ -8,12 +8,12 @@ from tfp_flows._layer import Layer
 from tfp_flows._parameters import (
     FINITE,
     as_parameters,
-    assert_each,
+    assert_parameters,
     broadcast_batch,
     check_shapes,
     is_reference,
 )
-from tfp_flows.bijectors._pixelwise import check_pixels, multiply_pixels, over_pixels
+from tfp_flows.bijectors._pixelwise import check_pixels, multiply_pixels, sum_over_pixels
 from tfp_flows.bijectors.matrices import inverse_and_log_det, is_invertible
 
 tfb = tfp.bijectors
@@ -81,7 +81,8 @@ class InvertibleConv1x1(Layer):
         )
 
     def _parameter_control_dependencies(self, is_init):
-        return assert_each(self, is_init, dict(weight=(is_invertible, "be invertible")))
+        invertible = (is_invertible, "be invertible")
+        return assert_parameters(self, is_init, dict(weight=invertible))
 
     def _forward(self, x):
         check_pixels(self, x, self.event_ndims, self.weight.shape[-1])
@@ -94,12 +95,12 @@ class InvertibleConv1x1(Layer):
     def _inverse_and_log_det(self, y):
         check_pixels(self, y, self.event_ndims, self.weight.shape[-1])
         inverse, log_det = self._inverted_weight()
-        ildj = -over_pixels(self, log_det, y, self.event_ndims)
+        ildj = -sum_over_pixels(self, log_det, y, self.event_ndims)
         return multiply_pixels(y, inverse, self.event_ndims), ildj
 
     def _forward_log_det_jacobian(self, x):
         check_pixels(self, x, self.event_ndims, self.weight.shape[-1])
-        return over_pixels(self, self.log_abs_det(), x, self.event_ndims)
+        return sum_over_pixels(self, self.log_abs_det(), x, self.event_ndims)
 
     def _inverse_log_det_jacobian(self, y):
         return -self._forward_log_det_jacobian(y)  # independent of the input
@@ -227,7 +228,7 @@ class InvertibleConv1x1PLU(Layer):
 
     def _parameter_control_dependencies(self, is_init):
         unit = (lambda v: tf.abs(v) == 1.0, "be 1 or -1")
-        return assert_each(
+        return assert_parameters(
             self,
             is_init,
             {
@@ -247,7 +248,7 @@ class InvertibleConv1x1PLU(Layer):
 
     def _forward_log_det_jacobian(self, x):
         check_pixels(self, x, self.event_ndims, self.sign.shape[-1])
-        return over_pixels(self, self.log_abs_det(), x, self.event_ndims)
+        return sum_over_pixels(self, self.log_abs_det(), x, self.event_ndims)
 
     def _inverse_log_det_jacobian(self, y):
         return -self._forward_log_det_jacobian(y)  # independent of the input
@@ -259,14 +260,13 @@ class InvertibleConv1x1PLU(Layer):
 
     def matrix(self):
         """Matrix of the layer, shape `[..., C, C]`."""
-        lower, upper = self._triangles()
-        rows = self._permutation_matrix()
+        lower, upper, rows = self._factors()
         return tf.matmul(rows, tf.matmul(lower, upper), transpose_a=True)
 
     def inverse_matrix(self):
         """Inverse of the matrix, shape `[..., C, C]`."""
-        lower, upper = self._triangles()
-        rows = self._permutation_matrix() + tf.zeros_like(lower)
+        lower, upper, rows = self._factors()
+        rows += tf.zeros_like(lower)
         return tf.linalg.triangular_solve(
             upper, tf.linalg.triangular_solve(lower, rows), lower=False
         )
@@ -275,11 +275,8 @@ class InvertibleConv1x1PLU(Layer):
         """`log |det weight|`, shape `[...]`."""
         return tf.reduce_sum(self.log_magnitude, axis=-1)
 
-    def _permutation_matrix(self):
-        # A gather would need the inverse permutation: one sort per call.
-        return tf.one_hot(self.permutation, self.sign.shape[-1], dtype=self.dtype)
-
-    def _triangles(self):
+    def _factors(self):
+        """Returns both triangular factors, and the matrix of the permutation."""
         lower, upper, sign, log_magnitude = broadcast_batch(
             _PLU_AXES,
             lower=self.lower,
@@ -291,7 +288,9 @@ class InvertibleConv1x1PLU(Layer):
         unit = np.eye(channels, dtype=lower.dtype.as_numpy_dtype)
         below = np.tri(channels, k=-1, dtype=unit.dtype)
         diagonal = unit * (sign * tf.exp(log_magnitude))[..., tf.newaxis]
-        return below * lower + unit, below.T * upper + diagonal
+        # A gather would need the inverse permutation: one sort per call.
+        rows = tf.one_hot(self.permutation, self.sign.shape[-1], dtype=self.dtype)
+        return below * lower + unit, below.T * upper + diagonal, rows
 
 
 def _is_inverse(inverse, weight):

@@ -102,7 +102,7 @@ class Coupling(Layer):
         )
 
     @property
-    def needs_initialization(self) -> bool:
+    def needs_initialization(self) -> bool:  # type: ignore[override]
         """Whether the network has variables that are initialized from data."""
         return self._conditioning.network.needs_initialization
 
@@ -150,7 +150,7 @@ class Coupling(Layer):
             log_dets = tf.where(mask, tf.zeros_like(log_dets), log_dets)
         else:
             result = split.merge(masked, result)
-        return result, _last_axis_sums.total_of_event(log_dets, mask.ndim)
+        return result, _last_axis_sums.sum_event(log_dets, mask.ndim)
 
     def initialize_from_data(self, values: TensorLike, direction: str) -> tf.Tensor:
         """Initialize the network from data, if it has variables for that.

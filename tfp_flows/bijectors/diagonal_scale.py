@@ -7,7 +7,7 @@ from tfp_flows._layer import Layer
 from tfp_flows._parameters import (
     FINITE,
     as_parameters,
-    assert_each,
+    assert_parameters,
     check_input,
     check_shapes,
 )
@@ -60,7 +60,7 @@ class DiagonalScale(Layer):
         return dict(log_scale=tfp.util.ParameterProperties(event_ndims=1))
 
     def _parameter_control_dependencies(self, is_init):
-        return assert_each(self, is_init, dict(log_scale=FINITE))
+        return assert_parameters(self, is_init, dict(log_scale=FINITE))
 
     def _forward(self, x):
         check_input(self, x, log_scale=self.log_scale)
@@ -72,7 +72,7 @@ class DiagonalScale(Layer):
 
     def _forward_log_det_jacobian(self, x):
         check_input(self, x, log_scale=self.log_scale)
-        log_det = _last_axis_sums.total_of_event(
+        log_det = _last_axis_sums.sum_event(
             tf.convert_to_tensor(self.log_scale), 1
         )
         return log_det + tf.zeros(tf.shape(x)[:-1], x.dtype)

@@ -8,10 +8,10 @@ from tfp_flows._traversal import initialize_layers
 from tfp_flows.bijectors._pixelwise import (
     check_pixels,
     multiply_pixels,
-    over_pixels,
+    sum_over_pixels,
     per_pixel,
 )
-from tfp_flows.bijectors.actnorm import ActNorm, warn_before_start
+from tfp_flows.bijectors.actnorm import ActNorm, warn_if_uninitialized
 from tfp_flows.bijectors.conv1x1 import InvertibleConv1x1, InvertibleConv1x1PLU
 from tfp_flows.bijectors.coupling import Coupling
 
@@ -120,39 +120,34 @@ class GlowStep(Layer):
         return self._inverse_and_log_det(y)[1]
 
     def _forward_and_log_det(self, x):
-        return self._evaluate(x, "forward")
+        check_pixels(self, x, 3, self.actnorm.shift.shape[-1])
+        y, log_det = self.coupling._forward_and_log_det(x)
+        shift, log_scale = self._read_actnorm()
+        # `actnorm` and `convolution` as one affine map.
+        matrix = tf.exp(log_scale)[..., tf.newaxis] * self.convolution.inverse_matrix()
+        result = multiply_pixels(y, matrix, 3) + per_pixel(shift, 3)
+        log_det_of_pixel = tf.reduce_sum(log_scale, axis=-1)
+        log_det_of_pixel -= self.convolution.log_abs_det()
+        return result, log_det + sum_over_pixels(self, log_det_of_pixel, y, 3)
 
     def _inverse_and_log_det(self, y):
-        return self._evaluate(y, "inverse")
+        check_pixels(self, y, 3, self.actnorm.shift.shape[-1])
+        shift, log_scale = self._read_actnorm()
+        matrix = self.convolution.matrix() * tf.exp(-log_scale)[..., tf.newaxis, :]
+        shift = -tf.linalg.matvec(matrix, shift)
+        x = multiply_pixels(y, matrix, 3) + per_pixel(shift, 3)
+        result, log_det = self.coupling._inverse_and_log_det(x)
+        log_det_of_pixel = self.convolution.log_abs_det()
+        log_det_of_pixel -= tf.reduce_sum(log_scale, axis=-1)
+        return result, log_det + sum_over_pixels(self, log_det_of_pixel, x, 3)
 
-    def _evaluate(self, x, direction):
-        """Returns result and log determinant of a direction."""
-        check_pixels(self, x, 3, self.actnorm.shift.shape[-1])
-        if direction == "forward":
-            y, log_det = self.coupling._forward_and_log_det(x)
-            return self._map_pixels(y, direction), log_det + self._log_det(y)
-        y = self._map_pixels(x, direction)
-        result, log_det = self.coupling._inverse_and_log_det(y)
-        return result, log_det - self._log_det(y)
-
-    def _map_pixels(self, x, direction):
-        """Applies `actnorm` and `convolution` as one affine map."""
-        warn_before_start(self.actnorm.initialized)
-        shift = tf.convert_to_tensor(self.actnorm.shift)
-        log_scale = tf.convert_to_tensor(self.actnorm.log_scale)
-        if direction == "forward":
-            matrix = tf.exp(log_scale)[..., tf.newaxis] * (
-                self.convolution.inverse_matrix()
-            )
-        else:
-            matrix = self.convolution.matrix() * tf.exp(-log_scale)[..., tf.newaxis, :]
-            shift = -tf.linalg.matvec(matrix, shift)
-        return multiply_pixels(x, matrix, 3) + per_pixel(shift, 3)
-
-    def _log_det(self, y):
-        """Log determinant of that map, from latents to data."""
-        log_det = tf.reduce_sum(self.actnorm.log_scale, axis=-1)
-        return over_pixels(self, log_det - self.convolution.log_abs_det(), y, 3)
+    def _read_actnorm(self):
+        """Returns shift and log-scale."""
+        warn_if_uninitialized(self.actnorm.initialized)
+        return (
+            tf.convert_to_tensor(self.actnorm.shift),
+            tf.convert_to_tensor(self.actnorm.log_scale),
+        )
 
     def initialize_from_data(self, values, direction):
         """Initialize the layers from data, in order.

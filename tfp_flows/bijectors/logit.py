@@ -87,7 +87,7 @@ class Logit(Layer):
         return tf.math.log_sigmoid(y) + tf.math.log_sigmoid(-y) + self._log_slope()
 
     def _sum_fn(self, x, axis=None):  # TFP's reduction over event axes
-        return _last_axis_sums.total_over(x, axis)
+        return _last_axis_sums.sum_axes(x, axis)
 
     def _log_slope(self):
         return math.log((self.high - self.low) / (1.0 - 2.0 * self.alpha))

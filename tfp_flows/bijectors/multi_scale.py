@@ -24,41 +24,40 @@ tfb = tfp.bijectors
 
 
 class MultiScale(Layer):
-    """Factors out a part of the channels at each level, and goes on with the others.
+    """Multi-scale architecture: factors out some of the channels at each level.
 
-    On the way from data to noise each level applies its bijector, which squeezes; then
-    its prior keeps some channels for the next level, and makes noise of the others by
-    what those kept tell: Dinh et al. (2017), section 3.6 and equation 14,
+    From data to latents, each level applies its bijector, which squeezes. Then some
+    channels pass to the next level; the others are factored out, with a prior
+    conditioned on those that pass: Dinh et al. (2017), section 3.6 and equation 14,
     https://arxiv.org/abs/1605.08803, with the learned priors of Glow (Kingma and
-    Dhariwal, 2018), https://arxiv.org/abs/1807.03039. With a network that starts at
-    zero, a prior starts as exactly N(0, I) over its part of standard normal noise.
+    Dhariwal, 2018), https://arxiv.org/abs/1807.03039. With a network initialized to
+    zero, a prior is N(0, I).
 
-    `x` and `y` have the same shape `[..., H, W, C]`: the latents of all levels, put
-    together as images. `split_levels` takes `x` apart, `merge_levels` puts it together.
+    `x` and `y` have the same shape `[..., H, W, C]`: the latents of all levels are
+    arranged as images. `split_levels` separates them, `merge_levels` joins them.
 
     Args:
       bijectors: list of bijectors of images, one for each level, the level of the data
-        first. Each goes from the noise of its level to the data, and changes sizes by
+        first. Each maps latents of its level to data, and changes sizes by
         `tfb.Invert(Squeeze(...))` alone.
-      priors: list of `Coupling`s, one for each level but the last, whose masks, of
-        shape [1, 1, channels], are true for the first so many channels: those that go
-        on to the next level.
-      recompute: whether gradients recompute what they need from the results, by the
-        exact inverse, layer by layer, in place of keeping it. A training step in a
+      priors: list of `Coupling`s, one for each level but the last, with masks of shape
+        [1, 1, channels] that are true for the first channels: those that pass to the
+        next level.
+      recompute: whether gradients recompute intermediate values from the results, layer
+        by layer, by the exact inverse, instead of keeping them. A training step in a
         graph then takes longer, and a third of the memory at 32 steps; XLA saves
-        nothing by it. There are no gradients of gradients, and none of tensors that a
-        network of others holds elsewhere than in its attributes.
+        nothing. There are no gradients of gradients, and none by tensors that a custom
+        network holds anywhere but in its attributes.
       event_shape: [H, W, C] that images must have; None for any.
-      validate_args: no effect; give it to the layers.
+      validate_args: not used; pass it to the layers.
       name: prefix of the ops.
 
     Raises:
-      TypeError: what should be a bijector is none.
-      ValueError: the number of priors is not that of levels less one; a mask is no
-        such, or keeps nothing; the input is not of images that fit; `recompute` is true
-        and a conditioner is a plain function.
-      NotImplementedError: `recompute` is true, and the gradient of a gradient is asked
-        for.
+      TypeError: one of `bijectors` or `priors` is not a bijector.
+      ValueError: the number of priors is not one less than that of levels; a mask has
+        another form; the input is not images that fit; `recompute` is True and a
+        conditioner is a plain function.
+      NotImplementedError: `recompute` is True, and the gradient of a gradient is taken.
     """
 
     def __init__(
@@ -74,7 +73,10 @@ class MultiScale(Layer):
         self.bijectors, self.priors = list(bijectors), list(priors)
         for part in [*self.bijectors, *self.priors]:
             if not isinstance(part, tfb.Bijector):
-                raise TypeError(f"Each level must be a bijector; got {part!r}.")
+                raise TypeError(
+                    "Each of `bijectors` and `priors` must be a bijector; "
+                    f"got {part!r}."
+                )
         if len(self.priors) != len(self.bijectors) - 1:
             raise ValueError(
                 "`priors` must have one entry less than `bijectors`; "
@@ -179,10 +181,10 @@ class MultiScale(Layer):
             )
 
     def split_levels(self, x):
-        """Returns the latents of the levels, the level of the data first.
+        """Separate the latents of the levels, the level of the data first.
 
         Args:
-          x: noise, shape `[..., H, W, C]`.
+          x: latents arranged as images, shape `[..., H, W, C]`.
 
         Returns:
           latents: list of tensors of shape `[..., h, w, c]`.
@@ -203,13 +205,13 @@ class MultiScale(Layer):
         return [*latents, x]
 
     def merge_levels(self, latents):
-        """Undoes `split_levels`.
+        """Arrange the latents of the levels as images; inverts `split_levels`.
 
         Args:
           latents: list of tensors, one for each level.
 
         Returns:
-          x: noise, shape `[..., H, W, C]`.
+          x: latents arranged as images, shape `[..., H, W, C]`.
 
         Raises:
           ValueError: the number of latents is not that of levels, or sizes do not fit.
@@ -245,23 +247,24 @@ class MultiScale(Layer):
         return x
 
     def initialize_from_data(self, values, direction):
-        """Starts the layers in turn.
+        """Initialize the layers from data, in the order of use.
 
         Args:
-          values: tensor `[..., H, W, C]`; see
+          values: data, shape `[..., H, W, C]`; see
             `tfp_flows.normalization.initialize_from_data`.
-          direction: "inverse", the one that goes from data to noise.
+          direction: "inverse", the direction from data to latents.
 
         Returns:
-          values: what the direction makes of them from now on.
+          values: latents after the initialization.
 
         Raises:
-          TypeError, ValueError: as the layers; ValueError if `direction` is "forward".
+          TypeError, ValueError: as for the layers; ValueError if `direction` is
+            "forward".
         """
         if direction != "inverse":
             raise ValueError(
-                "`MultiScale` starts from data that come as its `y`; got such that "
-                "come as its `x`."
+                "`MultiScale` must be initialized in its inverse direction, from data "
+                f"`y` to latents `x`; got `direction={direction!r}`."
             )
         values = tf.convert_to_tensor(values, dtype_hint=self.dtype)
         self._check(values)

@@ -7,8 +7,8 @@ from tfp_flows._layer import Layer
 from tfp_flows._parameters import (
     FINITE,
     as_parameters,
-    assert_each,
-    assert_that,
+    assert_parameters,
+    assert_condition,
     broadcast_batch,
     check_input,
     check_shapes,
@@ -123,7 +123,7 @@ class Planar(Layer):
         check_input(self, x, w=self.w)
         u, w, b = broadcast_batch(_AXES, u=self.u, w=self.w, b=self.b)
         u, w, b = u[..., tf.newaxis, :], w[..., tf.newaxis, :], b[..., tf.newaxis]
-        return _planar_math.constrained(u, w, b, self._h, self.constraint)
+        return _planar_math.constrain(u, w, b, self._h, self.constraint)
 
 
 class PlanarStack(Layer):
@@ -207,14 +207,15 @@ class PlanarStack(Layer):
     def _layers(self, x):
         check_input(self, x, w=self.w)
         u, w, b = broadcast_batch(_STACK_AXES, u=self.u, w=self.w, b=self.b)
-        return _planar_math.constrained(u, w, b, self._h, self.constraint)
+        return _planar_math.constrain(u, w, b, self._h, self.constraint)
 
 
 def _assertions(bijector, is_init):
-    assertions = assert_each(bijector, is_init, dict(u=FINITE, w=FINITE, b=FINITE))
+    finite = dict(u=FINITE, w=FINITE, b=FINITE)
+    assertions = assert_parameters(bijector, is_init, finite)
     if bijector.constraint is None:
         bound = -1.0 / bijector._h.max_slope
-        assertions += assert_that(
+        assertions += assert_condition(
             bijector,
             is_init,
             ["u", "w"],

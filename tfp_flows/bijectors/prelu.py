@@ -7,7 +7,7 @@ from tfp_flows._layer import Layer
 from tfp_flows._parameters import (
     POSITIVE,
     as_parameters,
-    assert_each,
+    assert_parameters,
     check_broadcasts,
 )
 
@@ -64,7 +64,7 @@ class PReLU(Layer):
         )
 
     def _parameter_control_dependencies(self, is_init):
-        return assert_each(self, is_init, dict(slope=POSITIVE))
+        return assert_parameters(self, is_init, dict(slope=POSITIVE))
 
     @classmethod
     def _is_increasing(cls):

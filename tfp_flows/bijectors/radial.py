@@ -9,7 +9,7 @@ from tfp_flows._parameters import (
     FINITE,
     POSITIVE,
     as_parameters,
-    assert_each,
+    assert_parameters,
     check_input,
     check_shapes,
     is_reference,
@@ -46,7 +46,7 @@ class Radial(Layer):
       name: prefix of the ops.
 
     Raises:
-      TypeError: the parameters do not share one floating dtype.
+      TypeError: the parameters do not fraction one floating dtype.
       ValueError: the shapes of the parameters and the input do not match.
       ValueError: a parameter given as numbers is outside of its support.
       tf.errors.InvalidArgumentError: a check of `validate_args` fails.
@@ -118,7 +118,7 @@ class Radial(Layer):
         return dict(center=center, radius=positive, gain=positive)
 
     def _parameter_control_dependencies(self, is_init):
-        return assert_each(
+        return assert_parameters(
             self, is_init, dict(center=FINITE, radius=POSITIVE, gain=POSITIVE)
         )
 
@@ -133,15 +133,15 @@ class Radial(Layer):
 
     def _forward_and_log_det(self, x):
         offset, rho = self._polar(x)
-        stretch = _mixture(rho, self.gain)
-        y = self.center + _last_axis_sums.scale(offset, stretch)
-        return y, _log_det(rho, stretch, x)
+        scale = _mixture(rho, self.gain)
+        y = self.center + _last_axis_sums.scale_rows(offset, scale)
+        return y, _log_det(rho, scale, x)
 
     def _inverse_and_log_det(self, y):
         offset, rho = self._polar_of_preimage(y)
-        stretch = _mixture(rho, self.gain)
-        x = self.center + _last_axis_sums.scale(offset, 1.0 / stretch)
-        return x, -_log_det(rho, stretch, y)
+        scale = _mixture(rho, self.gain)
+        x = self.center + _last_axis_sums.scale_rows(offset, 1.0 / scale)
+        return x, -_log_det(rho, scale, y)
 
     def _polar_of_preimage(self, y):
         """Returns `y - center`, and `rho` of the preimage of `y`."""
@@ -162,21 +162,21 @@ class Radial(Layer):
         check_input(self, x, center=self.center)
         offset = x - self.center
         tiny = np.finfo(offset.dtype.as_numpy_dtype).tiny  # sqrt has no gradient at 0
-        norm = tf.sqrt(tf.maximum(_last_axis_sums.total(offset**2), tiny))
+        norm = tf.sqrt(tf.maximum(_last_axis_sums.sum_last_axis(offset**2), tiny))
         rho = norm / self.radius
         return offset, tf.minimum(rho, 0.25 * x.dtype.max)  # if squares overflow
 
 
-def _log_det(rho, stretch, x):
+def _log_det(rho, scale, x):
     # `rho (rho + 2) + gain = (rho + 1) (rho + scale)`, where the left side overflows.
-    along = tf.math.log(_mixture(rho, stretch))
-    return tf.cast(tf.shape(x)[-1] - 1, x.dtype) * tf.math.log(stretch) + along
+    along = tf.math.log(_mixture(rho, scale))
+    return tf.cast(tf.shape(x)[-1] - 1, x.dtype) * tf.math.log(scale) + along
 
 
 def _mixture(rho, value):
     """Returns `(rho + value) / (rho + 1)`: `value` at 0, and 1 far out."""
-    share = 1.0 / (rho + 1.0)
+    fraction = 1.0 / (rho + 1.0)
     # The value comes from the quotient, as `far` loses a small `value` near 0. The
     # gradient comes from `far`, as that of the quotient cancels for large `rho`.
-    far = 1.0 + (value - 1.0) * share
+    far = 1.0 + (value - 1.0) * fraction
     return far + tf.stop_gradient((rho + value) / (rho + 1.0) - far)

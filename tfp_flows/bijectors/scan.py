@@ -1,4 +1,4 @@
-"""Many equal layers in one, traced and compiled once."""
+"""Composition of structurally identical layers, traced and compiled once."""
 
 import tensorflow as tf
 import tensorflow_probability as tfp
@@ -17,44 +17,43 @@ tfb = tfp.bijectors
 
 
 class Scan(Layer):
-    """`K` equal layers in a row, for whose graph it is the same how many they are.
+    """Composition of `K` structurally identical layers, which is traced once.
 
-    `y = layer_{K-1}(... layer_1(layer_0(x)))`: layer 0 acts first, and is nearest to
-    the noise. It equals `tfb.Chain` of the layers, last layer first. A chain traces and
-    compiles each of its layers; this does so with one, in a loop over the values in
-    which layers differ. `tfp_flows.bijectors.Scan.from_layers` makes it of layers
-    that exist.
+    `y = layer_{K-1}(... layer_1(layer_0(x)))`: layer 0 acts first, nearest to the
+    latents. It equals the `tfb.Chain` of the layers, last layer first. A chain traces
+    and compiles each of its layers. A scan does so once, in a loop over stacked values:
+    the size of the graph does not depend on `K`. `Scan.from_layers` makes one from
+    existing layers.
 
-    All that a layer computes with is at a path from it: an argument of a bijector, an
+    Each value that a layer computes with has a path: an argument of a bijector, an
     attribute of a network, an entry of a list, such as `center` of a `Radial` or
-    `conditioner._kernels[0]` of a `Coupling`. What is stacked at a path takes the place
-    of what `layer` has there, one slice for each layer. All else is shared: attribute
-    `shared` has it by path, and its variables are trained, too.
+    `conditioner._kernels[0]` of a `Coupling`. A stacked value replaces the value of
+    `layer` at its path, one slice for each layer. All other values are shared by the
+    layers: they are in attribute `shared`, by path, and its variables are trained.
 
-    In graphs, a gradient keeps what came to each layer, and computes the layer once
-    more: less memory than that of a chain, and a step takes up to a third more
-    arithmetic. Gradients of gradients take time that grows as `K^2`.
+    In graphs, the gradient keeps the input of each layer and evaluates the layer once
+    more. It needs less memory than that of a chain, and up to a third more arithmetic.
+    The cost of gradients of gradients grows as `K^2`.
 
     `x` and `y` have the shape that `layer` takes. The axes before an event broadcast
-    with the batch axes of `layer`; the log determinants have the shape that results.
+    with the batch shape of `layer`; log determinants have the resulting shape.
 
     Args:
-      layer: bijector that keeps the shape of events, a chain of some perhaps. It is but
-        a pattern: variables whose place is taken are not trained.
+      layer: template: a bijector, or `tfb.Chain`, that keeps the shape of events. Its
+        variables at stacked paths are not trained.
       stacked: dictionary, by path, of tensors, variables or deferred tensors of shape
-        `[K, ...]`, where `layer` has a tensor of shape `[...]`, or a deferred tensor
-        that gives one.
-      validate_args: no effect; give it to the layer.
+        `[K, ...]`, where `layer` has a tensor or deferred tensor of shape `[...]`.
+      validate_args: not used; pass it to the layer.
       name: prefix of the ops.
 
     Raises:
-      TypeError: `layer` is no bijector; a dtype is not that of what it stands for.
-      ValueError: `stacked` is empty, a path is none of `layer`, or a shape does not
-        fit; `layer` changes the rank or the shape of an event, or has variables where
-        they cannot be replaced, such as in a Keras network or in a plain function.
+      TypeError: `layer` is not a bijector; a stacked dtype is not that of the template.
+      ValueError: `stacked` is empty, or has a path that `layer` does not have, or a
+        shape that does not fit. `layer` changes the rank or shape of an event, or has
+        variables that cannot be replaced, in a Keras network or a plain function.
     """
 
-    # The pattern shows none of its variables; those that count are shown by others.
+    # The template hides its variables; `_references` has those that are trained.
     _TF_MODULE_IGNORED_PROPERTIES = Layer._TF_MODULE_IGNORED_PROPERTIES | {
         "layer",
         "_parameters",
@@ -81,7 +80,7 @@ class Scan(Layer):
         }
         self.num_layers = _number_of(stacked)
         shared = {path: leaf for path, leaf in leaves.items() if path not in stacked}
-        # Past `__setattr__`, so that checkpoints do not know the pattern.
+        # Past `__setattr__`, so that checkpoints do not contain the template.
         vars(self).update(layer=layer, stacked=stacked, shared=shared)
         self._references = {  # by path, as checkpoints know them
             path: value
@@ -99,30 +98,28 @@ class Scan(Layer):
 
     @classmethod
     def from_layers(cls, layers, name="scan"):
-        """Returns a layer that does what equal layers do, and compiles but one of them.
+        """Make a scan that equals the composition of existing layers.
 
-        Layers are equal if they differ in the values of variables and tensors alone.
-        The result has one variable of shape `[K, ...]` in place of each that differs;
-        they start at the values that the layers have, under the names that the first
-        layer gives. A variable or tensor that is the same object in all layers is
-        shared by all. So are variables of whole numbers with the same values, such as
-        the masks of networks.
+        The layers must be structurally identical: they may differ in the values of
+        variables and tensors alone. The scan has one variable of shape `[K, ...]` in
+        place of each that differs, with the values of the layers and the name in the
+        first layer. A variable or tensor that is the same object in all layers is
+        shared. So are integer variables with equal values, such as masks of networks.
 
         Args:
-          layers: list of `K` bijectors that keep the shape of events, from noise to
-            data: the first acts first in `forward`. Where kinds of layers take turns,
-              give
-            `tfb.Chain`s of one of each. Do not use them any more: the first serves as
-            the pattern, the others are not needed.
+          layers: list of `K` bijectors that keep the shape of events, from latents to
+            data: the first acts first in `forward`. Where two kinds of layers
+            alternate, pass `tfb.Chain`s of one of each. Do not use them afterwards: the
+            first becomes the template, the others are not needed.
           name: prefix of the ops.
 
         Returns:
           bijector: `tfp_flows.bijectors.Scan`.
 
         Raises:
-          TypeError: one of the layers is no bijector.
-          ValueError: there are no layers, or they differ in other things than values,
-            or in none; a layer normalizes by the statistics of batches; or as `Scan`.
+          TypeError: one of the layers is not a bijector.
+          ValueError: there are no layers; they differ in anything but values, or in
+            nothing; a layer normalizes by batch statistics; or as for `Scan`.
         """
         layer, stacked = stack_layers(layers)
         return cls(layer, stacked, name=name)
@@ -229,18 +226,18 @@ class Scan(Layer):
         return with_shape(result, static.concatenate(event))
 
     def initialize_from_data(self, values, direction):
-        """Starts the layers in turn, if they have anything to start.
+        """Initialize the layers from data, in the order of use.
 
         Args:
           values: tensor; see `tfp_flows.normalization.initialize_from_data`.
-          direction: "forward" or "inverse", the one that goes from data to noise.
+          direction: "forward" or "inverse": the direction from data to latents.
 
         Returns:
-          values: what the direction makes of them from now on.
+          values: result of that direction after the initialization.
 
         Raises:
-          TypeError, ValueError: as the layers; TypeError if what they would set is not
-            stacked as variables.
+          TypeError, ValueError: as for the layers; TypeError if variables to set are
+            not stacked as variables.
         """
         if not self.needs_initialization:
             return super().initialize_from_data(values, direction)

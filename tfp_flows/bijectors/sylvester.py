@@ -8,8 +8,8 @@ from tfp_flows._layer import Layer
 from tfp_flows._parameters import (
     FINITE,
     as_parameters,
-    assert_each,
-    assert_that,
+    assert_parameters,
+    assert_condition,
     broadcast_batch,
     check_input,
     check_shapes,
@@ -126,11 +126,11 @@ class Sylvester(Layer):
 
     def _parameter_control_dependencies(self, is_init):
         orthonormal = (_is_orthonormal, "have orthonormal columns")
-        assertions = assert_each(
+        assertions = assert_parameters(
             self, is_init, dict(q=orthonormal, r=FINITE, r_tilde=FINITE, b=FINITE)
         )
         bound = -1.0 / self._h.max_slope
-        return assertions + assert_that(
+        return assertions + assert_condition(
             self,
             is_init,
             ["r", "r_tilde"],
@@ -174,8 +174,8 @@ class Sylvester(Layer):
         t = _times(r_tilde, _times(q, x, transpose=True)) + self.b
         bound = self._h.max_slope
         margin = 1.0 + bound * tf.linalg.diag_part(r) * tf.linalg.diag_part(r_tilde)
-        h, slope, lack = self._h.evaluate(t)
-        log_det = tf.reduce_sum(self._h.log_stretch(lack, slope, margin), axis=-1)
+        h, slope, deficit = self._h.evaluate(t)
+        log_det = tf.reduce_sum(self._h.log_jacobian_factor(deficit, slope, margin), axis=-1)
         return x + _times(q, _times(r, h)), log_det
 
     def _read(self, x):
@@ -206,8 +206,8 @@ def _times(matrix, x, transpose=False):
 
 def _is_orthonormal(q):
     """Returns one boolean per matrix; the tolerance covers float32 rounding."""
-    lack = tf.matmul(q, q, transpose_a=True) - tf.eye(tf.shape(q)[-1], dtype=q.dtype)
-    return tf.reduce_max(tf.abs(lack), axis=[-2, -1]) < 1e-4
+    deficit = tf.matmul(q, q, transpose_a=True) - tf.eye(tf.shape(q)[-1], dtype=q.dtype)
+    return tf.reduce_max(tf.abs(deficit), axis=[-2, -1]) < 1e-4
 
 
 def _no_bijector_for_q():

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import numbers
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -399,7 +398,7 @@ class _BijectorTransformer(Transformer):
       factory: callable from parameters to a bijector, with `num_parameters`.
     """
 
-    def __init__(self, factory: Callable[[tf.Tensor], Any]) -> None:
+    def __init__(self, factory: Any) -> None:
         self.factory, self.num_parameters = factory, factory.num_parameters
 
     def forward_and_log_det(

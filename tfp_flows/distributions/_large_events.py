@@ -18,24 +18,24 @@ class Scale(tfb.Scale):
     """`tfb.Scale`, with the log-determinants of large events summed in steps."""
 
     def _sum_fn(self, x: tf.Tensor, axis: Any = None) -> tf.Tensor:
-        return _last_axis_sums.total_over(x, axis)
+        return _last_axis_sums.sum_axes(x, axis)
 
 
 class Sigmoid(tfb.Sigmoid):
     """`tfb.Sigmoid`, with the log-determinants of large events summed in steps."""
 
     def _sum_fn(self, x: tf.Tensor, axis: Any = None) -> tf.Tensor:
-        return _last_axis_sums.total_over(x, axis)
+        return _last_axis_sums.sum_axes(x, axis)
 
 
 class _Sample(tfd.Sample):
     def _sum_fn(self) -> Callable[..., tf.Tensor]:
-        return _last_axis_sums.total_over
+        return _last_axis_sums.sum_axes
 
 
 class _Independent(tfd.Independent):
     def _sum_fn(self) -> Callable[..., tf.Tensor]:
-        return _last_axis_sums.total_over
+        return _last_axis_sums.sum_axes
 
 
 def sample_of(distribution: Any, event_shape: Sequence[int]) -> Any:

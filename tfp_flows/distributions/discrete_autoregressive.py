@@ -208,7 +208,7 @@ class DiscreteAutoregressive(TakesContext, Distribution):
     def _log_prob(self, value: TensorLike) -> tf.Tensor:
         values = tf.cast(value, self.dtype)
         terms = self._likelihood.log_prob(self._call_network(values), values)
-        return _last_axis_sums.total_of_event(terms, self._shape.rank)
+        return _last_axis_sums.sum_event(terms, self._shape.rank)
 
     def _sample_n(self, n: int, seed: Seed = None) -> tf.Tensor:
         batch = self.batch_shape_tensor()

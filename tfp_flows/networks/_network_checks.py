@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tfp_flows._dtypes import check_dtype
 from tfp_flows._sizes import is_size
-from tfp_flows._typing import DTypeLike, TensorLike
+from tfp_flows._typing import DTypeLike
 
 _FLOATING = (tf.bfloat16, tf.float16, tf.float32, tf.float64)
 
@@ -78,7 +78,7 @@ def as_function(activation: str | Callable) -> Callable[[tf.Tensor], tf.Tensor]:
     return function
 
 
-def as_widths(hidden_units: int | Sequence[int]) -> tuple[int, ...]:
+def as_widths(hidden_units: Any) -> tuple[int, ...]:
     """Returns a tuple of widths; one number stands for one layer."""
     if isinstance(hidden_units, (tuple, list)):
         return tuple(hidden_units)
@@ -110,7 +110,7 @@ def check_context_size(size: Any) -> None:
 
 
 def check_inputs(
-    network: Any, x: TensorLike, context: TensorLike | None, input_size: int | None
+    network: Any, x: Any, context: Any, input_size: int | None
 ) -> tuple[tf.Tensor, tf.Tensor | None]:
     """Checks the input and the context of a call.
 

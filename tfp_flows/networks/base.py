@@ -121,8 +121,6 @@ class AdaptedNetwork:
       conditioner: callable.
     """
 
-    initialize_from_data = Network.initialize_from_data
-
     def __init__(self, conditioner: Callable[..., tf.Tensor]) -> None:
         self.adapted = conditioner
 
@@ -141,21 +139,20 @@ class AdaptedNetwork:
         self.dtype = self.compute_dtype = tf.as_dtype(dtype) if known else None
         self.order = stated("order")
         self.solve_for_input = stated("solve_for_input")
-        initialize = getattr(conditioner, "initialize_from_data", None)
-        if initialize is not None:
-            self.initialize_from_data = initialize
-        self.needs_initialization = initialize is not None
+        self.needs_initialization = hasattr(conditioner, "initialize_from_data")
+        self.initialize_from_data = getattr(
+            conditioner, "initialize_from_data", conditioner
+        )
         self.changes_in_training = stated("changes_in_training")
         # Only networks of Keras are "built"; their variables must stay as they are.
         self.is_keras = hasattr(conditioner, "built")
         is_module = isinstance(conditioner, tf.Module)
         self.is_copyable = is_module and not self.is_keras and stated("is_copyable")
+        self.hidden_variables: list[tf.Variable] | None = None  # of a plain function
         if is_module:
             self.hidden_variables = []
         elif hasattr(conditioner, "variables"):
             self.hidden_variables = list(map(without_keras, conditioner.variables))
-        else:
-            self.hidden_variables = None  # of a plain function
 
     def __call__(self, *inputs: tf.Tensor) -> tf.Tensor:
         return self.adapted(*inputs)

@@ -150,7 +150,7 @@ class ConvNet(Network):
         return self._run(x, context, Convolution.__call__)
 
     @property
-    def needs_initialization(self) -> bool:
+    def needs_initialization(self) -> bool:  # type: ignore[override]
         """Whether `initialize_from_data` sets variables: with `actnorm`."""
         return self.actnorm
 
@@ -304,7 +304,7 @@ class ResidualConvNet(Network):
         return self._run(x, context, Convolution.__call__)
 
     @property
-    def needs_initialization(self) -> bool:
+    def needs_initialization(self) -> bool:  # type: ignore[override]
         """Whether `initialize_from_data` sets variables: with `actnorm`."""
         return self.actnorm
 

@@ -84,6 +84,9 @@ class MADE(Network):
     TensorShape([5, 3, 2])
     """
 
+    num_parameters: int
+    context_size: int
+
     def __init__(
         self,
         event_size: int,
@@ -162,12 +165,12 @@ class MADE(Network):
             )
 
     @property
-    def event_shape(self) -> tf.TensorShape:
+    def event_shape(self) -> tf.TensorShape:  # type: ignore[override]
         """Shape of one input, `[event_size]`."""
         return tf.TensorShape([self.event_size])
 
     @property
-    def order(self) -> npt.NDArray:
+    def order(self) -> npt.NDArray:  # type: ignore[override]
         """Permutation of the inputs, of the masks in use: which comes first, ..."""
         return np.argsort(self._masks.known()[0])
 

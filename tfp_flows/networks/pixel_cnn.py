@@ -88,6 +88,8 @@ class PixelCNN(Network):
     TensorShape([5, 4, 4, 1, 2])
     """
 
+    event_shape: tf.TensorShape
+
     def __init__(
         self,
         event_shape: Shape,
@@ -153,7 +155,8 @@ class PixelCNN(Network):
         v, h = shift_down(cast(x, self.compute_dtype)), x
         for i, layer in enumerate(self._layers):
             inputs = cast(h, self.compute_dtype)
-            v, change = layer(v, inputs, *biases[2 * i : 2 * i + 2], self.dtype)
+            v_bias, h_bias = biases[2 * i : 2 * i + 2]
+            v, change = layer(v, inputs, v_bias, h_bias, self.dtype)
             h = change if i == 0 else h + change
         return restore(apply_output_layers(self, self._head, h))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
@@ -82,6 +84,8 @@ class PixelRNN(Network):
     TensorShape([5, 4, 4, 1, 2])
     """
 
+    event_shape: tf.TensorShape
+
     def __init__(
         self,
         event_shape: Shape,
@@ -98,7 +102,7 @@ class PixelRNN(Network):
         name: str = "pixel_rnn",
     ) -> None:
         super().__init__(name=name)
-        kinds = dict(row=_RowLayer, diagonal=_DiagonalLayer)
+        kinds: dict[str, Any] = dict(row=_RowLayer, diagonal=_DiagonalLayer)
         if not isinstance(kind, str) or kind not in kinds:
             raise ValueError(f"`kind` must be one of {tuple(kinds)}; got {kind!r}.")
         set_image_sizes(

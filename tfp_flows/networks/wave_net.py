@@ -169,20 +169,20 @@ class WaveNet(Network):
         Returns:
           parameters: tensor of shape `[..., T, num_parameters]`.
         """
-        x, context = self._checked(x, context)
+        samples, contexts = self._checked(x, context)
         compute_dtype = self.compute_dtype
-        if context is not None:
-            context = cast(context, compute_dtype)
+        if contexts is not None:
+            contexts = cast(contexts, compute_dtype)
             if self.context_ndims == 1:
-                context = context[..., tf.newaxis, :]
-        inputs = cast(delay(x[..., tf.newaxis], 1), compute_dtype)
+                contexts = contexts[..., tf.newaxis, :]
+        inputs = cast(delay(samples[..., tf.newaxis], 1), compute_dtype)
         h = convolve_causally(inputs, self._input_kernel, 1)
         h = add(h, self._input_bias, self.dtype)
 
         def gate(i, h):
             bias = self._gate_biases[i]
-            if context is not None:
-                bias = add(multiply(context, self._context_kernels[i]), bias)
+            if contexts is not None:
+                bias = add(multiply(contexts, self._context_kernels[i]), bias)
             h = cast(h, compute_dtype)
             h = convolve_causally(h, self._gate_kernels[i], self.dilations[i])
             return add(h, bias)

@@ -20,7 +20,8 @@ A library has some of the following quantities of a model:
   of maximum likelihood.
 - `iaf`: "sample" includes the density, "step" is of reverse KL to a standard normal,
   "log_prob" is the sequential direction.
-- `planar_vi`: "step" is of reverse KL to the first energy of Rezende and Mohamed (2015).
+- `planar_vi`: "step" is of reverse KL to the first energy of Rezende and Mohamed
+  (2015).
 - `posterior_*`, amortized posteriors after van den Berg et al. (2018): "sample" is one
   sample with density of each posterior, "step" the gradients of reverse KL.
 - `primitives`: see `PRIMITIVES`.
@@ -112,9 +113,9 @@ MODELS = {
     },
     "primitives": Model("primitives", (SIZE,), LARGE_BATCH_SIZE),
 }
-# Shapes of the arguments of each primitive: `call` adds 1 to a number, which measures the
-# overhead of a compiled call; `copy` adds 1 to an array; `row sums` does so, too, and
-# multiplies each row with a vector; `channel sums` are the gradient of a scale.
+# Shapes of the arguments of each primitive: `call` adds 1 to a number, which measures
+# the overhead of a compiled call; `copy` adds 1 to an array; `row sums` does so, too,
+# and multiplies each row with a vector; `channel sums` are the gradient of a scale.
 PRIMITIVES = {
     "call": [[1]],
     "copy": [[LARGE_BATCH_SIZE, SIZE]],

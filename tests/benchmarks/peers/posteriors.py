@@ -1,7 +1,7 @@
 """Amortized posteriors in PyTorch, layer by layer, by the formulas of their papers.
 
 Constraints are applied within each layer; products are batched over examples. Bjorck's
-iteration runs for all layers at once, up to 100 times, and checks its residual each time.
+iteration runs for all layers at once, up to 100 times, and checks its residual.
 """
 
 import torch
