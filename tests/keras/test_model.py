@@ -125,7 +125,7 @@ SAVED = {
 def points(distribution):
     if len(distribution.event_shape) == 3:
         return IMAGES
-    return np.round(np.abs(X)) if "levels" in distribution.name else X
+    return np.round(np.abs(X)) if "discrete" in distribution.name else X
 
 
 def moved(distribution):
@@ -141,7 +141,7 @@ def test_saved_with_its_configuration_it_is_the_same_model(make, tmp_path):
     # Eagerly: each graph would take seconds, and files do not depend on them.
     optimizer = keras.optimizers.SGD(1e-6)
     model.compile(optimizer, metrics=["log_likelihood"], run_eagerly=True)
-    if "levels" not in model.distribution.name:
+    if "discrete" not in model.distribution.name:
         model.fit(x, verbose=0)  # starts layers, and moves statistics
     expected = model.predict(x, verbose=0)
     model.save(tmp_path / "model.keras")

@@ -24,6 +24,9 @@ PRIVATE_NAMES: dict[tuple[str, str], str] = {
     ("Model", "_initial_epoch"): (
         "`fit` reads its `initial_epoch` before callbacks run; only this one later."
     ),
+    ("Model", "_flatten_layers"): (
+        "`layers` has those of a model, but not the layers in another layer."
+    ),
     ("Metric", "_direction"): "Without it, `mode='auto'` of callbacks is an error.",
     ("MeanMetricWrapper", "_fn"): "Says whether a wrapped function is one of Keras.",
 }

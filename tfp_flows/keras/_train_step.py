@@ -121,11 +121,10 @@ class LikelihoodModel(_replicas.ReplicatedModel):
 
     def _finds_averages_of_rows(self) -> bool:
         """Returns whether the density of a row depends on others in training."""
-        tracked = tf.train.TrackableView(self).descendants()
         return _traversal.has_batch_statistics(self.distribution) or any(
             isinstance(layer, keras.layers.BatchNormalization)
             and not layer.synchronized
-            for layer in tracked
+            for layer in self._flatten_layers()
         )
 
     def compute_loss(
