@@ -32,8 +32,16 @@ def close(actual, expected, tolerance=1e-9):
     np.testing.assert_allclose(actual, expected, rtol=0.0, atol=tolerance * scale)
 
 
+def at(bijector, x, y):
+    """Returns the four methods of a bijector at two tensors, by name.
+
+    Value and log determinant of a direction share what they have in common.
+    """
+    return {n: getattr(bijector, n)(p) for n, p in zip(METHODS, [x, y, x, y])}
+
+
 def evaluate(bijector, x, y):
-    """Returns the four methods of a bijector at `x` and `y`, by name."""
+    """Returns the four methods of a bijector at `x` and `y`, each alone, by name."""
     points = dict(zip(METHODS, [x, y, x, y]))
     return {name: getattr(bijector, name)(fresh(p)) for name, p in points.items()}
 
@@ -97,25 +105,35 @@ def check_modes(bijector, x):
     unknown = [None] * (x.ndim - ndims) + list(x.shape[x.ndim - ndims :])
     if not bijector.experimental_batch_shape().rank:
         unknown = [None] * x.ndim if ndims == 0 else unknown
+
+    def alone(x, y):
+        # Each has a tensor of its own, so that none takes what another has computed.
+        return {
+            name: getattr(bijector, name)(tf.identity(point))
+            for name, point in zip(METHODS, [x, y, x, y])
+        }
+
+    signature = [tf.TensorSpec(unknown, x.dtype)] * 2
+    for compiled in [
+        tf.function(alone, autograph=False),
+        tf.function(
+            lambda x, y: at(bijector, x, y), autograph=False, jit_compile=True
+        ),
+        tf.function(alone, signature, autograph=False),
+    ]:
+        for name, value in compiled(tf.constant(x), tf.constant(y)).items():
+            close(value, expected[name])
     for name, point in zip(METHODS, [x, y, x, y]):
-        method = getattr(bijector, name)
-        signature = [tf.TensorSpec(unknown, x.dtype)]
-        for compiled in [
-            tf.function(method, autograph=False),
-            tf.function(method, autograph=False, jit_compile=True),
-            tf.function(lambda p: method(p), signature, autograph=False),
-        ]:
-            close(compiled(fresh(point)), expected[name])
-        close(method(fresh(point[:0])), expected[name][:0])
+        close(getattr(bijector, name)(fresh(point[:0])), expected[name][:0])
 
 
 def check_vectorized_map(bijector, x):
-    """Each method maps over points as it acts on all of them."""
+    """The methods map over points as they act on all of them."""
     y = bijector.forward(fresh(x))
-    expected = evaluate(bijector, x, y)
-    for name, point in zip(METHODS, [x, y, x, y]):
-        mapped = tf.vectorized_map(getattr(bijector, name), fresh(point))
-        close(mapped, expected[name])
+    points = (fresh(x), fresh(y))
+    mapped = tf.vectorized_map(lambda point: at(bijector, *point), points)
+    for name, expected in evaluate(bijector, x, y).items():
+        close(mapped[name], expected)
 
 
 def check_gradients(make, x):
@@ -136,40 +154,45 @@ def check_gradients(make, x):
         rng.normal(size=value.shape) * np.max(np.abs(value), initial=0.0)
         for value in start
     ]
-    for quantity in [_forward, _inverse, _log_prob]:
+    quantities = [_forward, _inverse, _log_prob]
 
-        def first(values):
-            point = tf.identity(values[-1])
-            for variable, value in zip(variables, values):
-                variable.assign(value)
-            with tf.GradientTape() as tape:
-                tape.watch(point)
-                total = quantity(bijector, point)
-            return total, tape.gradient(total, [*variables, point])
+    def first(values):
+        """Returns each quantity, and the gradients of each."""
+        point = tf.identity(values[-1])
+        for variable, value in zip(variables, values):
+            variable.assign(value)
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch(point)
+            # Each has a tensor of its own, so that none takes what another computed.
+            totals = [quantity(bijector, tf.identity(point)) for quantity in quantities]
+        return totals, [tape.gradient(t, [*variables, point]) for t in totals]
 
-        in_graph = tf.function(first, autograph=False)  # sooner, in so many points
+    in_graph = tf.function(first, autograph=False)  # sooner, in so many points
 
-        def difference(which, of):
-            h = 1e-5
-            above, below = (
-                in_graph(
-                    [
-                        np.array(value + sign * h * step) if i in which else value
-                        for i, (value, step) in enumerate(zip(start, directions))
-                    ]
-                )[of]
-                for sign in (1.0, -1.0)
-            )
-            return tf.nest.map_structure(lambda a, b: (a - b) / (2 * h), above, below)
+    def difference(which, of):
+        h = 1e-5
+        above, below = (
+            in_graph(
+                [
+                    np.array(value + sign * h * step) if i in which else value
+                    for i, (value, step) in enumerate(zip(start, directions))
+                ]
+            )[of]
+            for sign in (1.0, -1.0)
+        )
+        return tf.nest.map_structure(lambda a, b: (a - b) / (2 * h), above, below)
 
-        for i, gradient in enumerate(first(start)[1]):
-            assert gradient is not None, f"argument {i} is not used in {quantity}"
-            expected = difference([i], of=0)
-            close(tf.reduce_sum(gradient * directions[i]), expected, 1e-6)
-        expected = difference(range(len(start)), of=1)
-        first(start)
+    gradients = first(start)[1]
+    for i in range(len(start)):
+        expected = difference([i], of=0)
+        for quantity, gradient, of_this in zip(quantities, gradients, expected):
+            assert gradient[i] is not None, f"argument {i} is not used in {quantity}"
+            close(tf.reduce_sum(gradient[i] * directions[i]), of_this, 1e-6)
+    expected = difference(range(len(start)), of=1)
+    first(start)
+    for quantity, of_this in zip(quantities, expected):
         actual = _derivative_of_gradient(bijector, quantity, directions, start[-1])
-        for one, other in zip(actual, expected):
+        for one, other in zip(actual, of_this):
             close(one, other, 1e-5)
 
 

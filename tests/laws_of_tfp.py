@@ -10,7 +10,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from tensorflow.python.framework import kernels
 
-from tests.laws import METHODS, close, distribution_of, evaluate, fresh
+from tests.laws import METHODS, at, close, distribution_of, evaluate, fresh
 
 tfb, tfd = tfp.bijectors, tfp.distributions
 
@@ -233,26 +233,23 @@ def check_memory(make, x):
 def check_kernels(bijector, x):
     """Each operation has a kernel for GPUs, and none leaves the dtype."""
     unwanted = (tf.float64 if x.dtype == np.float32 else tf.float32).as_datatype_enum
-    for name in METHODS:
-        method = getattr(bijector, name)
 
-        @tf.function(autograph=False)
-        def value_and_gradient(point):
-            with tf.GradientTape() as tape:
-                tape.watch(point)
-                value = method(point)
-            return value, tape.gradient(value, [point, *bijector.trainable_variables])
+    @tf.function(autograph=False)
+    def values_and_gradients(x, y):
+        with tf.GradientTape() as tape:
+            tape.watch([x, y])
+            values = at(bijector, x, y)
+        sources = [x, y, *bijector.trainable_variables]
+        return values, tape.gradient(values, sources)
 
-        graph = value_and_gradient.get_concrete_function(tf.constant(x)).graph
-        inner = [
-            node for f in graph.as_graph_def().library.function for node in f.node_def
-        ]
-        for node in [*graph.as_graph_def().node, *inner]:
-            if node.op not in _BINDING:
-                assert _runs_on_gpu(node), f"{name}: {node.op} {dict(node.attr)}"
-            if node.op != "Const":  # TensorFlow makes empty ones for axes
-                dtypes = {attribute.type for attribute in node.attr.values()}
-                assert unwanted not in dtypes, f"{name}: {node}"
+    graph = values_and_gradients.get_concrete_function(*[tf.constant(x)] * 2).graph
+    inner = [node for f in graph.as_graph_def().library.function for node in f.node_def]
+    for node in [*graph.as_graph_def().node, *inner]:
+        if node.op not in _BINDING:
+            assert _runs_on_gpu(node), f"{node.op} {dict(node.attr)}"
+        if node.op != "Const":  # TensorFlow makes empty ones for axes
+            dtypes = {attribute.type for attribute in node.attr.values()}
+            assert unwanted not in dtypes, f"{node}"
 
 
 def _runs_on_gpu(node):

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tests import network_cases
+from tests.catalogue import conditioned_layers
 from tests.laws import close
 from tests.networks.test_made import scramble
 from tfp_flows import _autodiff
@@ -181,7 +181,7 @@ def test_the_way_that_refusals_name():
 
 
 def test_recomputation_is_for_reverse_mode():
-    flow = network_cases.multi_scale(0, tf.float64, recompute=True)
+    flow = conditioned_layers.multi_scale(0, tf.float64, recompute=True)
     with pytest.raises(NotImplementedError, match="with `recompute=False`"):
         jvp(flow.inverse, tf.ones([1, 4, 4, 1], tf.float64))
 

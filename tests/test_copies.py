@@ -10,6 +10,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 import tfp_flows
+from tests import catalogue
 from tests.laws import close, fresh
 from tfp_flows import flows
 from tfp_flows.bijectors import Coupling, Radial
@@ -35,14 +36,8 @@ def _with_keras():
 
 
 FLOWS = {
-    "maf": _maf,
-    "iaf": lambda: flows.iaf(2, 2, (4,), seed=0),
-    "real_nvp": lambda: flows.real_nvp(2, 2, (4,), seed=0, scan=True),
-    "nice": lambda: flows.nice(2, 2, (4,), seed=0),
-    "neural_spline": lambda: flows.neural_spline(2, 2, (4,), seed=0),
-    "glow": lambda: flows.glow([4, 4, 1], 1, 1, 4, seed=0),
-    "real_nvp_image": lambda: flows.real_nvp_image([4, 4, 1], 1, seed=0),
-    "levels": lambda: flows.discrete_autoregressive(MADE(2, 5, (8,), seed=0), 5),
+    **{name: one.make for name, one in catalogue.FLOWS.items()},
+    "scan": lambda: flows.real_nvp(2, 2, (4,), seed=0, scan=True),
     "bound to a context": lambda: flows.condition(
         _maf(context_size=3), np.ones([2, 3], np.float32)
     ),

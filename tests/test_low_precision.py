@@ -7,6 +7,8 @@ import pytest
 import tensorflow as tf
 
 from tests import catalogue
+from tests.catalogue import FLOWS, NETWORKS
+from tests.catalogue.networks import move
 from tests.laws import close
 from tfp_flows import dequantization, flows, masks
 from tfp_flows.bijectors import (
@@ -16,51 +18,11 @@ from tfp_flows.bijectors import (
     PReLU,
 )
 from tfp_flows.bijectors._trainable import make_trainable
-from tfp_flows.networks import (
-    MADE,
-    MLP,
-    ConvNet,
-    PixelCNN,
-    ResidualConvNet,
-    ResidualMLP,
-    WaveNet,
-)
+from tfp_flows.networks import MADE, MLP, ConvNet, WaveNet
 
 # The distance from 1 to the next number: a rounding is off by half of it at most.
 EPS = {tf.bfloat16: 2.0**-7, tf.float16: 2.0**-10, tf.float32: 2.0**-23}
 FORMATS = [tf.bfloat16, tf.float16]
-# Smooth, as a rectifier on the other side of 0 has another gradient altogether.
-SMOOTH = dict(activation="tanh")
-TOLD = dict(SMOOTH, context_size=3)
-# For each network: how to make it, and the shapes of its input and of its context.
-NETWORKS = {
-    "mlp": (lambda **k: MLP(6, [4, 2], (32, 32), **TOLD, **k), [6], [3]),
-    "no hidden layer": (lambda **k: MLP(6, [4, 2], (), **TOLD, **k), [6], [3]),
-    "residual mlp": (
-        lambda **k: ResidualMLP(6, [4, 2], (32, 32), **SMOOTH, **k),
-        [6],
-        None,
-    ),
-    "made": (lambda **k: MADE(6, 2, (32, 32), **TOLD, **k), [6], [3]),
-    "residual made": (
-        lambda **k: MADE(6, 2, (32, 32), residual=True, skip_connections=True, **SMOOTH, **k),
-        [6],
-        None,
-    ),
-    "conv": (lambda **k: ConvNet(2, 2, 32, **TOLD, **k), [4, 5, 2], [3]),
-    "residual conv": (
-        lambda **k: ResidualConvNet(2, 2, 32, context_ndims=3, **TOLD, **k),
-        [4, 5, 2],
-        [4, 5, 3],
-    ),
-    "pixel cnn": (
-        lambda **k: PixelCNN([3, 4, 2], 2, 16, 2, context_size=3, **k),
-        [3, 4, 2],
-        [3],
-    ),
-    "wave": (lambda **k: WaveNet(2, 16, 16, [1, 2, 4], context_size=3, **k), [9], [3]),
-}
-
 each_network = pytest.mark.parametrize("name", NETWORKS)
 each_format = pytest.mark.parametrize("dtype", FORMATS, ids=lambda d: d.name)
 
@@ -69,23 +31,13 @@ def normal(shape, seed, dtype=tf.float32):
     return tf.random.stateless_normal(shape, [0, seed], dtype=dtype)
 
 
-def move(variables, scale=0.5):
-    """Moves kernels off the zeros that some of them start at."""
-    for i, variable in enumerate(variables):
-        inputs = max(1, np.prod(variable.shape[:-1]))
-        change = np.random.default_rng(i).normal(size=variable.shape) / inputs**0.5
-        variable.assign_add(scale * change.astype(variable.dtype.as_numpy_dtype))
-
-
 def pair(name, dtype):
     """Returns a network in a format and in float64, of equal weights, and inputs."""
-    make, *shapes = NETWORKS[name]
-    low, exact = make(seed=0, compute_dtype=dtype), make(seed=0, dtype=tf.float64)
-    move(low.trainable_variables)
+    one = NETWORKS[name]
+    low, exact = one.make_moved(compute_dtype=dtype), one.make(dtype=tf.float64)
     for mine, other in zip(low.trainable_variables, exact.trainable_variables):
         other.assign(tf.cast(mine, tf.float64))
-    inputs = [normal([20, *shape], i) for i, shape in enumerate(shapes) if shape]
-    return low, exact, inputs
+    return low, exact, one.inputs(20, tf.float32)
 
 
 def distance(low, exact):
@@ -286,7 +238,7 @@ def test_networks_tell_their_format():
 @pytest.mark.parametrize("dtype", [tf.int32, tf.float64])
 def test_rejects_other_formats(name, dtype):
     with pytest.raises(TypeError, match=f"`compute_dtype` must .* got .*{dtype.name}"):
-        NETWORKS[name][0](seed=0, compute_dtype=dtype)
+        NETWORKS[name].make(compute_dtype=dtype)
 
 
 def test_float64_may_compute_in_float32():
@@ -299,21 +251,13 @@ def test_float64_may_compute_in_float32():
     close(low(x), exact(x), 1e-5)
 
 
-RECIPES = {
-    "maf": lambda **k: flows.maf(4, 2, (8,), seed=0, **k),
-    "iaf": lambda **k: flows.iaf(4, 2, (8,), seed=0, **k),
-    "real_nvp": lambda **k: flows.real_nvp(4, 2, (8,), seed=0, **k),
-    "nice": lambda **k: flows.nice(4, 2, (8,), seed=0, **k),
-    "neural_spline": lambda **k: flows.neural_spline(4, 2, (8,), seed=0, **k),
-    "glow": lambda **k: flows.glow([4, 4, 1], 1, 2, 4, seed=0, **k),
-    "real_nvp_image": lambda **k: flows.real_nvp_image([4, 4, 1], 1, 4, 1, seed=0, **k),
-}
+WITH_NETWORKS = [name for name, one in FLOWS.items() if one.takes("compute_dtype")]
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", WITH_NETWORKS)
 def test_recipes_tell_their_networks(name):
     for dtype in (None, tf.bfloat16):
-        parts = RECIPES[name](compute_dtype=dtype).submodules
+        parts = FLOWS[name].make(compute_dtype=dtype).submodules
         networks = [p.conditioner for p in parts if hasattr(p, "conditioner")]
         found = {n.compute_dtype for n in networks if hasattr(n, "hidden_units")}
         found |= {n.compute_dtype for n in networks if hasattr(n, "num_blocks")}
@@ -323,16 +267,13 @@ def test_recipes_tell_their_networks(name):
 
 
 MAKERS = {
-    **RECIPES,
-    "planar": lambda **k: flows.planar(4, 2, seed=0, **k),
-    "radial": lambda **k: flows.radial(4, 2, seed=0, **k),
-    "sylvester": lambda **k: flows.sylvester(4, 2, seed=0, **k),
+    **{name: one.make for name, one in FLOWS.items() if one.takes("dtype")},
     "variational_dequantizer": (
         lambda **k: dequantization.variational_dequantizer([4, 4, 1], 1, 4, seed=0, **k)
     ),
     **{
         flow: lambda flow=flow, **k: flows.amortized_posterior(4, flow, 2, seed=0, **k)
-        for flow in ["gaussian", "radial", "sylvester_householder", "iaf"]
+        for flow in ["none", "radial", "householder", "iaf"]
     },
     "dequantize": lambda **k: dequantization.dequantize(
         np.zeros([2, 2], int), seed=0, **k
@@ -354,7 +295,7 @@ def test_what_makes_variables_refuses_16_bits(name, dtype):
 def test_networks_refuse_to_hold_16_bits(name, dtype):
     message = f"`dtype` must be of float32 .* got {dtype.name}. .*compute_dtype"
     with pytest.raises(TypeError, match=message):
-        NETWORKS[name][0](seed=0, dtype=dtype)
+        NETWORKS[name].make(dtype=dtype)
 
 
 @each_format

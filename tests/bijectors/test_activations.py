@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.catalogue import ERF
+from tests.catalogue.layers import ERF
 from tests.laws import close
 from tfp_flows.bijectors import Activation, LeakyReLU
 from tfp_flows.bijectors.activations import as_activation

@@ -7,7 +7,7 @@ import tensorflow_probability as tfp
 
 from tests.catalogue import case
 from tests.laws import close
-from tests.network_cases import glow_step
+from tests.catalogue.conditioned_layers import glow_step
 from tfp_flows.bijectors import GlowStep, PReLU
 
 tfb = tfp.bijectors

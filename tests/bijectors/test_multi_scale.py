@@ -10,7 +10,7 @@ import tensorflow_probability as tfp
 
 from tests.catalogue import case
 from tests.laws import close, distribution_of
-from tests.network_cases import conv_coupling, glow_step, multi_scale
+from tests.catalogue.conditioned_layers import conv_coupling, glow_step, multi_scale
 from tfp_flows import masks
 from tfp_flows.bijectors import (
     Coupling,

@@ -9,7 +9,7 @@ import tensorflow_probability as tfp
 
 from tests import laws
 from tests.laws import close, fresh
-from tests.network_cases import glow_step
+from tests.catalogue.conditioned_layers import glow_step
 from tfp_flows import bijectors, flows, normalization
 from tfp_flows.bijectors import (
     Coupling,

@@ -3,7 +3,7 @@
 A case makes its bijector from numbers, wrapped as the caller wants them: as constants
 or variables, in float64 or float32. Parameters of the steep cases are of order 1 to 5,
 since small ones hide errors. `x` has the batch axes of the parameters, and more before
-them. The cases of layers with networks are in `network_cases.py`.
+them. The cases of layers with networks are in `conditioned_layers.py`.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tests import network_cases
+from tests.catalogue import conditioned_layers
 from tfp_flows.bijectors import (
     Activation,
     ActNorm,
@@ -224,10 +224,10 @@ _MAKERS = {
     "diagonal_scale/batch": lambda: _diagonal_scale(32, [2, 3], [4, 2, 3]),
 }
 PARAMETRIC = sorted(_MAKERS)  # made of tensors alone, so they are `Case`s
-NAMES = PARAMETRIC + sorted(network_cases.MAKERS)
+NAMES = PARAMETRIC + sorted(conditioned_layers.MAKERS)
 
 
 @functools.cache
 def case(name):
     """Returns the `Case` or `NetworkCase` of that name."""
-    return {**_MAKERS, **network_cases.MAKERS}[name]()
+    return {**_MAKERS, **conditioned_layers.MAKERS}[name]()
