@@ -163,6 +163,10 @@ def _record(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> None:
-    arguments = inspect.signature(builder).bind(*args, **kwargs).arguments
+    signature = inspect.signature(builder)
+    arguments = dict(signature.bind(*args, **kwargs).arguments)
+    for parameter in signature.parameters.values():
+        if parameter.kind is parameter.VAR_KEYWORD:  # given by their own names
+            arguments.update(arguments.pop(parameter.name, {}))
     # Past `__setattr__`: the arguments are not components of the instance.
-    vars(instance)["_builder_call"] = BuilderCall(name, dict(arguments))
+    vars(instance)["_builder_call"] = BuilderCall(name, arguments)

@@ -13,7 +13,7 @@ from tfp_flows._dtypes import check_dtype
 from tfp_flows._flow import Flow
 from tfp_flows._seeds import split_seed
 from tfp_flows._sizes import check_integers
-from tfp_flows._typing import DTypeLike
+from tfp_flows._typing import Bijector, DTypeLike
 from tfp_flows.bijectors import Scan, Sylvester, make_trainable, orthonormal
 from tfp_flows.flows import _vector_builders
 
@@ -99,6 +99,37 @@ def sylvester(
         )
     if basis not in _BASES:
         raise ValueError(f"`basis` must be one of {_BASES}; got {basis!r}.")
+    bijector = sylvester_layers(
+        event_size,
+        num_layers,
+        num_columns,
+        seed,
+        basis,
+        num_reflections,
+        activation,
+        scan,
+        dtype,
+        name,
+    )
+    if invert:
+        bijector = tfp.bijectors.Invert(bijector)
+    return _vector_builders.flow_of(bijector, event_size, dtype, name)
+
+
+@register_builder(package="tfp_flows")  # so that files describe them by themselves
+def sylvester_layers(
+    event_size: int,
+    num_layers: int,
+    num_columns: int,
+    seed: int,
+    basis: str,
+    num_reflections: int,
+    activation: Any,
+    scan: bool,
+    dtype: DTypeLike,
+    name: str,
+) -> Bijector:
+    """Returns the composition of the layers of `sylvester`."""
     square = [num_columns, num_columns]
     layers = []
     for i, seeds in enumerate(split_seed(seed, num_layers)):
@@ -131,12 +162,8 @@ def sylvester(
             )
         )
     if scan:
-        bijector = Scan.from_layers(layers, name=name)
-    else:
-        bijector = tfp.bijectors.Chain(layers[::-1], name=name)
-    if invert:
-        bijector = tfp.bijectors.Invert(bijector)
-    return _vector_builders.flow_of(bijector, event_size, dtype, name)
+        return Scan.from_layers(layers, name=name)
+    return tfp.bijectors.Chain(layers[::-1], name=name)
 
 
 def _trainable_basis(
