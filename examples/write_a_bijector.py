@@ -114,7 +114,7 @@ data = tf.linalg.matvec(mixing, sources).numpy()
 train, test = data[:20_000], data[20_000:]
 
 
-@register_builder("tutorial")
+@register_builder(package="tutorial")
 def independent_components(num_components):
     base = tfd.Sample(tfd.Normal(0.0, 1.0), num_components)
     tails = Tails(tf.Variable(tf.zeros(num_components)))

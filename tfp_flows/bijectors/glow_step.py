@@ -135,7 +135,9 @@ class GlowStep(Layer):
         shift, log_scale = self._read_actnorm()
         matrix = self.convolution.matrix() * tf.exp(-log_scale)[..., tf.newaxis, :]
         shift = -tf.linalg.matvec(matrix, shift)
-        x = multiply_pixels(y, matrix, 3) + per_pixel(shift, 3)
+        if shift.shape.rank != 1:
+            shift = per_pixel(shift, 3)
+        x = multiply_pixels(y, matrix, 3) + shift
         result, log_det = self.coupling._inverse_and_log_det(x)
         log_det_of_pixel = self.convolution.log_abs_det()
         log_det_of_pixel -= tf.reduce_sum(log_scale, axis=-1)

@@ -89,7 +89,7 @@ class Convolution(tf.Module):
         if self.log_scale is None:
             return self._apply(x, context, dtype, self.bias)
         scale = tf.exp(_LOG_SCALE_FACTOR * self.log_scale)
-        return self._apply(x, context, dtype, self.bias, lambda kernel: kernel * scale)
+        return self._apply(x, context, dtype, self.bias, scale)
 
     def initialize_from_data(self, x, context=None, dtype=None):
         """Sets scale and bias for results of mean 0 and variance 1; returns these."""
@@ -102,20 +102,23 @@ class Convolution(tf.Module):
         h = (h - mean) * tf.exp(-log_stddev)
         return cast(h, x.dtype if dtype is None else dtype)
 
-    def _apply(self, x, context, dtype, bias, scaled=tf.identity):
+    def _apply(self, x, context, dtype, bias, scale=None):
         """Scales bias and kernels, which are smaller than the images that result."""
         base = bias
         if self.edge_kernel is not None:
             base = base + _edge_bias(x, self.edge_kernel)
-        base = scaled(base)
+        base = base * scale if scale is not None else tf.identity(base)
         if context is not None:
-            kernel = scaled(self.context_kernel)
+            kernel = self.context_kernel
+            kernel = kernel * scale if scale is not None else tf.identity(kernel)
             if kernel.shape.rank == 2:
                 kernel = kernel[tf.newaxis, tf.newaxis]
                 context = context[..., tf.newaxis, tf.newaxis, :]
             base = add(convolve_images(context, kernel), base, dtype)
         if self.kernel is not None:
-            return add(convolve_images(x, scaled(self.kernel)), base, dtype)
+            kernel = self.kernel
+            kernel = kernel * scale if scale is not None else tf.identity(kernel)
+            return add(convolve_images(x, kernel), base, dtype)
         zeros = tf.reduce_sum(x, axis=-1, keepdims=True)  # of no channels
         return add(zeros, base, dtype)
 
