@@ -1,367 +1,141 @@
-"""Glow and its relatives on images: densities, samples, and walks behind the images.
+# %% [markdown]
+# # Glow: temperature, interpolation and attributes of images
+#
+# Glow ([Kingma and Dhariwal, 2018](https://arxiv.org/abs/1807.03039)) is a multi-scale
+# flow for images. Each level squeezes 2 x 2 pixels into channels, applies steps of
+# activation normalization, invertible 1 x 1 convolution and coupling, and factors out
+# half of the channels. It generates images, and its latents are useful: they are a
+# space in which images can be interpolated and manipulated.
 
-A Glow, a multi-scale RealNVP and a NICE get as many seconds of training each on the
-same images; then their densities are compared on images held out, and the Glow shows
-what its latents are good for. Run
-
-    pip install -e ".[examples]"
-    python examples/glow.py
-
-for the digits that come with scikit-learn. Other images are files of NumPy with an
-array `x` of whole numbers, `[N, H, W]` or `[N, H, W, C]`. With `--checkpoint DIR` a
-training that was interrupted goes on where it was.
-
-Three things to look for in the picture, `glow.png` for the digits. The temperature is
-the spread of the noise that samples are made of: at 0 there is one image, the mode of
-the noise, and towards 1 they get as varied as the data, and less clean. What lies on
-the straight way between the latents of two images are images, and no double exposures.
-And the mean latent of bright images less that of dark ones is a direction: to go along
-it makes any image brighter, as brighter images are.
-
-Bits per dimension of images held out (lower is better), with steps of training, seed 0:
-
-    images                            Glow  steps  RealNVP  steps   NICE  steps
-    digits, 60 s                     2.248   2510    2.061   1194  2.828   7697
-    MNIST, 240 s                     2.204   1391    2.465    192  5.541   6652
-    CIFAR-10, 2000 of it, 200 s      4.434   1133
-
-on 2 cores that were busy with other work, so that a quiet machine gets further in the
-same time. The pictures are `glow.png`, `glow_mnist.png` and `glow_cifar.png`. The
-digits took 5 minutes in all. The others had the options
-
-    --num-steps 6 --hidden 64 --batch 32 --weight-decay 0 --seconds 240
-    --num-levels 3 --num-steps 4 --hidden 64 --batch 16 --learning-rate 1e-3
-        --weight-decay 1 --models Glow --seconds 200
-
-On the digits, 1260 images, Glow fits the training data better than RealNVP, and those
-held out worse: weight decay and early stopping help it, and smaller networks. With
-`--num-steps 6 --hidden 64 --weight-decay 0` it had 2.376. The samples of MNIST after 4
-minutes have strokes; those of CIFAR-10 colors and edges, and no objects.
-"""
-
-import argparse
-import pathlib
-import time
-
+# %%
 import keras
-import matplotlib.figure
+import matplotlib.pyplot as plt
 import numpy as np
-import PIL.Image
 import sklearn.datasets
 import tensorflow as tf
-import tensorflow_probability as tfp
-import tqdm
 
-from tfp_flows import dequantization, flows, latent_space, normalization
+from tfp_flows import dequantization, flows, latent_space
+from tfp_flows.keras import DensityModel
 
-tfb, tfd = tfp.bijectors, tfp.distributions
+keras.utils.set_random_seed(0)
 
-PICTURE = pathlib.Path(__file__).with_suffix(".png")
-TEMPERATURES = (0.0, 0.5, 0.7, 0.85, 1.0)
+# %% [markdown]
+# ## Data
+#
+# The digits of scikit-learn, 8 x 8 pixels with 17 values. Dequantization adds uniform
+# noise to the integers, anew in each epoch.
 
-
-def main(
-    data=None,
-    test=None,
-    seconds=60.0,
-    num_levels=2,
-    num_steps=4,
-    hidden=32,
-    batch=64,
-    learning_rate=2e-3,
-    weight_decay=2.0,
-    bits=None,
-    models=("Glow", "RealNVP", "NICE"),
-    checkpoint=None,
-    picture=PICTURE,
-    seed=0,
-):
-    """Trains the flows, prints how good they are, and draws what they know.
-
-    Args:
-      data: list of paths of files to train on, or None for the digits.
-      test: path of the file to score on.
-      seconds: seconds of training of each flow, without those to build its graph.
-      num_levels: levels of Glow and RealNVP.
-      num_steps: steps of Glow at each level; RealNVP has half as many couplings of
-        each kind.
-      hidden: channels of the hidden layers of their networks.
-      batch: images in a training step.
-      learning_rate: of Adam, which falls to 0 in the end.
-      weight_decay: share of the kernels that a step takes away, in units of the
-        learning rate.
-      bits: number of bits to keep of 8; by default all.
-      models: which flows to train, "Glow" first.
-      checkpoint: directory to save trainings to, and to go on from; or None.
-      picture: path of the picture to write, or None.
-      seed: integer that decides initial values, batches and samples.
-
-    Returns:
-      figures: dictionary by flow of `nats`, `standard_error`, `bits_per_dimension`,
-        `steps` and `seconds`.
-    """
-    train, validation, held_out, num_values = load(data, test, bits)
-    shape = train.shape[1:]
-    figures, trained = {}, {}
-    for name in models:
-        flow = build(name, shape, num_values, num_levels, num_steps, hidden, seed)
-        folder = None if checkpoint is None else pathlib.Path(checkpoint, name)
-        spent, steps = fit(
-            flow,
-            train,
-            validation,
-            num_values,
-            seconds,
-            batch,
-            learning_rate,
-            weight_decay,
-            folder,
-            seed,
-            name,
-        )
-        nats = score(flow, held_out, num_values, seed)
-        figures[name] = dict(
-            nats=np.mean(nats),
-            standard_error=np.std(nats) / len(nats) ** 0.5,
-            bits_per_dimension=dequantization.bits_per_dimension(np.mean(nats), shape),
-            steps=steps,
-            seconds=spent,
-        )
-        trained[name] = flow
-    print(f"\n{'':8}  nats (standard error)  bits per dimension   steps  seconds")
-    for name, row in figures.items():
-        print(
-            f"{name:8}  {row['nats']:12.2f} ({row['standard_error']:.2f})"
-            f"  {row['bits_per_dimension']:18.3f}  {row['steps']:6d}"
-            f"  {row['seconds']:7.0f}"
-        )
-    if picture is not None:
-        draw(picture, trained, held_out, num_values, seed)
-    return figures
+# %%
+data = sklearn.datasets.load_digits()
+order = np.random.RandomState(0).permutation(len(data.target))
+images, labels = np.float32(data.images[order, :, :, np.newaxis]), data.target[order]
+train, validation, test = np.split(images, [1260, 1400])
 
 
-def load(data, test, bits):
-    """Returns images to train on, to watch and to score on, and how many values."""
-    if data is None:
-        digits = sklearn.datasets.load_digits().images[..., np.newaxis]
-        order = np.random.RandomState(0).permutation(len(digits))
-        return *np.split(digits[order].astype(np.int32), [1260, 1400]), 17
-    train = np.concatenate([load_images(path) for path in data])
-    train, validation = np.split(train, [-min(500, len(train) // 4)])
-    images = [train, validation, load_images(test)]
-    if bits is not None:
-        images = [
-            dequantization.reduce_bit_depth(part, bits).numpy() for part in images
-        ]
-    return *images, 2 ** (bits or 8)
+def add_noise(images):
+    return dequantization.dequantize(images, num_values=17)
 
 
-def load_images(path):
-    """Returns the images of a file, `[N, H, W, C]`."""
-    with np.load(path) as file:
-        images = file["x"].astype(np.int32)
-    return images if images.ndim == 4 else images[..., np.newaxis]
+dataset = tf.data.Dataset.from_tensor_slices(train).shuffle(len(train))
+dataset = dataset.batch(63).map(add_noise)
 
+# %% [markdown]
+# ## Training
+#
+# Two levels of four steps each. `fit` initializes the activation normalization from the
+# first batch, as the paper does. Small data are soon overfitted: weight decay and the
+# best validation loss select the weights.
 
-def build(name, shape, num_values, num_levels, num_steps, hidden, seed):
-    """Returns a flow of images by its name."""
-    if name == "Glow":
-        return flows.glow(
-            shape, num_levels, num_steps, hidden, seed=seed, num_values=num_values
-        )
-    if name == "RealNVP":
-        return flows.real_nvp_image(
-            shape,
-            num_levels,
-            max(1, num_steps // 2),
-            hidden // 2,
-            1,
-            seed=seed,
-            num_values=num_values,
-        )
-    size = int(np.prod(shape))
-    nice = flows.nice(size, 5, (4 * hidden,) * 3, base_distribution=tfd.Normal, seed=seed)
-    to_data = tfb.Chain(
-        [
-            tfb.Scale(float(num_values)),
-            tfb.Shift(0.5),
-            tfb.Scale(0.3),
-            tfb.Reshape(shape, [size]),
-            nice.bijector,
-        ]
-    )
-    return tfd.TransformedDistribution(nice.distribution, to_data)
+# %%
+num_epochs = 30
 
+flow = flows.glow([8, 8, 1], 2, 4, 32, num_values=17, seed=0)
+model = DensityModel(flow)
+schedule = keras.optimizers.schedules.CosineDecay(
+    0.0, 20 * num_epochs, warmup_target=2e-3, warmup_steps=50
+)
+optimizer = keras.optimizers.AdamW(schedule, weight_decay=2.0, global_clipnorm=50.0)
+optimizer.exclude_from_weight_decay(
+    [variable for variable in model.trainable_variables if len(variable.shape) < 2]
+)
+model.compile(optimizer, metrics=["bits_per_dimension"])
+history = model.fit(
+    dataset,
+    validation_data=(add_noise(np.tile(validation, [5, 1, 1, 1])),),
+    validation_batch_size=700,
+    epochs=num_epochs,
+    callbacks=[keras.callbacks.EarlyStopping(patience=30, restore_best_weights=True)],
+    verbose=0,
+)
+points = add_noise(test)
+scores = model.evaluate(points, batch_size=397, verbose=0, return_dict=True)
+print(
+    f"best of {len(history.epoch)} epochs: {1 + np.argmin(history.history['val_loss'])}"
+)
+print(f"held-out digits: {scores['bits_per_dimension']:.3f} bits per dimension")
 
-def fit(
-    flow,
-    train,
-    validation,
-    num_values,
-    seconds,
-    batch,
-    learning_rate,
-    weight_decay,
-    folder,
-    seed,
-    name,
-):
-    """Maximizes the likelihood for so many seconds, with new noise for each batch.
+# %% [markdown]
+# ## Temperature
+#
+# Latents drawn with a standard deviation below 1, the temperature, give samples that
+# are less varied and cleaner. At 0 only one image is left: the image of the mode.
 
-    Returns:
-      spent: seconds of training, those before an interruption among them.
-      steps: number of steps. `flow` is left with the variables that were the best on
-        the validation data.
-    """
-    first = dequantization.dequantize(train[:512], seed=seed, num_values=num_values)
-    if any(hasattr(module, "initialized") for module in flow.submodules):
-        normalization.initialize_from_data(flow, first)
-    variables = flow.trainable_variables
-    optimizer = keras.optimizers.AdamW(
-        learning_rate, weight_decay=weight_decay, global_clipnorm=50.0
-    )
-    optimizer.exclude_from_weight_decay([v for v in variables if v.shape.rank < 2])
-    optimizer.build(variables)
-    images = tf.constant(train)
+# %%
+num_columns = 12
 
-    @tf.function
-    def train_step(step):
-        seeds = tfp.random.split_seed(tf.stack([step, seed]), n=2)
-        rows = tf.random.stateless_uniform([batch], seeds[0], 0, len(train), tf.int32)
-        y = tf.cast(tf.gather(images, rows), tf.float32)
-        y += tf.random.stateless_uniform(y.shape, seeds[1])
-        with tf.GradientTape() as tape:
-            nats = tf.reduce_mean(flow.log_prob(y))
-            loss = -nats
-        optimizer.apply(tape.gradient(loss, variables), variables)
-        return dequantization.bits_per_dimension(nats, train.shape[1:])
-
-    best = [tf.Variable(variable, trainable=False) for variable in variables]
-    state = tf.train.Checkpoint(
-        variables=flow.variables,
-        best=best,
-        optimizer=optimizer.variables,
-        steps=tf.Variable(0),
-        spent=tf.Variable(0.0),
-        least=tf.Variable(np.inf),
-    )
-    manager = None
-    if folder is not None:
-        manager = tf.train.CheckpointManager(state, folder, max_to_keep=1)
-        state.restore(manager.latest_checkpoint)
-    train_step.get_concrete_function(tf.TensorSpec([], tf.int32))
-    with tqdm.tqdm(total=round(seconds), desc=name, unit="s") as progress:
-        progress.update(round(float(state.spent)))
-        while state.spent < seconds:
-            start, recent = time.perf_counter(), []
-            part = seconds / 20.0
-            while time.perf_counter() - start < part:
-                share = (float(state.spent) + time.perf_counter() - start) / seconds
-                warm = min(1.0, int(state.steps) / 50.0)
-                cosine = 0.5 * (1.0 + np.cos(np.pi * min(1.0, share)))
-                optimizer.learning_rate = learning_rate * warm * cosine
-                recent.append(train_step(tf.constant(int(state.steps))))
-                state.steps.assign_add(1)
-            state.spent.assign_add(time.perf_counter() - start)
-            bits = dequantization.bits_per_dimension(
-                np.mean(score(flow, validation, num_values, seed)), train.shape[1:]
-            )
-            progress.update(min(round(seconds), round(float(state.spent))) - progress.n)
-            progress.set_postfix(train=f"{np.mean(recent):.3f}", held_out=f"{bits:.3f}")
-            if bits < state.least:
-                state.least.assign(bits)
-                for kept, variable in zip(best, variables):
-                    kept.assign(variable)
-            if manager is not None:
-                manager.save()
-    for kept, variable in zip(best, variables):
-        variable.assign(kept)
-    return float(state.spent), int(state.steps)
-
-
-def score(flow, images, num_values, seed, size=500):
-    """Returns the log density of each image, in units of its whole numbers."""
-    y = dequantization.dequantize(images, seed=(seed, 1), num_values=num_values)
-    if not hasattr(flow, "scorer"):
-        flow.scorer = tf.function(flow.log_prob, reduce_retracing=True)
-    return np.concatenate(
-        [flow.scorer(y[i : i + size]) for i in range(0, len(y), size)]
+rows = {"held-out digits": test[:num_columns] + 0.5}
+for temperature in [0.0, 0.5, 0.7, 1.0]:
+    rows[f"temperature {temperature}"] = latent_space.sample_at_temperature(
+        flow, num_columns, temperature, seed=(0, 1)
     )
 
+# %% [markdown]
+# ## Interpolation
+#
+# On a straight line between the latents of two images lie images that turn the one into
+# the other. The average of the pixels would be a cross-fade. Latents are exact:
+# decoded, they give back the image.
 
-def draw(path, trained, images, num_values, seed):
-    """Draws data, samples at several temperatures, and ways between and along."""
-    columns = 12
-    glow = trained["Glow"]
-    y = tf.cast(images[:columns], tf.float32) + 0.5
-    rows = [("images held out", y)]
-    for temperature in TEMPERATURES:
-        rows.append(
-            (
-                f"Glow, temperature {temperature}",
-                latent_space.sample_at_temperature(
-                    glow, columns, temperature, seed=(seed, 3)
-                ),
-            )
-        )
-    for name, flow in trained.items():
-        if name != "Glow":
-            samples = flow.sample(columns, seed=(seed, 3))
-            rows.append((f"{name}, temperature 1", samples))
-    for i in (0, 2):
-        way = latent_space.interpolate(glow, y[i], y[i + 1], columns)
-        rows.append(("between two images", way))
-    brightness = np.mean(images[:2000], axis=(1, 2, 3))
-    direction = latent_space.attribute_direction(
-        glow,
-        tf.cast(images[:2000], tf.float32) + 0.5,
-        brightness > np.median(brightness),
-    )
-    for i in (4, 5):
-        amounts = np.linspace(-1.5, 1.5, columns)
-        way = [
-            latent_space.manipulate(glow, y[i : i + 1], direction, a)[0]
-            for a in amounts
-        ]
-        rows.append(("less and more brightness", tf.stack(way)))
+# %%
+pairs = {"1 to 7": (1, 7), "0 to 6": (0, 6), "4 to 9": (4, 9)}
+first = {
+    digit: points[np.flatnonzero(labels[1400:] == digit)[0]] for digit in range(10)
+}
+for name, (start, end) in pairs.items():
+    rows[name] = latent_space.interpolate(flow, first[start], first[end], num_columns)
+decoded = latent_space.decode(flow, latent_space.encode(flow, points))
+print(f"largest round-trip error: {np.max(np.abs(decoded - points)):.0e} of 17")
 
-    height, width, channels = images.shape[1:]
-    figure = matplotlib.figure.Figure(
-        figsize=(8.0, 8.0 / columns * len(rows) * height / width)
-    )
-    axes = figure.subplots(len(rows), 1, gridspec_kw=dict(hspace=0.08))
-    for ax, (title, row) in zip(axes, rows):
-        shown = np.floor(np.clip(row, 0, num_values - 1)) / (num_values - 1)
-        shown = np.pad(shown, [(0, 0), (1, 1), (1, 1), (0, 0)], constant_values=1.0)
-        shown = shown.transpose(1, 0, 2, 3).reshape(height + 2, -1, channels)
-        shown = shown if channels == 3 else shown[..., 0]
-        ax.imshow(shown, cmap="gray", vmin=0, vmax=1)
-        ax.set_ylabel(title, rotation=0, ha="right", va="center")
-        ax.set(xticks=[], yticks=[])
-        ax.spines[:].set_visible(False)
-    figure.savefig(path, dpi=90, bbox_inches="tight")
-    with PIL.Image.open(path) as image:  # few colors take less than half of the space
-        image.convert("RGB").quantize(64).save(path, optimize=True)
+# %% [markdown]
+# ## Attributes
+#
+# The mean latents of images that have an attribute, minus those of images that do not,
+# are a direction. Images shifted along it gain or lose the attribute, here brightness,
+# and remain the images they are.
 
+# %%
+brightness = np.mean(train, axis=(1, 2, 3))
+direction = latent_space.attribute_direction(
+    flow, add_noise(train), brightness > np.median(brightness)
+)
+amounts = np.linspace(-1.5, 1.5, num_columns)
+for digit in (3, 5):
+    changed = [
+        latent_space.manipulate(flow, first[digit][tf.newaxis], direction, amount)[0]
+        for amount in amounts
+    ]
+    rows[f"brightness of a {digit}"] = tf.stack(changed)
+    change = np.mean(changed[-1]) - np.mean(changed[0])
+    print(f"mean pixel of a {digit}, from first to last: +{change:.1f}")
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    add = parser.add_argument
-    add("--data", nargs="+", help="files to train on")
-    add("--test", help="file to score on")
-    add("--seconds", type=float, default=60.0, help="of training, for each flow")
-    add("--num-levels", type=int, default=2)
-    add("--num-steps", type=int, default=4, help="steps of Glow at each level")
-    add("--hidden", type=int, default=32, help="channels of hidden layers")
-    add("--batch", type=int, default=64, help="images in a training step")
-    add("--learning-rate", type=float, default=2e-3)
-    add("--weight-decay", type=float, default=2.0, help="in units of learning rates")
-    add("--bits", type=int, help="bits to keep of 8")
-    add("--models", nargs="+", default=["Glow", "RealNVP", "NICE"])
-    add("--checkpoint", help="directory to save to and to go on from")
-    add("--picture", default=PICTURE, help="where to write the picture")
-    add("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-    if (arguments.data is None) != (arguments.test is None):
-        parser.error("--data and --test go together")
-    main(**vars(arguments))
+# %%
+figure, axes = plt.subplots(len(rows), 1, figsize=(8.0, 6.6), layout="constrained")
+for ax, (title, row) in zip(axes, rows.items()):
+    row = np.clip(np.floor(row), 0, 16)[..., 0]
+    tiles = np.pad(row, [(0, 0), (1, 0), (1, 1)]).transpose(1, 0, 2)
+    ax.imshow(tiles.reshape(9, -1), cmap="gray_r", vmin=0, vmax=16)
+    ax.set_ylabel(title, rotation=0, ha="right", va="center")
+    ax.set(xticks=[], yticks=[])
+    ax.spines[:].set_visible(False)
+figure.savefig("glow.png", dpi=100)
+plt.show()

@@ -1,66 +1,16 @@
-"""Regression that predicts a whole density: a flow, or a Gaussian, ends a network.
+# %% [markdown]
+# # Regression that predicts densities: a flow as the last layer
+#
+# A network trained by squared errors predicts a mean. With a Gaussian as its output it
+# also predicts how uncertain the mean is. Neither can predict "here or there". With a
+# flow as its output the network predicts any density $p(y \mid x)$, and the rest of the
+# code stays as it is: `DistributionLayer` ends the network, and `NegativeLogLikelihood`
+# is its loss.
 
-A network with a Gaussian head says where a target is, and how sure it is of that. It
-cannot say "here or there", nor that one side is more likely than the other. With a flow
-as its last layer it can, and nothing else changes: `DistributionLayer` ends the
-network, `NegativeLogLikelihood` is its loss, and `fit(x, y)` is that of Keras. Here the
-same network is trained with either head on the same rows. Run
-
-    pip install -e ".[examples]"
-    python examples/keras_regression.py
-
-The targets are a pixel of the digits that come with scikit-learn, seen from the upper
-half of the image: often it is black or white, and hard to say which. `--data diabetes`
-comes with scikit-learn, too; `--data PATH.npz:ARRAY` is a table of yours, with the
-target in the last column. A text file of UCI becomes such an array by
-
-    numpy.savez("uci.npz", protein=numpy.loadtxt("data.txt"))
-
-It prints means of held-out log densities in nats, in the units of the targets, and the
-share of held-out targets within the central intervals of so much probability, and draws
-`keras_regression.png`.
-
-Means over random splits into 80 % of the rows to train on, 10 % for early stopping and
-10 % held out; in brackets the standard error over the rows of one split, that of the
-gain from differences row by row; seconds of processor time of a training on 2 cores,
-shared with other work:
-
-    data, splits       head              nats    50%   80%   90%   95%     s
-    digits, 5          Gaussian  -2.86 (0.09)   40.6  77.6  89.3  93.8     4
-                       flow      -2.06 (0.10)   45.9  75.0  87.3  94.7     7
-                       gain       0.80 (0.11)
-    diabetes, 3        Gaussian  -5.47 (0.14)   39.3  68.1  81.5  93.3
-                       flow      -5.35 (0.12)   40.7  75.6  89.6  97.0
-                       gain       0.12 (0.07)
-    protein, 3         Gaussian  -2.67 (0.03)   54.9  85.4  92.8  96.0
-                       flow      -1.89 (0.02)   51.5  81.5  90.9  95.3
-                       gain       0.78 (0.03)
-    power plant, 3     Gaussian  -2.79 (0.06)   52.6  82.1  91.6  95.6
-                       flow      -2.60 (0.03)   47.7  78.6  88.4  94.3
-                       gain       0.20 (0.05)
-    wine quality, 3    Gaussian  -0.99 (0.06)   49.8  81.2  90.4  96.0
-                       flow      -0.98 (0.06)   46.7  79.4  91.2  96.0
-                       gain       0.01 (0.03)
-    kin8nm, 3          Gaussian   1.27 (0.03)   46.4  77.2  86.8  92.3
-                       flow       1.26 (0.03)   42.5  71.4  83.7  90.8
-                       gain      -0.01 (0.02)
-
-The flow gains much on pixels and proteins, and nothing on kin8nm, where it is too sure
-of itself. The last four are tables of UCI, with `--seeds 3`: protein (tertiary
-structure) with `--batch 256 --epochs 60`, and took 1.5 minutes for a flow on a busy
-machine; power plant and kin8nm with `--dropout 0.05`; and red wine. Width and dropout
-were chosen on validation data of the first split, of 6 settings on the digits and 3 on
-proteins. Runs with the same seed differ by up to 0.04 nats.
-"""
-
-import argparse
-import pathlib
-import time
-
+# %%
 import keras
-import matplotlib.figure
+import matplotlib.pyplot as plt
 import numpy as np
-import sklearn.datasets
 import tensorflow as tf
 import tensorflow_probability as tfp
 
@@ -69,312 +19,123 @@ from tfp_flows.keras import DistributionLayer, NegativeLogLikelihood
 
 tfd = tfp.distributions
 
-PICTURE = pathlib.Path(__file__).with_suffix(".png")
-HEADS = ("Gaussian", "flow")
-PIXEL = (5, 3)  # row and column of the target in a digit
-INTERVALS = (0.5, 0.8, 0.9, 0.95)
-DRAWN = 6  # rows whose densities are drawn
+# %% [markdown]
+# ## Data: an inverse problem
+#
+# A cause $y$, uniform on $[0, 1]$, has an effect $x = y + 0.3 \sin(2 \pi y) + \epsilon$
+# with Gaussian noise $\epsilon$ ([Bishop,
+# 1994](https://publications.aston.ac.uk/id/eprint/373/)). To predict the cause from the
+# effect is hard: in the middle, three different causes have the same effect. The true
+# density is known: $p(y \mid x) \propto p(x \mid y)$ on $[0, 1]$.
+
+# %%
+scale = 0.05
+num_points = 4000
+y_grid = np.linspace(-0.2, 1.2, 281, dtype=np.float32)
 
 
-def main(
-    data="digits",
-    seeds=5,
-    epochs=100,
-    batch=128,
-    hidden=128,
-    dropout=0.2,
-    picture=PICTURE,
-):
-    """Trains the network with both heads, and prints how good they are.
+def draw_points(number, seed):
+    rng = np.random.default_rng(seed)
+    y = rng.uniform(size=number)
+    x = y + 0.3 * np.sin(2.0 * np.pi * y) + scale * rng.normal(size=number)
+    return np.float32(x[:, np.newaxis]), np.float32(y[:, np.newaxis])
 
-    Args:
-      data: "digits", "diabetes", or `PATH.npz:ARRAY` for a table with a row for each
-        point and the target in the last column.
-      seeds: number of random splits of the rows, and of trainings of each head.
-      epochs: largest number of passes through the training data.
-      batch: number of rows in a training step.
-      hidden: width of the two hidden layers.
-      dropout: share of hidden units that is left out in training.
-      picture: path of the picture to write, or None.
 
-    Returns:
-      figures: dictionary of dictionaries of numbers. For each of `HEADS`, means over
-        the splits: `nats` of held-out targets, `standard_error` over the rows of one
-        split, the shares of targets within each of `INTERVALS`, `seconds` of processor
-        time of a training. For "gain", `nats` and `standard_error` of the difference,
-        row by row.
-    """
-    inputs, targets = load(data)
-    results = {head: [] for head in HEADS}
-    for seed in range(seeds):
-        x, y, units, (train, validation, test) = prepare(inputs, targets, seed)
-        for head in HEADS:
-            start = time.process_time()
-            model, layer = network(head, x.shape[1], hidden, dropout, seed)
-            model.compile(
-                keras.optimizers.Adam(2e-3, global_clipnorm=5.0),
-                loss=NegativeLogLikelihood(layer),
-                jit_compile=False,
-            )  # it takes longer than it saves in so small a model
-            model.fit(
-                x[train],
-                y[train],
-                batch_size=batch,
-                validation_data=(x[validation], y[validation]),
-                validation_batch_size=4096,
-                epochs=epochs,
-                verbose=0,
-                callbacks=[
-                    keras.callbacks.ReduceLROnPlateau(factor=0.5, patience=5),
-                    keras.callbacks.EarlyStopping(
-                        patience=10, restore_best_weights=True
-                    ),
-                ],
-            )
-            seconds = time.process_time() - start
-            outputs = model(x[test], training=False)
-            result = evaluate(layer, outputs, y[test], units)
-            results[head].append(dict(result, rows=test, seconds=seconds))
-            nats = np.mean(result["nats"])
-            print(f"split {seed}, {head}: {nats:.3f} nats, {seconds:.0f} s", flush=True)
+def true_density(y, x):
+    """Returns p(y | x) for arrays that broadcast."""
+    effect = tfd.Normal(y + 0.3 * tf.sin(2.0 * np.pi * y), scale)
+    line = np.linspace(0.0, 1.0, 1001, dtype=np.float32)
+    normal = tfd.Normal(line + 0.3 * np.sin(2.0 * np.pi * line), scale)
+    total = tf.reduce_mean(normal.prob(np.asarray(x)[..., np.newaxis]), axis=-1)
+    return np.where((0.0 <= y) & (y <= 1.0), effect.prob(x) / total, 0.0)
 
-    figures = {head: summary(results[head]) for head in HEADS}
-    gains = [
-        flow["nats"] - gaussian["nats"]
-        for flow, gaussian in zip(results["flow"], results["Gaussian"])
-    ]
-    figures["gain"] = mean_and_error(gains)
-    shares = "".join(f"{share:>8.0%}" for share in INTERVALS)
-    print(f"\n{'held out':10}{'nats (standard error)':>24}{shares}")
-    for head in HEADS:
-        row = figures[head]
-        shares = "".join(f"{100 * row[share]:7.1f}%" for share in INTERVALS)
-        print(f"{head:10}{in_words(row):>24}{shares}")
-    print(f"{'gain':10}{in_words(figures['gain']):>24}")
-    print(
-        "seconds of processor time of a training:",
-        *(f"{head} {figures[head]['seconds']:.0f}" for head in HEADS),
+
+x_train, y_train = draw_points(num_points, seed=0)
+x_test, y_test = draw_points(5000, seed=1)
+
+# %% [markdown]
+# ## Two networks
+#
+# They differ in the last layer alone. The first ends with the parameters of a Gaussian.
+# The second ends with 32 features, which are the context of a conditional flow: the
+# network predicts the knots of a spline in each of its layers.
+
+# %%
+num_epochs = 30
+
+
+def gaussian(outputs):
+    return tfd.MultivariateNormalDiag(
+        outputs[..., :1], 1e-3 + tf.nn.softplus(outputs[..., 1:])
     )
-    if picture is not None:
-        images = inputs if data == "digits" else None
-        draw(picture, results, images)
-    return figures
 
 
-def load(name):
-    """Returns inputs `[N, D]` and targets `[N]`."""
-    if name == "digits":
-        images = sklearn.datasets.load_digits().images
-        return images[:, :4].reshape(-1, 32), images[:, *PIXEL]
-    if name == "diabetes":
-        return sklearn.datasets.load_diabetes(return_X_y=True)
-    path, _, array = name.rpartition(":")
-    if not path:
-        raise ValueError(
-            f"`data` must be 'digits', 'diabetes' or PATH.npz:ARRAY; got {name!r}."
-        )
-    if not pathlib.Path(path).is_file():
-        raise FileNotFoundError(f"{path} must be a file with the array {array!r}.")
-    with np.load(path) as arrays:
-        if array not in arrays:
-            raise ValueError(f"{path} has no array {array!r}; got {list(arrays)}.")
-        table = np.float64(arrays[array])
-    return table[:, :-1], table[:, -1]
-
-
-def prepare(inputs, targets, seed):
-    """Splits the rows, and standardizes them by those to train on.
-
-    Whole numbers have no density, as a narrow peak on each would win: such targets are
-    spread evenly over the unit interval above them.
-
-    Returns:
-      x, y: inputs `[N, D]` and targets `[N]`, float32.
-      units: mean and standard deviation of the targets.
-      rows: numbers of the rows to train on, 80 %, for validation, 10 %, and held out.
-    """
-    random = np.random.RandomState(seed)
-    number = len(inputs)
-    rows = np.split(random.permutation(number), [int(0.8 * number), int(0.9 * number)])
-    if np.all(targets == np.round(targets)):
-        targets = targets + random.uniform(size=number)
-    scaled, units = [], None
-    for part in [inputs, targets]:
-        units = np.mean(part[rows[0]], axis=0), np.std(part[rows[0]], axis=0)
-        scaled.append((part - units[0]) / np.where(units[1] > 0.0, units[1], 1.0))
-    return *map(np.float32, scaled), units, rows
-
-
-def network(head, num_inputs, hidden, dropout, seed):
-    """Returns the network with one of `HEADS`, and its last layer."""
-    keras.utils.set_random_seed(seed)
-    if head == "flow":
-        # An affine flow of one number is a Gaussian: splines are not.
-        outputs, family = (
-            hidden,
-            flows.neural_spline(
-                1,
-                num_layers=1,
-                hidden_units=(64,),
-                kind="autoregressive",
-                context_size=hidden,
-                seed=seed,
-            ),
-        )
-    else:
-        outputs, family = 2, gaussian
-    layer = DistributionLayer(family)
-    return keras.Sequential(
+def build_network(num_outputs, conditional_distribution):
+    keras.utils.set_random_seed(0)
+    layer = DistributionLayer(conditional_distribution)
+    network = keras.Sequential(
         [
-            keras.Input([num_inputs]),
-            keras.layers.Dense(hidden, "relu"),
-            keras.layers.Dropout(dropout),
-            keras.layers.Dense(hidden, "relu"),
-            keras.layers.Dropout(dropout),
-            keras.layers.Dense(outputs),
+            keras.Input([1]),
+            keras.layers.Dense(64, "tanh"),
+            keras.layers.Dense(64, "tanh"),
+            keras.layers.Dense(num_outputs),
             layer,
         ]
-    ), layer
-
-
-@keras.saving.register_keras_serializable("keras_regression")  # for `model.save`
-def gaussian(outputs):
-    """Returns Gaussians of `[..., 2]` numbers."""
-    return tfd.Normal(outputs[..., 0], 1e-3 + tf.math.softplus(outputs[..., 1]))
-
-
-def evaluate(layer, outputs, y, units):
-    """Returns what can be said of predictions for held-out targets.
-
-    Args:
-      layer: the last layer of the network.
-      outputs: what the network returns for the inputs.
-      y: standardized targets `[N]`.
-      units: mean and standard deviation of the targets.
-
-    Returns:
-      result: dictionary of `nats` `[N]`, log densities in the units of the targets;
-        `probability` `[N]`, that of what is below each target, uniform if predictions
-        are right; and for the first rows `targets`, `densities` at all of `grid`.
-    """
-    distribution = layer.distribution(outputs)
-    if isinstance(distribution, tfd.Normal):
-        below = distribution.cdf(y)
-    else:  # one increasing function of Gaussian noise
-        noise = distribution.bijector.inverse(y[:, np.newaxis])
-        below = tfd.Normal(0.0, 1.0).cdf(noise)[:, 0]
-    mean, scale = units
-    nats = layer.log_prob(y, outputs).numpy() - np.log(scale)
-    margin = 0.1 * np.ptp(y)
-    grid = np.linspace(np.min(y) - margin, np.max(y) + margin, 400, dtype=np.float32)
-    some = np.repeat(outputs[:DRAWN], len(grid), axis=0)
-    there = layer.log_prob(np.resize(grid, len(some)), some)
-    return dict(
-        nats=nats,
-        probability=below.numpy(),
-        targets=mean + scale * y[:DRAWN],
-        grid=mean + scale * grid,
-        densities=np.reshape(np.exp(there) / scale, [-1, len(grid)]),
     )
+    return network, layer
 
 
-def summary(results):
-    """Returns the figures of one head, out of its results for all splits."""
-    figures = mean_and_error([result["nats"] for result in results])
-    for share in INTERVALS:
-        figures[share] = np.mean([within(r["probability"], share) for r in results])
-    figures["seconds"] = np.mean([result["seconds"] for result in results])
-    return {name: float(value) for name, value in figures.items()}
-
-
-def within(probability, share):
-    """Returns the share of targets within central intervals of a probability."""
-    return np.mean(np.abs(probability - 0.5) < share / 2.0)
-
-
-def mean_and_error(splits):
-    """Returns the mean over splits, and the mean standard error within one."""
-    errors = [np.std(rows, ddof=1) / len(rows) ** 0.5 for rows in splits]
-    return dict(
-        nats=float(np.mean([np.mean(rows) for rows in splits])),
-        standard_error=float(np.mean(errors)),
+conditional_flow = flows.neural_spline(
+    1, 2, (64,), kind="autoregressive", bound=2.0, context_size=32, seed=0
+)
+networks = {
+    "Gaussian": build_network(2, gaussian),
+    "flow": build_network(32, conditional_flow),
+}
+num_steps = num_epochs * num_points // 100
+for name, (network, layer) in networks.items():
+    schedule = keras.optimizers.schedules.CosineDecay(5e-3, num_steps)
+    network.compile(
+        keras.optimizers.Adam(schedule, global_clipnorm=5.0),
+        loss=NegativeLogLikelihood(layer),
     )
+    history = network.fit(x_train, y_train, 100, num_epochs, verbose=0)
+    print(f"{name:9} loss of the last epoch: {history.history['loss'][-1]:.3f}")
 
+# %% [markdown]
+# ## Result
+#
+# `layer.distribution` turns predictions into distributions. On held-out points the flow
+# is about one nat better than the Gaussian, and close to the true density.
 
-def in_words(row):
-    return f"{row['nats']:.3f} ({row['standard_error']:.3f})"
+# %%
+log_probs = {
+    name: layer.distribution(network.predict(x_test, verbose=0)).log_prob(y_test)
+    for name, (network, layer) in networks.items()
+}
+log_probs["true density"] = np.log(true_density(y_test, x_test))
+for name, values in log_probs.items():
+    error = np.std(values) / np.sqrt(len(x_test))
+    print(f"{name:13} {np.mean(values):6.3f} ± {error:.3f} nats")
 
+# %% [markdown]
+# The predicted densities, column by column: for each effect $x$ on the horizontal axis,
+# the density of the cause $y$. The Gaussian puts its mean where there are no data.
 
-def draw(path, results, images):
-    """Draws densities for some rows, and how often targets are where they should be."""
-    figure = matplotlib.figure.Figure(figsize=(12.0, 5.2), layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=[1.7, 1.0])
-    left.suptitle("Predicted densities for six rows held out")
-    first = {head: results[head][0] for head in HEADS}
-    number = len(first["flow"]["targets"])
-    for i, ax in enumerate(left.subplots(2, 3).flat[:number]):
-        for color, head in enumerate(HEADS):
-            result = first[head]
-            grid, density = result["grid"], result["densities"][i]
-            ax.plot(grid, density, f"C{color}", label=head)
-            ax.fill_between(grid, density, color=f"C{color}", alpha=0.15)
-        target = first["flow"]["targets"][i]
-        top = max(np.max(first[head]["densities"][i]) for head in HEADS)
-        ax.plot([target, target], [0.0, 1.05 * top], "k:", label="target")
-        ax.set(yticks=[], ylim=(0.0, None))
-        ax.spines[["left", "top", "right"]].set_visible(False)
-        if images is not None:  # the half that is seen, and where the target is
-            ax.set_ylim(0.0, 1.75 * top)
-            image = np.reshape(images[first["flow"]["rows"][i]], [4, 8])
-            inset = ax.inset_axes([0.33, 0.64, 0.34, 0.36])
-            inset.imshow(np.pad(image, [(0, 4), (0, 0)]), cmap="gray_r")
-            inset.axhspan(3.5, 7.5, color="0.92")
-            inset.plot(*PIXEL[::-1], "s", color="black", markersize=4.0)
-            inset.set(xticks=[], yticks=[])
-    left.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+# %%
+x_grid = np.linspace(-0.1, 1.1, 241, dtype=np.float32)[:, np.newaxis]
+panels = {"true density": true_density(y_grid[:, np.newaxis], x_grid[:, 0])}
+for name, (network, layer) in networks.items():
+    distribution = layer.distribution(network.predict(x_grid, verbose=0))
+    panels[name] = distribution.prob(y_grid[:, np.newaxis, np.newaxis])
 
-    axes = right.subplots(2, 1, height_ratios=[1.4, 1.0])
-    shares = np.linspace(0.0, 1.0, 101)
-    axes[0].plot([0, 1], [0, 1], color="gray", linestyle="--")
-    for color, head in enumerate(HEADS):
-        below = np.concatenate([r["probability"] for r in results[head]])
-        observed = [within(below, share) for share in shares]
-        axes[0].plot(shares, observed, f"C{color}", label=head)
-        axes[1].hist(
-            below,
-            np.linspace(0.0, 1.0, 11),
-            density=True,
-            histtype="step",
-            color=f"C{color}",
-            linewidth=1.5,
-        )
-    axes[0].set(
-        title="Targets within the central interval",
-        xlabel="its probability",
-        ylabel="share of targets",
-    )
-    axes[0].legend(frameon=False)
-    axes[1].axhline(1.0, color="gray", linestyle="--")
-    axes[1].set(
-        title="Predicted probability below the target",
-        xlabel="probability",
-        ylabel="density",
-        xlim=(0.0, 1.0),
-        yticks=[0, 1],
-    )
-    for ax in axes:
-        ax.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=100)
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    add = parser.add_argument
-    add("--data", default="digits", help="digits, diabetes or PATH.npz:ARRAY")
-    add("--seeds", type=int, default=5, help="number of splits and trainings")
-    add("--epochs", type=int, default=100, help="largest number of epochs")
-    add("--batch", type=int, default=128, help="rows in a training step")
-    add("--hidden", type=int, default=128, help="width of hidden layers")
-    add("--dropout", type=float, default=0.2, help="share of units left out")
-    add("--picture", default=PICTURE, help="where to write the picture")
-    main(**vars(parser.parse_args()))
+figure, axes = plt.subplots(
+    1, 3, figsize=(10.0, 3.6), layout="constrained", sharey=True
+)
+for ax, (name, density) in zip(axes, panels.items()):
+    ax.pcolormesh(x_grid[:, 0], y_grid, density, cmap="magma", vmax=8.0)
+    ax.set(title=name, xlabel="effect $x$")
+axes[0].plot(x_test[:300], y_test[:300], ".", color="white", markersize=1.5)
+axes[0].set_ylabel("cause $y$")
+figure.savefig("keras_regression.png", dpi=100)
+plt.show()

@@ -6,6 +6,7 @@ module whose `__all__` lists it.
 
 import argparse
 import importlib
+import inspect
 import math
 import os
 import pathlib
@@ -37,6 +38,9 @@ def build(folder: pathlib.Path) -> None:
     os.environ["PDOC_ALLOW_EXEC"] = "1"
     import pdoc
 
+    # Annotations as they are written: `TensorLike`, and not the union of all its types.
+    pdoc.doc.safe_eval_type = pdoc.doc_types.safe_eval_type = _as_written
+
     for name in public_modules():
         _drop_inherited_descriptions(importlib.import_module(name))
     pdoc.render.configure(
@@ -48,6 +52,24 @@ def build(folder: pathlib.Path) -> None:
         for number, expression in READABLE.items():
             text = text.replace(number, expression)
         path.write_text(text)
+
+
+class _AsWritten:
+    """An annotation whose text is that of the source."""
+
+    def __init__(self, annotation):
+        forward = getattr(annotation, "__forward_arg__", annotation)
+        self._text = forward if isinstance(forward, str) else repr(forward)
+        if isinstance(forward, type):
+            self._text = forward.__name__
+
+    def __repr__(self):
+        return self._text
+
+
+def _as_written(annotation, *_):
+    missing = annotation is inspect.Signature.empty
+    return annotation if missing else _AsWritten(annotation)
 
 
 def public_modules() -> list[str]:
@@ -66,7 +88,8 @@ def public_modules() -> list[str]:
 def _drop_inherited_descriptions(module):
     """Drops descriptions of constructors that classes inherit from TFP."""
     for name in getattr(module, "__all__", []):
-        constructor = vars(getattr(module, name)).get("__init__")
+        attributes = getattr(getattr(module, name), "__dict__", {})
+        constructor = attributes.get("__init__")
         if constructor is not None and constructor.__doc__ is None:
             constructor.__doc__ = "<!-- described above -->"  # invisible
 

@@ -104,8 +104,8 @@ EXTERNAL = ("numpy", "tensorflow", "tensorflow_probability")
 PRIVATE_OF_TENSORFLOW = ("_autodiff", "_freshness")
 # Top-level names that two modules define. The list only becomes shorter.
 DEFINED_TWICE = {
-    "_dtype_of", "activate", "check_sizes", "describe", "in_order",
-    "initialize_from_data", "names_of", "register", "scale", "split",
+    "activate",
+    "initialize_from_data", "register",
     "update_moving_statistics", "with_batch_statistics",
 }
 

@@ -96,6 +96,7 @@ def main(folder=DATA / tfp_flows.__version__):
     folder.mkdir(parents=True)
     for name, (make, inputs) in MODELS.items():
         model = DensityModel(moved(make()))
+        model.compile(run_eagerly=True)  # files do not depend on graphs
         log_prob = model.predict(inputs[0] if len(inputs) == 1 else inputs, verbose=0)
         model.save(folder / f"{name}.keras")
         save(folder / f"{name}.npz", inputs, log_prob)

@@ -1,48 +1,13 @@
-"""Fits a WaveNet to the waveforms of spoken digits, and lets it speak.
+"""A WaveNet of spoken digits: bits per sample, recognition, and generated speech.
 
-A WaveNet (van den Oord et al., 2016, https://arxiv.org/abs/1609.03499) tells the
-distribution of each sample of a waveform from those before it. Samples become 256
-levels by the mu-law of the paper's section 2.2, so that quiet sounds keep their detail,
-and the network has a logit for each level. Three calls make a model of it:
+The data are a file of clips of 8000 samples per second, such as those of one speaker of
+the Free Spoken Digit Dataset; see `load`. Takes 0 to 4 are held out, 5 and 6 select the
+weights. Without a file, notes are synthesized, one pitch per class. Run
 
-- `networks.WaveNet(256, ..., context_size=10)` is the network: a digit is its context;
-- `flows.discrete_autoregressive(network, event_shape=[T])` is the distribution of clips
-  of `T` samples; the same network does for clips of each length;
-- `flows.condition(levels, tf.one_hot(digits, 10))` binds digits. Its `log_prob` takes
-  one pass of the network. Its `sample` goes through time once: each layer keeps what it
-  needs of the steps before, so that a step costs as much however far back they reach.
+    python examples/experiments/spoken_digits.py --data clips.npz --directory out
 
-Bits per sample, `-log_prob / (T log 2)`, are what it would take to store the clips. The
-floors are what the frequencies of levels alone have, and those of pairs of levels. The
-same `log_prob`, given all digits in turn, tells which of them was most likely spoken.
-
-The data are a file of clips of 8000 samples a second, such as those of one speaker of
-the Free Spoken Digit Dataset (see `load`). Takes 0 to 4 are held out, 5 and 6 choose
-the best weights. Without a file, notes are synthesized, a pitch for each class. Run
-
-    pip install -e ".[examples]"
-    python examples/spoken_digits.py
-    python examples/spoken_digits.py --data clips.npz --directory digits
-
-The second goes on where it was interrupted, and writes its samples as `.wav` files.
-Held-out clips had
-
-                                bits per sample (standard error over clips)
-                                spoken digits  synthesized notes
-    levels alone (order 0)      6.158          7.342
-    pairs of levels (bigram)    4.921          5.981
-    WaveNet given the digit     3.973 (0.039)  5.077 (0.060)
-    steps of training           800            400
-    seconds of training         797            113
-
-with seed 0 on 2 cores that were busy with other work. The spoken digits are 50 clips of
-the speaker "theo", after 430 to train on. For all 50 the digit that makes the clip most
-probable is the one spoken; for the 50 notes it is in 0.86 of the cases. In processor
-time, all took 6 minutes for the digits, and 1.5 minutes for the notes.
-
-`spoken_digits.png` has held-out clips and samples, as waveforms and as spectrograms of
-0 to 4000 Hz. After less than 5 passes through the data the samples have the hiss, the
-loudness and the pauses of words, but not yet the pitch of a voice.
+An interrupted training resumes from `--directory`, which also receives samples as
+`.wav` files. Results are recorded in `results/spoken_digits.json`.
 """
 
 import argparse
@@ -55,6 +20,7 @@ import wave
 import keras
 import matplotlib.figure
 import numpy as np
+import recording
 import PIL.Image
 import tensorflow as tf
 import tqdm
@@ -64,7 +30,7 @@ from tfp_flows import flows, networks
 LEVELS, CLASSES, RATE = 256, 10, 8000
 TEST, VALIDATION = range(5), range(5, 7)  # takes
 EVALUATIONS = 20  # on the validation data, in a whole training
-PICTURE = pathlib.Path(__file__).with_suffix(".png")
+PICTURE = recording.RESULTS / "spoken_digits.png"
 
 
 def main(
@@ -79,7 +45,7 @@ def main(
     picture=PICTURE,
     seed=0,
 ):
-    """Fits a WaveNet, prints how good it is, and writes what it says.
+    """Fits a WaveNet, prints its scores, and writes generated speech.
 
     Args:
       data: path of a file of clips, see `load`; None for those of `synthesize`.
@@ -92,9 +58,10 @@ def main(
       batch: number of crops in a training step.
       mixture: number of logistic distributions for a sample; None for a logit for each
         of the 256 levels.
-      directory: where to save the training, to go on from, and the samples; or None.
+      directory: directory for checkpoints and samples, from which training resumes;
+        or None.
       picture: path of the picture to write, or None.
-      seed: integer that decides the initial values, the crops and the samples.
+      seed: integer, seed of initial values, crops and samples.
 
     Returns:
       figures: dictionary of numbers: `bits` a sample of the test clips given their
@@ -144,7 +111,7 @@ def main(
     )
 
     def model(length, digits):
-        """The distribution of clips of so many samples, one for each of the digits."""
+        """Returns the distribution of clips of `length` samples, given their digits."""
         levels = flows.discrete_autoregressive(
             network, LEVELS, mixture, event_shape=[length]
         )
@@ -159,8 +126,8 @@ def main(
     figures |= floors(train + validation, test)
     figures["accuracy"] = float(np.mean(np.argmax(tables, axis=-1) == digits))
     print(f"\n{'held out':30}  bits per sample (standard error)")
-    print(f"{'levels alone (order 0)':30}  {figures['order_0']:.3f}")
-    print(f"{'pairs of levels (bigram)':30}  {figures['bigram']:.3f}")
+    print(f"{'histogram (order 0)':30}  {figures['order_0']:.3f}")
+    print(f"{'bigram':30}  {figures['bigram']:.3f}")
     print(
         f"{'WaveNet given the digit':30}  {figures['bits']:.3f} "
         f"({figures['standard_error']:.3f})"
@@ -172,12 +139,12 @@ def main(
     )
 
     length = 2 * crop
-    speak = tf.function(
+    generate = tf.function(
         lambda: model(length, np.arange(CLASSES)).sample(3, seed=[seed, 2]),
         jit_compile=True,
     )
     if picture is not None or directory is not None:
-        samples = decode(speak().numpy())
+        samples = decode(generate().numpy())
     if directory is not None:
         for i, row in enumerate(samples):
             for digit, clip in enumerate(row):
@@ -273,7 +240,7 @@ def fit(network, model, train, validation, settings, directory):
         )
         return total / tf.cast(count, tf.float32)
 
-    # What a training needs to go on: all of it is saved.
+    # The whole state of the training is saved.
     best = [tf.Variable(variable) for variable in variables]
     step, best_step = tf.Variable(0), tf.Variable(0)
     best_bits, spent = tf.Variable(np.float32(np.inf)), tf.Variable(0.0)
@@ -371,7 +338,7 @@ def open_checkpoint(state, directory, settings):
 
 
 def score(nats, lengths):
-    """Returns bits a sample, all clips together, and the standard error over clips."""
+    """Returns bits per sample over all clips, and the standard error over clips."""
     nats, lengths = np.asarray(nats), np.asarray(lengths)
     bits = -np.sum(nats) / (np.sum(lengths) * np.log(2.0))
     residuals = -nats / np.log(2.0) - bits * lengths
@@ -380,14 +347,14 @@ def score(nats, lengths):
 
 
 def floors(train, test):
-    """Returns the bits a sample of frequencies of levels, and of pairs of levels."""
+    """Returns bits per sample of a histogram, and of a bigram model."""
     order_0 = np.ones(LEVELS)
     pairs = np.zeros([LEVELS, LEVELS])
     for x, *_ in train:
         np.add.at(order_0, x, 1.0)
         np.add.at(pairs, (x[:-1], x[1:]), 1.0)
     order_0 /= np.sum(order_0)
-    pairs += 25.0 * order_0  # where there are few pairs, the frequencies of levels
+    pairs += 25.0 * order_0  # smoothing, by the histogram
     pairs /= np.sum(pairs, axis=-1, keepdims=True)
     lengths = [len(x) for x, *_ in test]
     nats = {
@@ -443,6 +410,29 @@ def draw(path, real, samples, length):
         image.convert("L").quantize(16).save(path, optimize=True)
 
 
+def rows(figures, options):
+    """Returns the results as rows of the record."""
+    data = pathlib.Path(options["data"]).stem if options["data"] else "notes"
+    common = dict(data=data, seed=options["seed"])
+    bits = dict(common, metric="held-out bits per sample", unit="bits")
+    wavenet = dict(
+        model="WaveNet", seconds=figures["seconds"], error=figures["standard_error"]
+    )
+    return [
+        dict(bits, model="histogram", value=figures["order_0"]),
+        dict(bits, model="bigram", value=figures["bigram"]),
+        dict(bits, **wavenet, value=figures["bits"]),
+        dict(
+            common,
+            model="WaveNet",
+            metric="accuracy",
+            unit="fraction",
+            value=figures["accuracy"],
+            seconds=figures["seconds"],
+        ),
+    ]
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
@@ -453,7 +443,8 @@ if __name__ == "__main__":
     add("--crop", type=int, help="samples of a clip in a training step")
     add("--batch", type=int, default=4, help="crops in a training step")
     add("--mixture", type=int, help="logistic distributions a sample, not logits")
-    add("--directory", metavar="DIR", help="for the training, to go on, and samples")
+    add("--directory", metavar="DIR", help="for checkpoints and samples")
     add("--picture", default=PICTURE, help="where to write the picture")
     add("--seed", type=int, default=0)
-    main(**vars(parser.parse_args()))
+    options = vars(parser.parse_args())
+    recording.record("spoken_digits", rows(main(**options), options))

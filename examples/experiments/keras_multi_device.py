@@ -1,40 +1,21 @@
-"""Trains a flow on one device or many, and goes on where it was interrupted.
+"""Trains a flow on one device, several devices or several machines, resumably.
 
-One script for a laptop, for the GPUs of one machine, and for many machines: the global
-batch is the same in all of them, and so are the losses. The data are the digits that
-come with scikit-learn, 8 x 8 pixels with levels 0 to 16, with noise that makes them
-continuous. Run
+The script takes all GPUs of the machine. Without one, `--devices 2` splits the
+processor into two logical devices, and `--workers 2` starts two processes that train
+together as two machines would. Run
 
-    pip install -e ".[examples]"
-    python examples/keras_multi_device.py
+    python examples/experiments/keras_multi_device.py --backup runs/digits
 
-It takes all GPUs of the machine if there are any. Without one, `--devices 2` makes two
-logical devices of the processor, and `--workers 2` starts two processes that train
-together as two machines would, to try it out. With `--backup DIR` a training that was
-killed goes on with the batch after its last backup.
-
-On many machines run the same command on each, with the same number of devices and a
-`--backup` that all of them can read, and with
+On several machines run the same command on each, with the same number of devices, with
+a `--backup` that all of them can read, and with this in the environment, where `index`
+is the number of the machine:
 
     TF_CONFIG='{"cluster": {"worker": ["host0:12345", "host1:12345"]},
                 "task": {"type": "worker", "index": 0}}'
 
-in the environment, where `index` is the machine's number. If one of them dies, the
-others end with an error: start all of them again.
-
-Losses in nats, held-out nats, and the least and most seconds of an epoch after the
-first one, on 2 cores without a GPU, seed 0:
-
-                             loss of epoch 1, 2, ..., 6     held out     seconds
-    one device               -79.050  -85.743  -89.672      85.62    0.64 to 0.85
-    --devices 2              -79.050  -85.744  -89.670      85.62    1.40 to 1.59
-    --workers 2              -79.050  -85.744  -89.670      85.62    3.79 to 3.89
-    --batch 960                                -87.337      81.92    0.29 to 0.32
-    --batch 960 --devices 2                    -87.338      81.92    0.45 to 0.49
-
-The first epoch has 4 to 10 s to trace. What the losses differ by is rounding, which 132
-steps of float32 in an epoch make larger. Two devices that share a processor have
-nothing to gain: a step of 5 ms takes 11 ms on two of them, and 29 ms on two workers.
+If one machine fails, the others end with an error: restart all of them, and training
+resumes after the batch of the last backup. Results are recorded in
+`results/keras_multi_device.json`.
 """
 
 import argparse
@@ -48,6 +29,7 @@ import time
 
 import keras
 import numpy as np
+import recording
 import sklearn.datasets
 import tensorflow as tf
 import tensorflow_probability as tfp
@@ -68,8 +50,8 @@ def main(epochs=6, batch=96, devices=None, backup=None, seed=0):
       batch: number of points in a step, on all devices of all machines together.
       devices: number of GPUs, or of logical devices of the processor if there is no
         GPU; by default all GPUs, or one device.
-      backup: folder to save the training to, and to go on from; or None.
-      seed: integer that decides the noise, the initial values and the batches.
+      backup: directory of the backups, from which training resumes; or None.
+      seed: integer, seed of noise, initial values and batches.
 
     Returns:
       figures: dictionary of lists with a number for each epoch run, `loss`, `val_loss`
@@ -85,7 +67,7 @@ def main(epochs=6, batch=96, devices=None, backup=None, seed=0):
     # Variables that are born in here are one on each device, and are kept the same.
     with strategy.scope():
         flow = flows.real_nvp(SIZE, num_layers=6, hidden_units=(128, 128), seed=seed)
-        model = DensityModel(with_units(flow, train), seed=seed)
+        model = DensityModel(with_units(flow, train), shuffle_seed=seed)
         steps = epochs * -(-len(train) // batch)
         optimizer = keras.optimizers.AdamW(
             keras.optimizers.schedules.CosineDecay(2e-3, steps),
@@ -157,7 +139,7 @@ def split_processor(number):
 def load_digits(seed):
     """Returns dequantized digits in [0, 1) for training, validation and test.
 
-    Each digit comes with ten draws of the noise, so that no draw is learnt by heart.
+    Each digit comes with ten draws of the noise, against overfitting.
     """
     levels = sklearn.datasets.load_digits().data
     levels = levels[np.random.RandomState(0).permutation(len(levels))]
@@ -223,19 +205,42 @@ def start_workers(number, arguments):
     return [process.wait() for process in processes]
 
 
+def index_of_worker():
+    """Returns the number of this machine among those that train together."""
+    return json.loads(os.environ["TF_CONFIG"])["task"]["index"]
+
+
+def rows(results, options):
+    """Returns the results as rows of the record."""
+    workers = "TF_CONFIG" in os.environ
+    return [
+        dict(
+            data="digits",
+            model=f"{results['replicas']} {'workers' if workers else 'devices'}",
+            metric="held-out log-likelihood",
+            value=float(results["nats"]),
+            unit="nats",
+            seed=options["seed"],
+            seconds=float(sum(results["seconds"])),
+        )
+    ]
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("--epochs", type=int, default=6)
     add("--batch", type=int, default=96, help="points in a step, on all devices")
     add("--devices", type=int, help="GPUs, or logical devices if there are none")
-    add("--backup", metavar="DIR", help="where to save, and to go on from")
+    add("--backup", metavar="DIR", help="directory of the backups")
     add("--seed", type=int, default=0)
-    add("--workers", type=int, help="start so many processes that train together")
+    add("--workers", type=int, help="number of processes to start that train together")
     options = vars(parser.parse_args())
     workers = options.pop("workers")
     if workers is None:
-        main(**options)
+        results = main(**options)
+        if "TF_CONFIG" not in os.environ or index_of_worker() == 0:
+            recording.record("keras_multi_device", rows(results, options))
     else:
         given = [
             f"--{name}={value}" for name, value in options.items() if value is not None

@@ -1,4 +1,4 @@
-"""The examples in plain Keras run, at a small size, and say what they should."""
+"""Experiments in Keras: results, interruption, units and tables."""
 
 import functools
 import itertools
@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests.test_examples import load
+from tests.examples.loading import load
 from tfp_flows import flows
 
 MOST_BYTES = 300_000
