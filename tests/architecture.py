@@ -69,34 +69,64 @@ _TOOLS = ("core", "bijectors", "masks", "networks")
 ROOMS = {
     room.name: room
     for room in [
-        Room("core", "what all rooms share: the base class of layers and its cache, "
-             "checks of arguments, dtypes, registered builders"),
-        Room("checks", "checks of parameters and inputs, for layers of users",
-             ("core",)),
+        Room(
+            "core",
+            "what all rooms share: the base class of layers and its cache, "
+            "checks of arguments, dtypes, registered builders",
+        ),
+        Room(
+            "checks", "checks of parameters and inputs, for layers of users", ("core",)
+        ),
         Room("testing", "laws of layers as functions, for layers of users", ("core",)),
         Room("masks", "masks of couplings and convolutions", ("core",)),
         Room("root_finding", "roots of increasing functions", ("core",)),
-        Room("networks", "conditioner networks, one kind in a file", ("core", "masks"),
-             new="a network: its file, `__init__.py`, `tests/catalogue/networks.py`"),
-        Room("bijectors", "layers, one kind in a file, and transformers",
-             ("core", "masks", "root_finding", "networks"),
-             new="a layer: its file, `__init__.py`, `tests/catalogue/layers.py`"),
-        Room("distributions", "autoregressive distributions over integers, base "
-             "distributions of flows", ("core", "bijectors", "networks")),
-        Room("flows", "builders of whole flows, one in a file, and `condition`",
-             (*_TOOLS, "distributions"),
-             new="a builder: its file, `__init__.py`, `tests/catalogue/flows.py`"),
-        Room("normalization", "data-dependent initialization, batch statistics",
-             ("core", "bijectors")),
-        Room("dequantization", "noise for integers, bits per dimension",
-             (*_TOOLS, "distributions", "flows")),
-        Room("latent_space", "encode, decode, interpolate, manipulate",
-             ("core", "bijectors")),
+        Room(
+            "networks",
+            "conditioner networks, one kind in a file",
+            ("core", "masks"),
+            new="a network: its file, `__init__.py`, `tests/catalogue/networks.py`",
+        ),
+        Room(
+            "bijectors",
+            "layers, one kind in a file, and transformers",
+            ("core", "masks", "root_finding", "networks"),
+            new="a layer: its file, `__init__.py`, `tests/catalogue/layers.py`",
+        ),
+        Room(
+            "distributions",
+            "autoregressive distributions over integers, base distributions of flows",
+            ("core", "bijectors", "networks"),
+        ),
+        Room(
+            "flows",
+            "builders of whole flows, one in a file, and `condition`",
+            (*_TOOLS, "distributions"),
+            new="a builder: its file, `__init__.py`, `tests/catalogue/flows.py`",
+        ),
+        Room(
+            "normalization",
+            "data-dependent initialization, batch statistics",
+            ("core", "bijectors"),
+        ),
+        Room(
+            "dequantization",
+            "noise for integers, bits per dimension",
+            (*_TOOLS, "distributions", "flows"),
+        ),
+        Room(
+            "latent_space",
+            "encode, decode, interpolate, manipulate",
+            ("core", "bijectors"),
+        ),
         Room("variational", "bounds on the evidence", ("core",)),
-        Room("keras", "models, layers, losses and callbacks of Keras 3",
-             ("core", "networks", "bijectors", "flows", "normalization"), ("keras",),
-             new="a callback, loss or layer: its file, `__init__.py`, "
-                 "`tests/keras/test_NAME.py`"),
+        Room(
+            "keras",
+            "models, layers, losses and callbacks of Keras 3",
+            ("core", "networks", "bijectors", "flows", "normalization"),
+            ("keras",),
+            new="a callback, loss or layer: its file, `__init__.py`, "
+            "`tests/keras/test_NAME.py`",
+        ),
     ]
 }
 EXTERNAL = ("numpy", "tensorflow", "tensorflow_probability")
@@ -105,8 +135,10 @@ PRIVATE_OF_TENSORFLOW = ("_autodiff", "_freshness")
 # Top-level names that two modules define. The list only becomes shorter.
 DEFINED_TWICE = {
     "activate",
-    "initialize_from_data", "register",
-    "update_moving_statistics", "with_batch_statistics",
+    "initialize_from_data",
+    "register",
+    "update_moving_statistics",
+    "with_batch_statistics",
 }
 
 
@@ -165,7 +197,7 @@ def cycle_in(graph):
 
     def visit(name):
         if name in on_the_way:
-            return on_the_way[on_the_way.index(name):] + [name]
+            return on_the_way[on_the_way.index(name) :] + [name]
         if name in done:
             return None
         on_the_way.append(name)
@@ -203,7 +235,8 @@ def table():
     for room in ROOMS.values():
         files = room.files
         rows.append(
-            f"{room.name:15} {len(files):5} {sum(map(lines_of, files)):6}  {room.holds}")
+            f"{room.name:15} {len(files):5} {sum(map(lines_of, files)):6}  {room.holds}"
+        )
         about = [
             ("imports", ", ".join(room.may_import)),
             ("names", ", ".join(room.public_names)),
@@ -212,8 +245,11 @@ def table():
         for title, text in about:
             if text:
                 rows += textwrap.wrap(
-                    f"{title}: {text}", 92, initial_indent=" " * 30,
-                    subsequent_indent=" " * 32)
+                    f"{title}: {text}",
+                    92,
+                    initial_indent=" " * 30,
+                    subsequent_indent=" " * 32,
+                )
     files = list(ROOT.rglob("*.py"))
     head = f"{'room':15} {'files':>5} {'lines':>6}"
     total = f"{'all':15} {len(files):5} {sum(map(lines_of, files)):6}"

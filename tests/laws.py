@@ -116,9 +116,7 @@ def check_modes(bijector, x):
     signature = [tf.TensorSpec(unknown, x.dtype)] * 2
     for compiled in [
         tf.function(alone, autograph=False),
-        tf.function(
-            lambda x, y: at(bijector, x, y), autograph=False, jit_compile=True
-        ),
+        tf.function(lambda x, y: at(bijector, x, y), autograph=False, jit_compile=True),
         tf.function(alone, signature, autograph=False),
     ]:
         for name, value in compiled(tf.constant(x), tf.constant(y)).items():

@@ -57,11 +57,13 @@ def test_imports(path):
         if package == "tfp_flows" and room is not None:
             allowed = {room.name, *room.may_import, None}
             assert architecture.room_of(name) in allowed, (
-                f"{room.name} may not import {name}")
+                f"{room.name} may not import {name}"
+            )
         elif package in EXTERNAL:
             private = "python" in rest
             assert not private or path.stem in architecture.PRIVATE_OF_TENSORFLOW, (
-                f"{name} is private to {package}")
+                f"{name} is private to {package}"
+            )
             assert "keras" not in rest, "import `tf.keras` through `tensorflow`"
         elif package != "tfp_flows":
             allowed = {*sys.stdlib_module_names} - {"random"}
@@ -128,7 +130,8 @@ def test_every_bijector_is_one_of_tfp(bijector_class):
     assert "_parameter_properties" in own
     public = {name for name in own if not name.startswith("_")}
     assert not public & {*vars(tfp.bijectors.Bijector)}, (
-        "public methods of TFP are not ours to override")
+        "public methods of TFP are not ours to override"
+    )
 
 
 @pytest.mark.parametrize("name", PUBLIC)
@@ -144,10 +147,14 @@ def test_every_public_name_is_described(name):
 def _takes_arguments(value):
     if isinstance(value, types.ModuleType):
         return False
-    code = getattr(inspect.unwrap(value.__init__ if isinstance(value, type) else value),
-                   "__code__", None)
+    code = getattr(
+        inspect.unwrap(value.__init__ if isinstance(value, type) else value),
+        "__code__",
+        None,
+    )
     return code is not None and code.co_argcount + code.co_kwonlyargcount > isinstance(
-        value, type)
+        value, type
+    )
 
 
 def test_the_top_level_is_as_planned():

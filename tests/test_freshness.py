@@ -266,7 +266,9 @@ def test_what_never_stale_is_for():
         scale.assign(scale * 2.0)
         is_fresh = np.all(theirs.forward(x) == before * 2.0)
         assert is_fresh == (make_fresh is never_stale)
-    with pytest.raises(TypeError, match="`target` must be a bijector or a distribution"):
+    with pytest.raises(
+        TypeError, match="`target` must be a bijector or a distribution"
+    ):
         never_stale(scale)
 
 

@@ -51,7 +51,9 @@ def test_another_backend_is_refused_where_gradients_would_be_lost(monkeypatch):
         monkeypatch.setattr(module, "backend", lambda: "jax")
     remedy = "KERAS_BACKEND=tensorflow, or `backend` in ~/.keras/keras.json, before"
     for conditioner in (network, half):
-        with pytest.raises(ValueError, match="`conditioner` must .* with jax") as caught:
+        with pytest.raises(
+            ValueError, match="`conditioner` must .* with jax"
+        ) as caught:
             Coupling([True, False], conditioner)
         assert remedy in str(caught.value)
     # As Keras has it there: the value of a variable is no `tf.Variable`.

@@ -176,9 +176,7 @@ def test_memory(name):
     laws_of_tfp.check_memory(case(name).make_variable, case(name).x)
 
 
-@pytest.mark.parametrize(
-    "name", [*OF_ONE_SIZE, *GRAPHS, "coupling/spline"]
-)
+@pytest.mark.parametrize("name", [*OF_ONE_SIZE, *GRAPHS, "coupling/spline"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_kernels(name, dtype):
     x = case(name).x.astype(dtype)

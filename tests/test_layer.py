@@ -68,7 +68,8 @@ def test_flows_compute_what_tfp_computes():
     joint = tfd.Sample(ours, 2)
     points = np.stack([X, X], axis=1)
     np.testing.assert_allclose(
-        joint.log_prob(points), 2.0 * theirs.log_prob(X), rtol=1e-5)
+        joint.log_prob(points), 2.0 * theirs.log_prob(X), rtol=1e-5
+    )
 
 
 def test_a_sample_is_not_inverted_for_its_density():

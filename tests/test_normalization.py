@@ -141,7 +141,9 @@ assert all(bool(flag) for flag in flags if flag is not None)
 def test_errors():
     with pytest.raises(TypeError, match="`flow` must be a bijector or"):
         normalization.initialize_from_data(tfd.Normal(0.0, 1.0), Y)
-    with pytest.raises(ValueError, match="must have layers to initialize, such as `ActNorm`"):
+    with pytest.raises(
+        ValueError, match="must have layers to initialize, such as `ActNorm`"
+    ):
         normalization.initialize_from_data(tfb.Scale(2.0), Y)
     with pytest.raises(ValueError, match="'forward' or 'inverse'; got 'back'"):
         normalization.initialize_from_data(actnorm(), Y, "back")
@@ -154,7 +156,9 @@ def test_errors():
         tf.function(lambda y: normalization.initialize_from_data(flow, y))(bad)
     for variable, value in zip(flow.variables, values):
         np.testing.assert_array_equal(variable, value)
-    with pytest.raises(ValueError, match="must have layers to initialize, such as `ActNorm`"):
+    with pytest.raises(
+        ValueError, match="must have layers to initialize, such as `ActNorm`"
+    ):
         normalization.initialize_from_data(
             flows.nice(4, 3, (4,), seed=0), np.zeros([3, 4])
         )
@@ -165,7 +169,9 @@ def test_errors():
         np.ones([3, 4, 4, 1], bool),
         np.ones([3, 4, 4, 1], int).tolist(),
     ]:
-        with pytest.raises(TypeError, match="must be floating, such as the result of `dequantize`"):
+        with pytest.raises(
+            TypeError, match="must be floating, such as the result of `dequantize`"
+        ):
             normalization.initialize_from_data(flow, batch)
     with pytest.raises(ValueError, match=r"shape \(4, 4, 1\), .*; got shape \(3, 8, 8"):
         normalization.initialize_from_data(flow, np.ones([3, 8, 8, 1]))

@@ -36,7 +36,8 @@ class Sinh(bijectors.Layer):
     def _inverse_log_det_jacobian(self, y):
         log_slopes = -self.log_scale - 0.5 * tf.math.log1p(y**2)
         return tf.reduce_sum(
-            log_slopes, axis=list(range(-self.forward_min_event_ndims, 0)))
+            log_slopes, axis=list(range(-self.forward_min_event_ndims, 0))
+        )
 
 
 def sinh(value=(0.1, -0.3), dtype=tf.float64, **options):
@@ -60,7 +61,8 @@ def test_a_layer_of_a_reader_obeys_the_laws():
         bijectors.Radial(tf.Variable(X[0]), tf.Variable(1.0, dtype=tf.float64), 3.0),
         bijectors.PReLU(tf.Variable(0.3, dtype=tf.float64)),
         bijectors.MaskedAutoregressive(
-            networks.MADE(2, 2, (4,), seed=0, dtype=tf.float64)),
+            networks.MADE(2, 2, (4,), seed=0, dtype=tf.float64)
+        ),
         tfb.Sigmoid(),
     ],
     ids=lambda layer: layer.name,
@@ -75,7 +77,8 @@ def test_layers_obey_the_laws(layer):
 
 def _broken(**methods):
     return type("Broken", (Sinh,), methods)(
-        tf.Variable([0.1, -0.3], dtype=tf.float64), name="broken")
+        tf.Variable([0.1, -0.3], dtype=tf.float64), name="broken"
+    )
 
 
 def _stale(self, y):  # keeps what it computed, whatever is written since
@@ -89,7 +92,9 @@ def _stale(self, y):  # keeps what it computed, whatever is written since
     [
         (_broken(_inverse=lambda self, y: y), "`inverse` inverts `forward`"),
         (
-            _broken(_inverse_log_det_jacobian=lambda self, y: tf.reduce_sum(y, axis=-1)),
+            _broken(
+                _inverse_log_det_jacobian=lambda self, y: tf.reduce_sum(y, axis=-1)
+            ),
             "`forward_log_det_jacobian` is that of the Jacobian",
         ),
         (
@@ -97,8 +102,12 @@ def _stale(self, y):  # keeps what it computed, whatever is written since
             "has the batch shape",
         ),
         (
-            _broken(_inverse_and_log_det=lambda self, y: (
-                self._inverse(y), tf.zeros(y.shape[:-1], y.dtype))),
+            _broken(
+                _inverse_and_log_det=lambda self, y: (
+                    self._inverse(y),
+                    tf.zeros(y.shape[:-1], y.dtype),
+                )
+            ),
             "`inverse_and_log_det` returns what `inverse_log_det_jacobian` returns",
         ),
         (_broken(_inverse=_stale), "`inverse` is fresh after variables were written"),
@@ -112,7 +121,8 @@ def test_broken_layers_do_not(layer, law):
 def test_its_cache_is_fresh_and_serves_value_and_log_det():
     layer = sinh()
     flow = tfd.TransformedDistribution(
-        tfd.Independent(tfd.Normal(np.zeros(2), 1.0), 1), layer)
+        tfd.Independent(tfd.Normal(np.zeros(2), 1.0), 1), layer
+    )
     y = flow.sample(3, seed=(0, 1))
     before = flow.log_prob(y)
     layer.log_scale.assign_add([0.1, 0.1])
@@ -133,8 +143,8 @@ def test_it_trains_and_is_saved_in_keras(tmp_path):
 
     loaded = keras_library.models.load_model(tmp_path / "model.keras")
     np.testing.assert_allclose(
-        loaded.distribution.log_prob(data), model.distribution.log_prob(data),
-        rtol=1e-6)
+        loaded.distribution.log_prob(data), model.distribution.log_prob(data), rtol=1e-6
+    )
 
 
 def test_it_is_scanned():
@@ -162,11 +172,13 @@ def test_it_is_recomputed():
 
 def test_layers_by_masks_are_layers():
     coupling = bijectors.Coupling(
-        masks.half(2), networks.MLP(1, [1, 2], seed=0, dtype=tf.float64))
+        masks.half(2), networks.MLP(1, [1, 2], seed=0, dtype=tf.float64)
+    )
     assert isinstance(coupling, bijectors.Layer)
     y, log_det = coupling.forward_and_log_det(X, event_ndims=2)
     np.testing.assert_allclose(y, coupling.forward(X))
     np.testing.assert_allclose(
-        log_det, coupling.forward_log_det_jacobian(X, event_ndims=2))
+        log_det, coupling.forward_log_det_jacobian(X, event_ndims=2)
+    )
     with pytest.raises(ValueError, match="`event_ndims` must be at least 1"):
         coupling.inverse_and_log_det(X, event_ndims=0)

@@ -42,12 +42,17 @@ class Flow(TRANSFORMED):
     ):
         parameters = dict(locals()) if parameters is None else parameters
         super().__init__(
-            distribution, bijector, validate_args=validate_args, parameters=parameters,
-            name=name)
+            distribution,
+            bijector,
+            validate_args=validate_args,
+            parameters=parameters,
+            name=name,
+        )
 
     # Not for `tf.Module` and checkpoints.
-    _TF_MODULE_IGNORED_PROPERTIES = (
-        TRANSFORMED._TF_MODULE_IGNORED_PROPERTIES | {"_steps"})
+    _TF_MODULE_IGNORED_PROPERTIES = TRANSFORMED._TF_MODULE_IGNORED_PROPERTIES | {
+        "_steps"
+    }
 
     @classmethod
     def _parameter_properties(cls, dtype, num_classes=None):
@@ -60,9 +65,7 @@ class Flow(TRANSFORMED):
             _check("log_prob(x, ...)", name, kwargs)
         return super().log_prob(value, name=name, **kwargs)
 
-    def prob(
-        self, value: TensorLike, name: str = "prob", **kwargs: Any
-    ) -> tf.Tensor:
+    def prob(self, value: TensorLike, name: str = "prob", **kwargs: Any) -> tf.Tensor:
         _check("prob(x, ...)", name, kwargs)
         return super().prob(value, name=name, **kwargs)
 
@@ -85,13 +88,15 @@ class Flow(TRANSFORMED):
             steps = vars(self)["_steps"] = self._find_steps()
         if kwargs or not (backward_compat and steps):
             return super().experimental_local_measure(
-                y, backward_compat=backward_compat, **kwargs)
+                y, backward_compat=backward_compat, **kwargs
+            )
         x, total = y, None
         for step, event_ndims in steps:
             x, log_det = step(x, event_ndims)
             total = log_det if total is None else total + log_det
         log_prob, space = self.distribution.experimental_local_measure(
-            x, backward_compat=True)
+            x, backward_compat=True
+        )
         if type(space) is not _FullSpace:  # of a distribution on a manifold
             return super().experimental_local_measure(y, backward_compat=True)
         return log_prob + tf.cast(total, log_prob.dtype), space
@@ -99,10 +104,14 @@ class Flow(TRANSFORMED):
     def _find_steps(self):
         """Returns the evaluations of the layers; an empty list if TFP has to."""
         ndims, bijector = self.event_shape, self.bijector
-        if not bijector._is_injective or not isinstance(ndims, tf.TensorShape) or (
-            ndims.rank is None
-            or tf.nest.is_nested(bijector.forward_min_event_ndims)
-            or tf.nest.is_nested(bijector.inverse_min_event_ndims)
+        if (
+            not bijector._is_injective
+            or not isinstance(ndims, tf.TensorShape)
+            or (
+                ndims.rank is None
+                or tf.nest.is_nested(bijector.forward_min_event_ndims)
+                or tf.nest.is_nested(bijector.inverse_min_event_ndims)
+            )
         ):
             return []
         return steps_of(flatten(bijector, "inverse"), ndims.rank)
@@ -120,7 +129,8 @@ def _is_floating(value):
         value = np.asarray(value)
     dtype = getattr(value, "dtype", None)
     return isinstance(value, float) or (
-        dtype is not None and tf.as_dtype(dtype).is_floating)
+        dtype is not None and tf.as_dtype(dtype).is_floating
+    )
 
 
 def _error(call, received):

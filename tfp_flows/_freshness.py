@@ -111,7 +111,8 @@ def never_stale(target):
     """
     if not isinstance(target, _COMPONENTS):
         raise TypeError(
-            f"`target` must be a bijector or a distribution; got {target!r}.")
+            f"`target` must be a bijector or a distribution; got {target!r}."
+        )
     for part in (target, *target.submodules):
         if isinstance(part, tfb.Bijector):
             _refresh(part)
@@ -229,8 +230,10 @@ class Cache:
             if not same:
                 continue
             state = _state((edge.source, target, edge.witness), self._inputs)
-            if state is not None and state[0] is edge.graph and (
-                state[1] == edge.tapes and state[2] == edge.versions
+            if (
+                state is not None
+                and state[0] is edge.graph
+                and (state[1] == edge.tapes and state[2] == edge.versions)
             ):
                 return edge
         return None
@@ -240,8 +243,11 @@ class Cache:
         if edge is not None:
             return edge.target() if edge.direction == direction else edge.source
         target, attributes = self._evaluate(direction, source, kwargs)
-        if target is not source and tf.is_tensor(source) and tf.is_tensor(target) and (
-            _private is not None and self._remembers()
+        if (
+            target is not source
+            and tf.is_tensor(source)
+            and tf.is_tensor(target)
+            and (_private is not None and self._remembers())
         ):
             self._keep(direction, source, target, kwargs, attributes)
         return target
@@ -387,7 +393,8 @@ def _state(tensors, inputs):
 
 # TensorFlow ends the process if it is called for the address of strings.
 _ADDRESSED = {
-    tf.bool, *(tf.uint8, tf.int8, tf.uint16, tf.int16, tf.uint32, tf.int32),
+    tf.bool,
+    *(tf.uint8, tf.int8, tf.uint16, tf.int16, tf.uint32, tf.int32),
     *(tf.uint64, tf.int64, tf.float16, tf.bfloat16, tf.float32, tf.float64),
     *(tf.complex64, tf.complex128),
 }
@@ -409,6 +416,7 @@ def _without_past(edges, new, inputs):
                 state = _state((), inputs)
                 versions[None] = state and state[2]
     return [
-        edge for edge in edges
+        edge
+        for edge in edges
         if edge.graph in versions and versions[edge.graph] in (None, edge.versions)
     ]

@@ -52,7 +52,8 @@ class _CacheOfLayer(Cache):
     def _all_known(self):
         return not any(
             isinstance(part, Layer) and part.hidden_variables is None
-            for part in modules_of(self.owner()))
+            for part in modules_of(self.owner())
+        )
 
     def _remembers(self):
         return self._all_known
@@ -136,11 +137,14 @@ class Layer(TakesContext, tfb.Bijector):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls._has_forward_pair = (
-            cls._forward_and_log_det is not Layer._forward_and_log_det)
+            cls._forward_and_log_det is not Layer._forward_and_log_det
+        )
         cls._has_inverse_pair = (
-            cls._inverse_and_log_det is not Layer._inverse_and_log_det)
+            cls._inverse_and_log_det is not Layer._inverse_and_log_det
+        )
         cls._has_forward_log_det = (
-            cls._forward_log_det_jacobian is not Layer._forward_log_det_jacobian)
+            cls._forward_log_det_jacobian is not Layer._forward_log_det_jacobian
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(vars(self))
@@ -324,8 +328,10 @@ def steps_of(
         steps.append((evaluate, event_ndims))
         if layer.forward_min_event_ndims != layer.inverse_min_event_ndims:
             event_ndims = (
-                layer.forward_event_ndims(event_ndims) if direction == "forward"
-                else layer.inverse_event_ndims(event_ndims))
+                layer.forward_event_ndims(event_ndims)
+                if direction == "forward"
+                else layer.inverse_event_ndims(event_ndims)
+            )
     return steps
 
 

@@ -63,7 +63,9 @@ def is_initializable(module: tf.Module) -> bool:
     """Returns whether a layer in it, or a network, is initialized from data."""
     return any(
         part.needs_initialization
-        for part in modules_of(module) if isinstance(part, Layer))
+        for part in modules_of(module)
+        if isinstance(part, Layer)
+    )
 
 
 @tf.autograph.experimental.do_not_convert  # it would be converted layer by layer
@@ -81,8 +83,7 @@ def initialize_from_data(flow: Any, batch: Any, direction: str = "inverse") -> N
         )
     if not is_initializable(bijector):
         raise ValueError(
-            "`flow` must have layers to initialize, such as `ActNorm`; got "
-            f"{flow!r}."
+            f"`flow` must have layers to initialize, such as `ActNorm`; got {flow!r}."
         )
     if holds_whole_numbers(batch):
         raise TypeError(
@@ -247,7 +248,6 @@ def _layers_with_statistics(bijector):
     layers = flatten(bijector, "inverse")
     if not any(_changes(layer) for layer, _ in layers):
         raise ValueError(
-            "`flow` must be a `tfb.Chain` with `BatchNorm` layers; got "
-            f"{bijector!r}."
+            f"`flow` must be a `tfb.Chain` with `BatchNorm` layers; got {bijector!r}."
         )
     return [layer if own == "inverse" else tfb.Invert(layer) for layer, own in layers]

@@ -122,7 +122,8 @@ def check_log_dets(
     law = "log determinants of both directions differ in their sign alone"
     _close(ildj, -fldj, layer, law, tolerance)
     for name, method, point, log_det in [
-        ("forward", layer.forward, x, fldj), ("inverse", layer.inverse, y, ildj)
+        ("forward", layer.forward, x, fldj),
+        ("inverse", layer.inverse, y, ildj),
     ]:
         expected = np.linalg.slogdet(_jacobian(method, point, batch))[1]
         law = f"`{name}_log_det_jacobian` is that of the Jacobian"
@@ -157,8 +158,12 @@ def check_pairs(
         method = getattr(layer, f"{name}_log_det_jacobian")
         law = f"`{name}_and_log_det` returns what `{name}_log_det_jacobian` returns"
         _close(
-            log_det, method(_fresh(point), event_ndims=event_ndims), layer, law,
-            tolerance)
+            log_det,
+            method(_fresh(point), event_ndims=event_ndims),
+            layer,
+            law,
+            tolerance,
+        )
 
 
 def check_graphs(
@@ -189,11 +194,13 @@ def check_graphs(
         graphs = {
             "a graph": tf.function(method, autograph=False),
             "a graph of unknown batch size": tf.function(
-                lambda p, method=method: method(p), [spec], autograph=False),
+                lambda p, method=method: method(p), [spec], autograph=False
+            ),
         }
         if jit_compile:
             graphs["a compiled graph"] = tf.function(
-                method, autograph=False, jit_compile=True)
+                method, autograph=False, jit_compile=True
+            )
         for where, graph in graphs.items():
             law = f"`{name}` is the same in {where} as in eager mode"
             _close(graph(_fresh(point)), expected[name], layer, law, tolerance)
@@ -219,14 +226,20 @@ def check_composition(
         _close(value, expected[name], layer, f"`{name}` holds in a chain", tolerance)
     ndims = max(layer.forward_min_event_ndims, 1)
     base = tfd.Independent(
-        tfd.Normal(tf.zeros(x.shape[x.ndim - ndims :], x.dtype), 1.0), ndims)
+        tfd.Normal(tf.zeros(x.shape[x.ndim - ndims :], x.dtype), 1.0), ndims
+    )
     flow = tfd.TransformedDistribution(base, layer)
     y = expected["forward"]
     log_det = layer.inverse_log_det_jacobian(
-        _fresh(y), event_ndims=layer.forward_event_ndims(ndims))
+        _fresh(y), event_ndims=layer.forward_event_ndims(ndims)
+    )
     _close(
-        flow.log_prob(_fresh(y)), base.log_prob(x) + log_det, layer,
-        "`log_prob` is the change of variables", tolerance)
+        flow.log_prob(_fresh(y)),
+        base.log_prob(x) + log_det,
+        layer,
+        "`log_prob` is the change of variables",
+        tolerance,
+    )
 
 
 def check_copies(
@@ -297,8 +310,12 @@ def check_freshness(
             if actual is not None:
                 found.add(id(variable))
                 _close(
-                    tf.convert_to_tensor(actual), tf.convert_to_tensor(expected),
-                    layer, law, tolerance)
+                    tf.convert_to_tensor(actual),
+                    tf.convert_to_tensor(expected),
+                    layer,
+                    law,
+                    tolerance,
+                )
     missing = [v.name for v in layer.trainable_variables if id(v) not in found]
     _require(not missing, layer, "all trainable variables have gradients", missing)
 
@@ -325,9 +342,7 @@ def _evaluate(layer, x):
     return {name: getattr(layer, name)(_fresh(p)) for name, p in points.items()}
 
 
-def _jacobian(
-    method: Callable, point: np.ndarray, batch: tuple[int, ...]
-) -> tf.Tensor:
+def _jacobian(method: Callable, point: np.ndarray, batch: tuple[int, ...]) -> tf.Tensor:
     """Returns the Jacobian at each event, flattened, by the gradient tape."""
     flat = tf.reshape(_fresh(point), [*batch, -1])
     with tf.GradientTape(persistent=True) as tape:
@@ -351,8 +366,11 @@ def _close(actual, expected, layer, law, tolerance):
         _require(False, layer, law, error)
     scale = 1.0 + np.max(np.abs(expected), initial=0.0)
     _require(
-        error <= tolerance * scale, layer, law,
-        f"an error of {error:.3g}, above {tolerance * scale:.3g}")
+        error <= tolerance * scale,
+        layer,
+        law,
+        f"an error of {error:.3g}, above {tolerance * scale:.3g}",
+    )
 
 
 def _require(holds, layer, law, received):

@@ -44,7 +44,6 @@ import sklearn.datasets
 import tensorflow as tf
 import tensorflow_probability as tfp
 import tqdm
-
 from recording import record
 
 from tfp_flows import flows

@@ -24,7 +24,6 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 import tqdm
-
 from recording import record
 
 from tfp_flows import bijectors

@@ -17,8 +17,8 @@ import time
 import keras
 import matplotlib.figure
 import numpy as np
-import recording
 import PIL.Image
+import recording
 import sklearn.datasets
 import sklearn.svm
 import tensorflow as tf

@@ -23,8 +23,8 @@ import time
 import keras
 import matplotlib.figure
 import numpy as np
-import recording
 import PIL.Image
+import recording
 import sklearn.datasets
 import tensorflow as tf
 import tensorflow_probability as tfp
@@ -159,7 +159,9 @@ def build(name, shape, num_values, num_levels, num_steps, hidden, seed):
             num_values=num_values,
         )
     size = int(np.prod(shape))
-    nice = flows.nice(size, 5, (4 * hidden,) * 3, base_distribution=tfd.Normal, seed=seed)
+    nice = flows.nice(
+        size, 5, (4 * hidden,) * 3, base_distribution=tfd.Normal, seed=seed
+    )
     to_data = tfb.Chain(
         [
             tfb.Scale(float(num_values)),

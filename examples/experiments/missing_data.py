@@ -44,10 +44,9 @@ import sklearn.exceptions
 import tensorflow as tf
 import tensorflow_probability as tfp
 import tqdm
+from recording import record
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401
 from sklearn.impute import IterativeImputer, KNNImputer, SimpleImputer
-
-from recording import record
 
 from tfp_flows import flows
 

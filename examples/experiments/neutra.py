@@ -35,7 +35,6 @@ import numpy as np
 import sklearn.datasets
 import tensorflow as tf
 import tensorflow_probability as tfp
-
 from recording import record
 
 from tfp_flows import flows

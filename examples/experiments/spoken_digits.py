@@ -20,8 +20,8 @@ import wave
 import keras
 import matplotlib.figure
 import numpy as np
-import recording
 import PIL.Image
+import recording
 import tensorflow as tf
 import tqdm
 

@@ -97,7 +97,9 @@ def tfp_real_nvp_large():
 
 
 def nice():
-    flow = _of_sizes(functools.partial(flows.nice, base_distribution=tfd.Normal), "nice")
+    flow = _of_sizes(
+        functools.partial(flows.nice, base_distribution=tfd.Normal), "nice"
+    )
     return of_flow(flow, _batch("nice"))
 
 

@@ -199,9 +199,7 @@ _LAYERS = {
         layers.sylvester_stack,
         _networks(16, 1000, 64, 32, 64),
     ),
-    "prelu": Workload(
-        "D = 64, B = 10000", layers.prelu, _pass(*_THIN), model="prelu"
-    ),
+    "prelu": Workload("D = 64, B = 10000", layers.prelu, _pass(*_THIN), model="prelu"),
     "actnorm": Workload(
         _STEP,
         layers.actnorm,

@@ -51,7 +51,9 @@ def test_a_batch_of_one_starts_by_its_pixels():
 def test_warns_once_for_all_layers_of_a_flow_before_its_start():
     started = tf.Variable(False)
     layers = [make(initialized=started) for _ in range(3)]
-    with pytest.warns(UserWarning, match="used before its data-dependent initialization") as caught:
+    with pytest.warns(
+        UserWarning, match="used before its data-dependent initialization"
+    ) as caught:
         for layer in layers:
             close(layer.forward(Y), Y)
             tf.function(layer.inverse)(Y)
@@ -73,7 +75,11 @@ def test_warns_once_for_all_layers_of_a_flow_before_its_start():
     "arguments, kind, message",
     [
         (dict(event_ndims=0), ValueError, "`event_ndims` must be at least 1; got 0"),
-        (dict(initialized=tf.constant(0.0)), TypeError, "`initialized` must be a boolean"),
+        (
+            dict(initialized=tf.constant(0.0)),
+            TypeError,
+            "`initialized` must be a boolean",
+        ),
         (dict(log_scale=np.zeros(3)), ValueError, "must be equally long"),
         (dict(shift=[np.nan, 0.0]), ValueError, "`shift` must be finite"),
     ],

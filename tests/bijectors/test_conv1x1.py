@@ -130,7 +130,9 @@ def test_a_matrix_that_became_singular_is_named(call):
             x = np.ones([3, *bad.shape[:-1]], dtype)
             assert np.all(np.isfinite(call(layer, x)))
             variable.assign(bad)
-            with pytest.raises(ValueError, match="`weight` must be invertible to .*log .de"):
+            with pytest.raises(
+                ValueError, match="`weight` must be invertible to .*log .de"
+            ):
                 call(layer, x)
 
 

@@ -6,8 +6,8 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tests.catalogue import case
-from tests.laws import close
 from tests.catalogue.conditioned_layers import glow_step
+from tests.laws import close
 from tfp_flows.bijectors import GlowStep, PReLU
 
 tfb = tfp.bijectors
@@ -71,7 +71,9 @@ def test_errors():
         (step.actnorm, other.convolution, step.coupling),
         (step.actnorm, step.convolution, other.coupling),
     ]:
-        with pytest.raises(ValueError, match="must have the same number of channels; got 4, "):
+        with pytest.raises(
+            ValueError, match="must have the same number of channels; got 4, "
+        ):
             GlowStep(*layers)
     with pytest.raises(ValueError, match="must have length 4, the number of channels"):
         step.forward(np.zeros([1, 2, 2, 3]))

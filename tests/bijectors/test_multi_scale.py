@@ -9,8 +9,8 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tests.catalogue import case
-from tests.laws import close, distribution_of
 from tests.catalogue.conditioned_layers import conv_coupling, glow_step, multi_scale
+from tests.laws import close, distribution_of
 from tfp_flows import masks
 from tfp_flows.bijectors import (
     Coupling,
@@ -222,7 +222,9 @@ def test_plain_functions_as_networks_are_asked_anew():
 def test_errors():
     squeeze = tfb.Invert(Squeeze())
     prior = conv_coupling(4, 2, 0, tf.float64, transformers.Affine())
-    with pytest.raises(TypeError, match="`bijectors` and `priors` must be a bijector; got 1"):
+    with pytest.raises(
+        TypeError, match="`bijectors` and `priors` must be a bijector; got 1"
+    ):
         MultiScale([1])
     with pytest.raises(ValueError, match="one entry less than `bijectors`; got 0 "):
         MultiScale([squeeze, squeeze])
@@ -247,7 +249,12 @@ def test_errors():
     with pytest.raises(ValueError, match=r"\(4, 8, 1\), .*; got .*\(1, 8, 4, 1\)"):
         fixed.inverse(X.transpose(0, 2, 1, 3))
     function = Coupling(masks.channelwise(4), lambda kept: kept)
-    with pytest.raises(ValueError, match="`recompute` must be False with plain functions"):
+    with pytest.raises(
+        ValueError, match="`recompute` must be False with plain functions"
+    ):
         MultiScale([tfb.Chain([squeeze, function])], recompute=True)
-    with pytest.raises(ValueError, match="initialized in its inverse direction, .*; got `direction='forward'`"):
+    with pytest.raises(
+        ValueError,
+        match="initialized in its inverse direction, .*; got `direction='forward'`",
+    ):
         layer.initialize_from_data(X, "forward")

@@ -8,8 +8,8 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tests import laws
-from tests.laws import close, fresh
 from tests.catalogue.conditioned_layers import glow_step
+from tests.laws import close, fresh
 from tfp_flows import bijectors, flows, normalization
 from tfp_flows.bijectors import (
     Coupling,
@@ -35,9 +35,13 @@ def _layers(builder, **arguments):
 
 
 KINDS = {
-    "radial": lambda: flows.radial(3, 3, seed=0, dtype=tf.float64).bijector.bijectors[::-1],
+    "radial": lambda: flows.radial(3, 3, seed=0, dtype=tf.float64).bijector.bijectors[
+        ::-1
+    ],
     "sylvester": (
-        lambda: flows.sylvester(3, 3, 2, seed=0, dtype=tf.float64).bijector.bijectors[::-1]
+        lambda: flows.sylvester(3, 3, 2, seed=0, dtype=tf.float64).bijector.bijectors[
+            ::-1
+        ]
     ),
     "couplings": lambda: _layers(flows.real_nvp, context_size=2),
     "autoregressive": lambda: _layers(flows.maf),

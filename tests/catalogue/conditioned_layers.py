@@ -133,7 +133,9 @@ def conv_coupling(channels, kept, seed, dtype, transformer, context=None, hidden
         context_size=0 if context is None else context.shape[-1],
         dtype=dtype,
     )
-    return Coupling(masks.channelwise(channels, num_masked=kept), net, transformer, context)
+    return Coupling(
+        masks.channelwise(channels, num_masked=kept), net, transformer, context
+    )
 
 
 def glow_step(channels, seed, dtype, context=None, plain=False):

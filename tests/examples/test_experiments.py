@@ -130,7 +130,9 @@ def test_layouts_of_files(tmp_path):
 
 def test_levels_have_probabilities_that_add_up_to_1():
     module = load("vae")
-    family = module.flows.amortized_posterior(3, "sylvester_orthogonal", 1, num_columns=2)
+    family = module.flows.amortized_posterior(
+        3, "sylvester_orthogonal", 1, num_columns=2
+    )
     model = module.VAE([4, 8], 3, family, 2, None)
     z = np.random.RandomState(0).normal(size=[2, 5, 3]).astype(np.float32)
     random = np.random.RandomState(1)

@@ -108,7 +108,9 @@ def test_rejects_what_is_no_transformer(builder):
 
 
 def test_rejects_an_unknown_order():
-    with pytest.raises(ValueError, match="`order` must be 'left-to-right', .* got 'up'"):
+    with pytest.raises(
+        ValueError, match="`order` must be 'left-to-right', .* got 'up'"
+    ):
         flows.maf(3, 2, seed=0, order="up")
 
 

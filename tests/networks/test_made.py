@@ -113,7 +113,13 @@ def test_no_unit_is_dead(more):
 def test_random_degrees_leave_the_first_output_its_context():
     for seed in range(10):
         network = MADE(
-            2, 1, (3, 3), seed=seed, hidden_degrees="random", context_size=1, dtype=tf.float64
+            2,
+            1,
+            (3, 3),
+            seed=seed,
+            hidden_degrees="random",
+            context_size=1,
+            dtype=tf.float64,
         )
         scramble(network)
         x, contexts = np.zeros([2, 2]), np.array([[0.0], [1.0]])
@@ -159,7 +165,9 @@ def test_context_broadcasts():
 
 
 def test_known_values_of_a_small_network():
-    network = MADE(2, 1, (1,), seed=0, activation="tanh", dtype=tf.float64, skip_connections=True)
+    network = MADE(
+        2, 1, (1,), seed=0, activation="tanh", dtype=tf.float64, skip_connections=True
+    )
     # Its variables by name: the unit sees input 0, and output 1 sees both.
     values = {
         "kernel_0": [[2.0], [9.0]],
@@ -219,7 +227,9 @@ def test_an_ensemble_shares_weights_and_has_fixed_masks():
         network.next_masks()
     scramble(network, seed=8)
     np.testing.assert_array_equal(members[0](X), network(X))
-    with pytest.raises(ValueError, match="`next_masks` must be called on .* itself, .* got member 2"):
+    with pytest.raises(
+        ValueError, match="`next_masks` must be called on .* itself, .* got member 2"
+    ):
         members[2].next_masks()
     assert {v.ref() for v in members[1].trainable_variables} == {
         v.ref() for v in network.trainable_variables
@@ -231,7 +241,10 @@ def test_an_ensemble_shares_weights_and_has_fixed_masks():
     [
         (dict(order=[0, 0, 1, 2]), r"permutation of the numbers 0 to 3; got \[0, 0,"),
         (dict(order="up"), "`order` must be 'left-to-right', .* got 'up'"),
-        (dict(hidden_degrees="even"), "`hidden_degrees` must be 'equal' or 'random'; got 'even'"),
+        (
+            dict(hidden_degrees="even"),
+            "`hidden_degrees` must be 'equal' or 'random'; got 'even'",
+        ),
         (dict(hidden_units=()), "`hidden_units` must be an integer of at least 1"),
         (dict(hidden_units=(3, 4), residual=True), r"equal with .* got \(3, 4\)"),
         (dict(order=3), "permutation of the numbers 0 to 3; got 3"),

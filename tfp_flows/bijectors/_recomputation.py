@@ -57,7 +57,8 @@ def _run_backward(layers, event_ndims, start, results, known, variables):
         with tf.control_dependencies(done):
             y = tf.identity(y)
         x = tf.stop_gradient(
-            value_and_log_det([(layer, OPPOSITE[direction])], y, event_ndims)[0])
+            value_and_log_det([(layer, OPPOSITE[direction])], y, event_ndims)[0]
+        )
         with tf.GradientTape() as tape:
             tape.watch([x, *known])
             values = value_and_log_det([(layer, direction)], x, event_ndims)

@@ -96,9 +96,7 @@ class _Loop:
                 def gradients(x, points_grad, *inputs):
                     known = self._attach(points, x, *inputs)
                     zeros = tf.zeros_like(x), self._zeros(x)
-                    return self._run_backward(
-                        known, inputs, *zeros, points_grad
-                    )
+                    return self._run_backward(known, inputs, *zeros, points_grad)
 
                 return differentiable(gradients, x, points_grad, *inputs)
 

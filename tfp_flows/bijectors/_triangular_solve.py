@@ -94,7 +94,9 @@ def solve(u, d, activation, margin=None, lower=False):
         margin = 1.0 + activation.max_slope * _diagonal(u)
     margin = tf.stop_gradient(margin)
     t = _substitute(tf.stop_gradient(u), tf.stop_gradient(d), activation, margin, lower)
-    return _attach_implicit_gradient(tf.stop_gradient(t), u, d, activation, margin, lower)
+    return _attach_implicit_gradient(
+        tf.stop_gradient(t), u, d, activation, margin, lower
+    )
 
 
 def invert(y, w, v, u, b, activation, margin, below=None):
@@ -119,12 +121,16 @@ def invert(y, w, v, u, b, activation, margin, below=None):
     u = rows_first(u, 2, projected)
     t = solve(u, projected + b, activation, margin)
     h, slope, deficit = activation.evaluate(t)
-    log_det = tf.reduce_sum(activation.log_jacobian_factor(deficit, slope, margin), axis=0)
+    log_det = tf.reduce_sum(
+        activation.log_jacobian_factor(deficit, slope, margin), axis=0
+    )
     x = y - expand(h, v, y)
     image = project(w, x) + b
     if below is not None:
         image += tf.reduce_sum(rows_first(below, 2, projected) * h, axis=1)
-    x = _refine(x, t, image, u, v, slope, activation.jacobian_factor(deficit, slope, margin))
+    x = _refine(
+        x, t, image, u, v, slope, activation.jacobian_factor(deficit, slope, margin)
+    )
     return x, per_sample(log_det, w, y)
 
 
@@ -168,7 +174,9 @@ def _attach_implicit_gradient(t, u, d, activation, margin, lower):
     def attach(t, u, d):
         def gradient(dt):
             # Attached again, so that this gradient depends on `u` and `d`.
-            solution = _attach_implicit_gradient(tf.stop_gradient(t), u, d, activation, margin, lower)
+            solution = _attach_implicit_gradient(
+                tf.stop_gradient(t), u, d, activation, margin, lower
+            )
             h, slope, deficit = activation.evaluate(solution)
             # The given margin, with its derivative with respect to `U_kk`.
             rough = activation.max_slope * _diagonal(u)
@@ -208,7 +216,9 @@ def _substitute_transposed(u, slope, factor, g, lower):
         z = (g[k] + slope[k] * residual) / factor[k]
         return z, z
 
-    return _substitute_rows(_without_diagonal(u), tf.zeros_like(g), row, lower, _WITHOUT_ROOTS)
+    return _substitute_rows(
+        _without_diagonal(u), tf.zeros_like(g), row, lower, _WITHOUT_ROOTS
+    )
 
 
 def _substitute_rows(columns, residual, row, last_first, block_size):

@@ -16,7 +16,7 @@ from tfp_flows._parameters import (
 )
 from tfp_flows._replica_moments import mean_and_log_stddev
 from tfp_flows.bijectors import _channel_affine
-from tfp_flows.bijectors._pixelwise import check_pixels, sum_over_pixels, per_pixel
+from tfp_flows.bijectors._pixelwise import check_pixels, per_pixel, sum_over_pixels
 
 tfb = tfp.bijectors
 
@@ -148,9 +148,7 @@ class ActNorm(Layer):
         """
         values = tf.convert_to_tensor(values, dtype_hint=self.dtype)
         check_pixels(self, values, self.event_ndims, self.shift.shape[-1])
-        for name, parameter in dict(
-            shift=self.shift, log_scale=self.log_scale
-        ).items():
+        for name, parameter in dict(shift=self.shift, log_scale=self.log_scale).items():
             if not isinstance(parameter, tf.Variable) or parameter.shape.rank != 1:
                 raise TypeError(
                     f"`{name}` must be a `tf.Variable` of shape [C] for data-dependent "

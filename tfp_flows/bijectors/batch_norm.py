@@ -13,7 +13,7 @@ from tfp_flows._parameters import (
     check_shapes,
 )
 from tfp_flows.bijectors import _channel_affine
-from tfp_flows.bijectors._pixelwise import sum_over_pixels, per_pixel
+from tfp_flows.bijectors._pixelwise import per_pixel, sum_over_pixels
 
 tfb = tfp.bijectors
 
@@ -120,17 +120,23 @@ class BatchNorm(Layer):
 
     def _forward(self, x):
         mean, shift, forward_log_scale = self._read(x)
-        x = _channel_affine.scale(_channel_affine.shift(x, -shift), tf.exp(forward_log_scale))
+        x = _channel_affine.scale(
+            _channel_affine.shift(x, -shift), tf.exp(forward_log_scale)
+        )
         return _channel_affine.shift(x, mean)
 
     def _inverse(self, y):
         mean, shift, forward_log_scale = self._read(y)
-        y = _channel_affine.scale(_channel_affine.shift(y, -mean), tf.exp(-forward_log_scale))
+        y = _channel_affine.scale(
+            _channel_affine.shift(y, -mean), tf.exp(-forward_log_scale)
+        )
         return _channel_affine.shift(y, shift)
 
     def _forward_log_det_jacobian(self, x):
         *_, forward_log_scale = self._read(x)
-        log_det = tf.reduce_sum(forward_log_scale, axis=list(range(-self.event_ndims, 0)))
+        log_det = tf.reduce_sum(
+            forward_log_scale, axis=list(range(-self.event_ndims, 0))
+        )
         return sum_over_pixels(self, log_det, x, self.event_ndims)
 
     def _inverse_log_det_jacobian(self, y):
@@ -155,8 +161,11 @@ class BatchNorm(Layer):
         """Returns mean, shift and the log-scale of `forward`, with event axes."""
         self._check(x)
         parameters = dict(
-            mean=self.mean, variance=self.variance, shift=self.shift,
-            log_scale=self.log_scale)
+            mean=self.mean,
+            variance=self.variance,
+            shift=self.shift,
+            log_scale=self.log_scale,
+        )
         mean, variance, shift, log_scale = (
             per_pixel(value, self.event_ndims)
             for value in broadcast_batch(_AXES, **parameters)

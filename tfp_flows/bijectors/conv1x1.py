@@ -13,7 +13,11 @@ from tfp_flows._parameters import (
     check_shapes,
     is_reference,
 )
-from tfp_flows.bijectors._pixelwise import check_pixels, multiply_pixels, sum_over_pixels
+from tfp_flows.bijectors._pixelwise import (
+    check_pixels,
+    multiply_pixels,
+    sum_over_pixels,
+)
 from tfp_flows.bijectors.matrices import inverse_and_log_det, is_invertible
 
 tfb = tfp.bijectors

@@ -72,9 +72,7 @@ class DiagonalScale(Layer):
 
     def _forward_log_det_jacobian(self, x):
         check_input(self, x, log_scale=self.log_scale)
-        log_det = _last_axis_sums.sum_event(
-            tf.convert_to_tensor(self.log_scale), 1
-        )
+        log_det = _last_axis_sums.sum_event(tf.convert_to_tensor(self.log_scale), 1)
         return log_det + tf.zeros(tf.shape(x)[:-1], x.dtype)
 
     def _inverse_log_det_jacobian(self, y):

@@ -8,8 +8,8 @@ from tfp_flows._traversal import initialize_layers
 from tfp_flows.bijectors._pixelwise import (
     check_pixels,
     multiply_pixels,
-    sum_over_pixels,
     per_pixel,
+    sum_over_pixels,
 )
 from tfp_flows.bijectors.actnorm import ActNorm, warn_if_uninitialized
 from tfp_flows.bijectors.conv1x1 import InvertibleConv1x1, InvertibleConv1x1PLU
@@ -87,7 +87,8 @@ class GlowStep(Layer):
             dtype=actnorm.dtype,
             # The layers are not called by the methods that would run their checks.
             validate_args=any(
-                [validate_args, actnorm.validate_args, convolution.validate_args]),
+                [validate_args, actnorm.validate_args, convolution.validate_args]
+            ),
             parameters=parameters,
             name=name,
         )
@@ -166,8 +167,10 @@ class GlowStep(Layer):
           TypeError, ValueError: as for the layers.
         """
         layers = [
-            (self.actnorm, "inverse"), (self.convolution, "forward"),
-            (self.coupling, "inverse")]
+            (self.actnorm, "inverse"),
+            (self.convolution, "forward"),
+            (self.coupling, "inverse"),
+        ]
         if direction == "forward":
             layers = [(layer, OPPOSITE[own]) for layer, own in reversed(layers)]
         return initialize_layers(layers, values)

@@ -16,8 +16,8 @@ from tfp_flows._layer import (
 )
 from tfp_flows._traversal import initialize_layers
 from tfp_flows.bijectors._mask_split import with_batch_of_both
-from tfp_flows.bijectors.coupling import Coupling
 from tfp_flows.bijectors._recomputation import recomputed_value_and_log_det
+from tfp_flows.bijectors.coupling import Coupling
 from tfp_flows.bijectors.squeeze import squeeze, unsqueeze
 
 tfb = tfp.bijectors
@@ -85,7 +85,8 @@ class MultiScale(Layer):
         self._kept = [_num_masked_channels(prior) for prior in self.priors]
         self.recompute, self.event_shape = recompute, event_shape
         unknown = [
-            part.name for part in modules_of(self)
+            part.name
+            for part in modules_of(self)
             if isinstance(part, Layer) and part.hidden_variables is None
         ]
         if unknown and recompute:
@@ -112,8 +113,10 @@ class MultiScale(Layer):
     @property
     def needs_initialization(self):
         return any(
-            part.needs_initialization for part in self.submodules
-            if isinstance(part, Layer))
+            part.needs_initialization
+            for part in self.submodules
+            if isinstance(part, Layer)
+        )
 
     @classmethod
     def _parameter_properties(cls, dtype):

@@ -7,8 +7,8 @@ from tfp_flows._layer import Layer
 from tfp_flows._parameters import (
     FINITE,
     as_parameters,
-    assert_parameters,
     assert_condition,
+    assert_parameters,
     broadcast_batch,
     check_input,
     check_shapes,

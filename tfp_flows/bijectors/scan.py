@@ -201,8 +201,10 @@ class Scan(Layer):
             )
         event = x.shape[x.shape.rank - ndims :]
         after = (
-            self.layer.forward_event_shape(event) if direction == "forward"
-            else self.layer.inverse_event_shape(event))
+            self.layer.forward_event_shape(event)
+            if direction == "forward"
+            else self.layer.inverse_event_shape(event)
+        )
         if not after.is_compatible_with(event):
             raise ValueError(
                 "`layer` must keep the shape of an event; "

@@ -8,8 +8,8 @@ from tfp_flows._layer import Layer
 from tfp_flows._parameters import (
     FINITE,
     as_parameters,
-    assert_parameters,
     assert_condition,
+    assert_parameters,
     broadcast_batch,
     check_input,
     check_shapes,
@@ -175,7 +175,9 @@ class Sylvester(Layer):
         bound = self._h.max_slope
         margin = 1.0 + bound * tf.linalg.diag_part(r) * tf.linalg.diag_part(r_tilde)
         h, slope, deficit = self._h.evaluate(t)
-        log_det = tf.reduce_sum(self._h.log_jacobian_factor(deficit, slope, margin), axis=-1)
+        log_det = tf.reduce_sum(
+            self._h.log_jacobian_factor(deficit, slope, margin), axis=-1
+        )
         return x + _times(q, _times(r, h)), log_det
 
     def _read(self, x):

@@ -8,11 +8,11 @@ from typing import Any
 import tensorflow as tf
 
 from tfp_flows._builders import register_builder
+from tfp_flows._seeds import split_seed
 from tfp_flows._typing import DTypeLike, TensorLike
 from tfp_flows.networks._conv_layer import Convolution, check_images, set_conv_sizes
 from tfp_flows.networks._conv_ops import as_images
 from tfp_flows.networks._dense_ops import activate, cast, replace_last_axis
-from tfp_flows._seeds import split_seed
 from tfp_flows.networks._network_checks import as_function, check_sizes, describe
 from tfp_flows.networks.base import Network
 

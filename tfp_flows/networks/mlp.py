@@ -9,9 +9,9 @@ from typing import Any
 import tensorflow as tf
 
 from tfp_flows._builders import register_builder
+from tfp_flows._seeds import split_seed
 from tfp_flows._typing import DTypeLike, Shape, TensorLike
 from tfp_flows.networks._dense_ops import activate, add, multiply, replace_last_axis
-from tfp_flows._seeds import split_seed
 from tfp_flows.networks._initializers import make_bias, make_kernel
 from tfp_flows.networks._network_checks import (
     as_function,

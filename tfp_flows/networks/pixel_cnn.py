@@ -8,9 +8,9 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows._builders import register_builder
+from tfp_flows._seeds import split_seed
 from tfp_flows._typing import DTypeLike, Shape, TensorLike
 from tfp_flows.networks._dense_ops import cast, multiply
-from tfp_flows._seeds import split_seed
 from tfp_flows.networks._initializers import make_kernel
 from tfp_flows.networks._masked_conv import (
     MaskedConvolution,

@@ -10,9 +10,9 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows._builders import register_builder
+from tfp_flows._seeds import split_seed
 from tfp_flows._typing import DTypeLike, Shape, TensorLike
 from tfp_flows.networks._convolutional_lstm import scan_lines, skew, unskew
-from tfp_flows._seeds import split_seed
 from tfp_flows.networks._initializers import make_kernel
 from tfp_flows.networks._masked_conv import (
     MaskedConvolution,

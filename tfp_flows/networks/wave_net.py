@@ -9,10 +9,10 @@ import tensorflow as tf
 
 from tfp_flows._autodiff import with_shape
 from tfp_flows._builders import register_builder
+from tfp_flows._seeds import split_seed
 from tfp_flows._typing import DTypeLike, TensorLike
 from tfp_flows.networks._cached_generation import flatten_sequences, generate
 from tfp_flows.networks._dense_ops import add, cast, multiply
-from tfp_flows._seeds import split_seed
 from tfp_flows.networks._initializers import make_bias, make_kernel
 from tfp_flows.networks._network_checks import (
     as_widths,
