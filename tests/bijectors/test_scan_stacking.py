@@ -157,7 +157,7 @@ def test_a_scanned_glow_starts_from_data():
 def test_recipes_say_what_does_not_go_with_a_scan():
     with pytest.raises(ValueError, match="`num_layers` must be even .*; got 3"):
         flows.real_nvp(3, 3, seed=0, scan=True)
-    with pytest.raises(ValueError, match="`batch_norm` must be false with `scan`"):
+    with pytest.raises(ValueError, match="`batch_norm` must be False with `scan=True`"):
         flows.maf(3, 2, seed=0, scan=True, batch_norm=True)
     with pytest.raises(ValueError, match="agree in the numbers .* an order drawn anew"):
         flows.maf(3, 4, seed=0, scan=True, order="random")
