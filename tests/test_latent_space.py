@@ -115,7 +115,9 @@ def test_errors(flow):
     with pytest.raises(ValueError, match="`num_points` must be at least 2; got 1"):
         latent_space.interpolate(flow, Y[0], Y[1], 1)
     for labels in [[True] * 5, [False] * 5, [True, False]]:
-        with pytest.raises(ValueError, match=r"`labels` must be booleans of shape \[5\]"):
+        with pytest.raises(
+            ValueError, match=r"`labels` must be booleans of shape \[5\]"
+        ):
             latent_space.attribute_direction(flow, Y, labels)
     with pytest.raises(ValueError, match="`direction` must have one entry for each of"):
         latent_space.manipulate(flow, Y, latents[:1], 1.0)

@@ -8,13 +8,14 @@ from tests.laws import check_log_dets, check_round_trips, close
 from tfp_flows import dequantization, flows, normalization
 
 
-def check_image_builder(make, event_shape, path):
+def check_image_builder(make, event_shape, path, depth):
     """Checks start, seed, dtype, training, saving and errors of a builder.
 
     Args:
       make: callable that takes `seed` and other arguments of a builder.
       event_shape: shape of an image.
       path: empty folder.
+      depth: name of the argument for the number of layers of a level.
     """
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, size=[4, *event_shape])
@@ -62,7 +63,7 @@ def check_image_builder(make, event_shape, path):
         (dict(num_values=1), "`num_values` must be at least 2; got 1"),
         (dict(coupling="linear"), "`coupling` must be one of .*; got 'linear'"),
         (dict(preprocessing="none"), "`preprocessing` must be .*; got 'none'"),
-        (dict(num_steps=0), "`num_steps` must be at least 1; got 0"),
+        ({depth: 0}, f"`{depth}` must be at least 1; got 0"),
         (dict(num_levels=0), "`num_levels` must be at least 1; got 0"),
         (dict(event_shape=[8, 8]), r"\[height, width, channels\], .*; got \[8, 8\]"),
         (dict(event_shape=[6, 7, 1]), r"must be multiples of \d .*; got \[6, 7, 1\]"),

@@ -66,12 +66,12 @@ def test_binds_a_distribution_that_takes_a_context_itself():
     bound = flows.condition(levels, context)
     assert bound.batch_shape == [2] and levels.batch_shape == []
     close(bound.context, context)
-    with pytest.raises(ValueError, match="no layer has a `context_size` above 0"):
+    with pytest.raises(ValueError, match="no layer takes a context"):
         flows.condition(tfd.Normal(0.0, 1.0), context)
 
 
 def test_rejects_what_cannot_be_bound():
-    with pytest.raises(ValueError, match="no layer has a `context_size` above 0"):
+    with pytest.raises(ValueError, match="no layer takes a context"):
         flows.condition(flows.maf(3, 1, (4,), seed=0), tf.zeros([2]))
     with pytest.raises(ValueError, match=r"`context_size`; got shape \(3,\) and 2"):
         flows.condition(conditional(), np.zeros(3))
@@ -179,7 +179,7 @@ def test_as_many_labels_as_classes_are_labels():
         (ValueError, np.zeros([2, 4, 1], int), r"got shape \(2, 4, 1\)"),
         (ValueError, [[1, 0, 0], [1, 1, 0]], r"must be one-hot.* Got \[\[1 1 0\]\]"),
         (ValueError, [[2, -1, 0]], "must be one-hot"),
-        (ValueError, [[0.5, 0.5, 0.0]], "one-hot.*other contexts are for `condition`"),
+        (ValueError, [[0.5, 0.5, 0.0]], "one-hot.*pass other contexts to `condition`"),
         (ValueError, [[False, False, False]], "must be one-hot"),
         (ValueError, [[0], [3]], r"from 0 to 2; got \[3\]"),
         (TypeError, [0.0, 1.0], r"last axis has length 3; got float32 of shape \(2,\)"),

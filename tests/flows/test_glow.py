@@ -16,7 +16,7 @@ def make(event_shape=(4, 8, 1), num_levels=2, num_steps=1, **others):
 
 
 def test_passes_the_checks_of_image_builders(tmp_path):
-    check_image_builder(make, [4, 8, 1], tmp_path)
+    check_image_builder(make, [4, 8, 1], tmp_path, "num_steps")
 
 
 def test_starts_as_noise_turned_around():
@@ -118,11 +118,10 @@ def test_rejects_sizes_that_are_no_integers(builder):
         with pytest.raises(ValueError, match="`event_shape` must be .height, width"):
             builder(shape, 1, 1, 4, seed=0)
     for size in [1.0, "1", [1], None, True]:
-        for name in ["num_levels", "num_steps", "num_values"]:
+        steps = "num_steps" if builder is flows.glow else "num_couplings"
+        for name in ["num_levels", steps, "num_values"]:
             with pytest.raises(ValueError, match=f"`{name}` must be an integer of at"):
-                builder(
-                    [4, 4, 1], **{**dict(num_levels=1, num_steps=1), name: size}, seed=0
-                )
+                builder([4, 4, 1], **{"num_levels": 1, steps: 1, name: size}, seed=0)
     for size in [[3], 2.5, -1, True]:
         with pytest.raises(ValueError, match="`context_size` must be the length of a"):
             builder([4, 4, 1], 1, 1, 4, seed=0, context_size=size)

@@ -14,7 +14,7 @@ def make(event_shape=(4, 2, 1), num_levels=2, num_couplings=1, **others):
 
 
 def test_passes_the_checks_of_image_builders(tmp_path):
-    check_image_builder(make, [4, 2, 1], tmp_path)
+    check_image_builder(make, [4, 2, 1], tmp_path, "num_couplings")
 
 
 def test_has_the_couplings_of_the_paper():

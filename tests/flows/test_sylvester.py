@@ -27,7 +27,10 @@ def test_sylvester_passes_the_checks_of_builders(basis, tmp_path):
 def test_each_layer_is_evaluated_once(scope):
     flow = flows.sylvester(3, 4, 2, seed=0).bijector
     base = tfd.MultivariateNormalDiag(tf.zeros(3))
-    for bijector, method in [(flow, "_solve"), (tfb.Invert(flow), "_evaluate")]:
+    for bijector, method in [
+        (flow, "_inverse_and_log_det"),
+        (tfb.Invert(flow), "_forward_and_log_det"),
+    ]:
         model = tfd.TransformedDistribution(base, bijector)
         counted = dict(autospec=True, side_effect=getattr(Sylvester, method))
         with mock.patch.object(Sylvester, method, **counted) as calls, scope():

@@ -177,9 +177,8 @@ def test_float64_stays_float64():
     x = np.float64(X) + 1e-12
     kernel, bias = layer.trainable_variables
     assert layer.dtype == kernel.dtype == tf.float64
-    expected = transformers.Affine()(
-        tf.constant(x[:, None, :2] @ kernel.numpy())
-    ).forward(x[:, 2:])
+    parameters = tf.constant(x[:, None, :2] @ kernel.numpy())
+    expected, _ = transformers.Affine().forward_and_log_det(x[:, 2:], parameters)
     close(layer.forward(x)[:, 2:], expected, 1e-15)
     with pytest.raises(TypeError, match="float32; got float64"):
         Conditioner(dense(), input_shape=[2])(tf.constant(x[:, :2]))

@@ -165,5 +165,5 @@ def _check_used(flow: str, **arguments: Any) -> None:
         if value is not None and flow not in _USED_BY[name]:
             raise ValueError(
                 f"`{name}` must be None with flow={flow!r}, which does not use it; got "
-                f"{value!r}. It is for {_USED_BY[name]}."
+                f"{value!r}. It is for flow={' or '.join(map(repr, _USED_BY[name]))}."
             )
