@@ -145,7 +145,8 @@ def test_a_saved_model_serves_densities(tmp_path):
     model = fitted(Density(maf()))
     model.save(tmp_path / "model", save_format="tf")
     loaded = tf_keras.models.load_model(tmp_path / "model", compile=False)
-    close(loaded.predict(X[:9], verbose=0), model.predict(X[:9], verbose=0), 0.0)
+    # One rounding: Grappler adds log determinants in an order by their static shapes.
+    close(loaded.predict(X[:9], verbose=0), model.predict(X[:9], verbose=0), 1e-6)
 
 
 @pytest.mark.filterwarnings("ignore:.*were used in a Lambda layer's call")
