@@ -140,9 +140,9 @@ def test_a_variational_dequantizer_starts_uniform_and_learns():
 
 def test_errors():
     for images, found in [([0, 256], "from 0 to 256"), ([-1], "-1"), ([0.5], "0.5")]:
-        with pytest.raises(ValueError, match=f"whole numbers from 0 to 255.*{found}"):
+        with pytest.raises(ValueError, match=f"must be integers from 0 to 255.*{found}"):
             dequantization.dequantize(np.array(images), seed=0)
-    with pytest.raises(ValueError, match="whole numbers from 0 to 16, .* `num_values`"):
+    with pytest.raises(ValueError, match="must be integers from 0 to 16, .* `num_values`"):
         dequantization.dequantize(IMAGES, seed=0, num_values=17)
     for bits in [0, 9]:
         with pytest.raises(ValueError, match=f"integer from 1 to 8; got {bits}"):
