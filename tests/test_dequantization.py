@@ -148,7 +148,7 @@ def test_errors():
         with pytest.raises(ValueError, match=f"integer from 1 to 8; got {bits}"):
             dequantization.reduce_bit_depth(np.uint8([1]), bits)
     for shape in [[0], [None, 2], 2.5 * np.ones([1]), 0]:
-        with pytest.raises(ValueError, match="`event_shape` must have elements; got"):
+        with pytest.raises(ValueError, match="`event_shape` must be of integers of at least 1; got"):
             dequantization.bits_per_dimension(0.0, shape)
     with pytest.raises(TypeError, match="`seed` must be an integer; got 0.5"):
         dequantization.variational_dequantizer([2, 2, 1], seed=0.5)
