@@ -193,11 +193,12 @@ def _edge_bias(x, kernel):
     if height is not None and width is not None:
         outside = _outside(height, width, kernel.dtype)
         flat = tf.reshape(kernel, [9, kernel.shape[-1]])
-        return tf.reshape(tf.matmul(outside, flat), [height, width, kernel.shape[-1]])
+        bias = tf.matmul(outside, flat, name="edges")
+        return tf.reshape(bias, [height, width, kernel.shape[-1]])
     sizes = [tf.shape(x)[a] if x.shape[a] is None else x.shape[a] for a in (-3, -2)]
     rows, columns = (_is_inside(length, kernel.dtype) for length in sizes)
     outside = 1.0 - rows[:, np.newaxis, :, np.newaxis] * columns[:, np.newaxis, :]
-    return tf.tensordot(outside, kernel, axes=2)
+    return tf.tensordot(outside, kernel, axes=2, name="edges")
 
 
 @functools.lru_cache(maxsize=32)
