@@ -26,12 +26,10 @@ def run_mypy(*arguments):
     assert run.returncode == 0, run.stdout + run.stderr
 
 
-@pytest.mark.xfail(reason="annotations come room by room")
 def test_the_package():
     run_mypy()
 
 
-@pytest.mark.xfail(reason="annotations come room by room")
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 def test_scripts_of_users(script):
     run_mypy("--strict", "--follow-imports=silent", script)

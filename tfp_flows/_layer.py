@@ -31,6 +31,7 @@ class TakesContext:
     context_size: int = 0
     context_ndims: int = 1
     context: Any = None
+    copy: Callable[..., Any]  # of `tfb.Bijector` and `tfd.Distribution`
 
 
 class _CacheOfLayer(Cache):
@@ -316,7 +317,7 @@ def steps_of(
       steps: list of callables, from a tensor and the rank of its events to value and
         log determinant, each with that rank.
     """
-    steps = []
+    steps: list[tuple[Callable, int]] = []
     for layer, direction in layers:
         if isinstance(layer, Layer):
             evaluate = functools.partial(layer._value_and_log_det, direction)

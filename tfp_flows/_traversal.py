@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import tensorflow as tf
@@ -15,8 +15,10 @@ from tfp_flows._layer import OPPOSITE, Layer, TakesContext, flatten, modules_of
 tfb, tfd = tfp.bijectors, tfp.distributions
 
 _COMPONENTS = (tfb.Bijector, tfd.Distribution)
-_WRAPPERS = tuple(kind.__mro__[1] for kind in (tfd.Independent, tfd.Sample))
-_TRANSFORMED = tfd.TransformedDistribution.__mro__[1]
+_WRAPPERS: tuple[Any, ...] = tuple(
+    kind.__mro__[1] for kind in (tfd.Independent, tfd.Sample)
+)
+_TRANSFORMED: Any = tfd.TransformedDistribution.__mro__[1]
 
 
 def initialize_layers(
@@ -224,11 +226,11 @@ def whole_bijector_of(flow: Any) -> Any:
     """
     if not isinstance(flow, tfd.Distribution):
         return flow
-    found = []
-    while isinstance(flow, (_TRANSFORMED, *_WRAPPERS)):
-        if isinstance(flow, _TRANSFORMED):
-            found.append(flow.bijector)
-        flow = flow.distribution
+    found, part = [], cast(Any, flow)
+    while isinstance(part, (_TRANSFORMED, *_WRAPPERS)):
+        if isinstance(part, _TRANSFORMED):
+            found.append(part.bijector)
+        part = cast(Any, part).distribution
     return tfb.Chain(found) if len(found) > 1 else found[0] if found else None
 
 

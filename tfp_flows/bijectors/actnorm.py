@@ -21,6 +21,7 @@ from tfp_flows.bijectors._pixelwise import check_pixels, per_pixel, sum_over_pix
 tfb = tfp.bijectors
 
 _AXES = dict(shift="C", log_scale="C")
+_warned_of: weakref.WeakValueDictionary[int, tf.Variable]
 _warned_of = weakref.WeakValueDictionary()  # `initialized` variables, by `id`
 
 

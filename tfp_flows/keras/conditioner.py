@@ -84,14 +84,16 @@ class Conditioner(Network):
         self._network_variables = [variable.value for variable in network.variables]
 
     is_copyable = False  # its variables are those of the Keras network
+    context_size: int
+    dtype: tf.DType
 
     @property
-    def event_ndims(self) -> int:
+    def event_ndims(self) -> int:  # type: ignore[override]
         """Rank of one example."""
         return self._event.rank
 
     @property
-    def changes_in_training(self) -> bool:
+    def changes_in_training(self) -> bool:  # type: ignore[override]
         """Whether the network is in training mode, and has state that it updates."""
         mode = _training_mode.current_mode()
         if mode is None or not mode.training:
