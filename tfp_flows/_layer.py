@@ -282,6 +282,12 @@ class Layer(TakesContext, tfb.Bijector):
                 f"got {event_ndims}."
             )
         shape = result.shape
+        rank = shape.rank - after + own  # of the input
+        if rank < event_ndims:
+            raise ValueError(
+                f"The input of `{self.name}` must have at least {event_ndims} axes, the "
+                f"rank of an event; got rank {rank}."
+            )
         if not shape.is_fully_defined():
             shape = tf.shape(result)
         log_det = tf.broadcast_to(log_det, shape[: result.shape.rank - after])
