@@ -9,7 +9,6 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfp_flows._builders import register
-from tfp_flows._freshness import never_stale
 from tfp_flows._layer import flatten, steps_of
 from tfp_flows._typing import Bijector, Distribution, Seed, Shape, TensorLike
 
@@ -115,7 +114,6 @@ class Flow(TRANSFORMED):
             )
         ):
             return []
-        never_stale(bijector)  # also those of parameters, which TFP hashes
         return steps_of(flatten(bijector, "inverse"), ndims.rank)
 
 

@@ -169,7 +169,8 @@ class FreshCache:
         if bijector is None:
             return self
         cache = vars(bijector)["_cache"] = self._kind(bijector)
-        for part in components_of(bijector):
+        # With those that constrain parameters, whose keys TFP hashes in each call.
+        for part in (bijector, *components_of(bijector)):
             never_stale(part)
         return cache
 

@@ -126,11 +126,6 @@ def check_network(
         )
 
 
-def check_transformer(transformer: Any) -> None:
-    """Raises `TypeError` if the argument of a layer is not a transformer."""
-    as_transformer(transformer)
-
-
 def check_context(
     network: Network | AdaptedNetwork,
     context: Any,

@@ -15,7 +15,7 @@ from tfp_flows._seeds import integer_seeds
 from tfp_flows._sizes import check_vector_sizes
 from tfp_flows._typing import Bijector, DTypeLike
 from tfp_flows.bijectors import ActNorm, BatchNorm, Coupling, Scan
-from tfp_flows.bijectors._conditioner import check_transformer
+from tfp_flows.bijectors.transformers import as_transformer
 from tfp_flows.distributions import _large_events
 from tfp_flows.distributions._base_distributions import BASE_DISTRIBUTIONS
 from tfp_flows.networks import MADE, MLP
@@ -36,7 +36,7 @@ def autoregressive_layers(
 ) -> list[Bijector]:
     """Returns layers of a class with `MADE` conditioners, from base to data."""
     check_vector_sizes(event_size, num_layers)
-    check_transformer(transformer)
+    as_transformer(transformer)  # or its error
     alternating = isinstance(order, str) and order == "alternating"
     orders = ["left-to-right", "right-to-left"] if alternating else [order, order]
     return [
@@ -68,7 +68,7 @@ def coupling_layers(
 ) -> list[Bijector]:
     """Returns coupling layers, from base to data; every second mask is flipped."""
     check_vector_sizes(event_size, num_layers)
-    check_transformer(transformer)
+    as_transformer(transformer)  # or its error
     kinds = dict(half=masks.half, alternating=masks.alternating)
     if not isinstance(mask, str) or mask not in kinds:
         raise ValueError(f"`mask` must be one of {tuple(kinds)}; got {mask!r}.")
@@ -173,9 +173,20 @@ def vector_flow(
     dtype: DTypeLike,
     name: str,
     base_distribution: Callable[..., Any] = tfd.Normal,
+    *,
+    scan: bool = False,
+    batch_norm: bool = False,
     standardize: bool = False,
 ) -> Flow:
-    """Returns the flow of layers, from base to data, over independent elements."""
+    """Returns the flow of layers, from base to data, over independent elements.
+
+    Raises:
+      ValueError: as for `as_scan`, if `scan` is true.
+    """
+    if scan:
+        layers = as_scan(layers, batch_norm)
+    elif batch_norm:
+        layers = insert_batch_norm(layers, event_size, dtype)
     if standardize:
         layers = [*layers, standardization(event_size, dtype)]
     return flow_of(tfb.Chain(layers[::-1]), event_size, dtype, name, base_distribution)

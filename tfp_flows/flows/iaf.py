@@ -106,8 +106,6 @@ def iaf(
         dtype=dtype,
         compute_dtype=compute_dtype,
     )
-    if scan:
-        layers = _vector_builders.as_scan(layers)
     return _vector_builders.vector_flow(
-        layers, event_size, dtype, name, standardize=standardize
+        layers, event_size, dtype, name, scan=scan, standardize=standardize
     )

@@ -105,10 +105,12 @@ def maf(
         dtype=dtype,
         compute_dtype=compute_dtype,
     )
-    if scan:
-        layers = _vector_builders.as_scan(layers, batch_norm)
-    elif batch_norm:
-        layers = _vector_builders.insert_batch_norm(layers, event_size, dtype)
     return _vector_builders.vector_flow(
-        layers, event_size, dtype, name, standardize=standardize
+        layers,
+        event_size,
+        dtype,
+        name,
+        scan=scan,
+        batch_norm=batch_norm,
+        standardize=standardize,
     )

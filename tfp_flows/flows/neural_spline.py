@@ -117,8 +117,6 @@ def neural_spline(
         raise ValueError(
             f"`kind` must be 'coupling' or 'autoregressive'; got {kind!r}."
         )
-    if scan:
-        layers = _vector_builders.as_scan(layers)
     return _vector_builders.vector_flow(
-        layers, event_size, dtype, name, standardize=standardize
+        layers, event_size, dtype, name, scan=scan, standardize=standardize
     )

@@ -107,5 +107,10 @@ def nice(
         log_scale -= tf.math.log(unit.stddev())
     scale = DiagonalScale(tf.Variable(log_scale, name="log_scale"))
     return _vector_builders.vector_flow(
-        [scale, *couplings], event_size, dtype, name, base_distribution, standardize
+        [scale, *couplings],
+        event_size,
+        dtype,
+        name,
+        base_distribution,
+        standardize=standardize,
     )
