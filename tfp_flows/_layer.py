@@ -285,8 +285,8 @@ class Layer(TakesContext, tfb.Bijector):
         rank = shape.rank - after + own  # of the input
         if rank < event_ndims:
             raise ValueError(
-                f"The input of `{self.name}` must have at least {event_ndims} axes, the "
-                f"rank of an event; got rank {rank}."
+                f"The input of `{self.name}` must have at least {event_ndims} axes, "
+                f"the rank of an event; got rank {rank}."
             )
         if not shape.is_fully_defined():
             shape = tf.shape(result)
